@@ -1,0 +1,27 @@
+.PHONY: demo test readme bench clean
+python = .venv/bin/python
+
+demo: .venv/ready
+	.venv/bin/advlab demo
+
+test: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	$(python) -m pytest --numprocesses auto --dist loadfile
+
+readme: .venv/ready
+	$(python) benchmarks/readme.py --results
+
+bench: .venv/ready
+	$(python) benchmarks/attacks.py
+	$(python) benchmarks/training.py
+
+# Set up once: the pinned versions, and advlab itself in place.
+.venv/ready: pyproject.toml constraints.txt
+	test -x $(python) || python3 -m venv .venv
+	$(python) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[test]'
+	touch $@
+
+clean:
+	rm -rf .venv build dist

@@ -1,0 +1,143 @@
+"""The networks of the model zoo: each function returns an uncompiled ``keras.Model`` that ends in a softmax layer.
+
+The signature of a function is the schema of ``[architecture]`` in a recipe: ``kind`` names the function and the other
+keys are its keyword arguments. Every ``input_shape`` is ``(h, w)`` or ``(h, w, c)``; inputs are float32 in [0, 1] and
+outputs float32 ``(n, classes)``, probabilities. Layers have fixed names, so equal recipes give equal files.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal
+
+import keras
+
+from advlab.errors import InvalidValue, Mismatch, unknown
+
+Shape = tuple[int, ...]
+
+
+def mlp(
+    input_shape: Shape,
+    classes: int,
+    *,
+    hidden: Sequence[int],
+    activation: str = "relu",
+    dropout: float = 0.0,
+    kernel_initializer: str | Mapping[str, Any] = "glorot_uniform",
+) -> keras.Model:
+    """Fully connected layers, each followed by dropout; no hidden layer makes it softmax regression.
+
+    ``kernel_initializer`` serves every layer: a Keras name, or ``{class_name, config}``.
+    """
+    layers: list[keras.layers.Layer] = [keras.layers.Flatten(name="flatten")]
+    for number, units in enumerate(hidden, 1):
+        layers.append(
+            keras.layers.Dense(
+                units,
+                activation=_activation(activation),
+                kernel_initializer=_initializer(kernel_initializer),
+                name=f"hidden_{number}",
+            )
+        )
+        layers += _dropout(dropout, number)
+    layers.append(_probabilities(classes, kernel_initializer))
+    return _model("mlp", _channel_dropped(input_shape), layers)
+
+
+def convnet(
+    input_shape: Shape,
+    classes: int,
+    *,
+    filters: Sequence[int],
+    kernel_size: int = 3,
+    pool_size: int = 2,
+    activation: str = "relu",
+    dropout: float = 0.0,
+) -> keras.Model:
+    """Convolutions without padding, max-pooling between them (not after the last), then dropout and the softmax layer.
+
+    Raises ``Mismatch`` where the images are too small for the convolutions.
+    """
+    shape = input_shape if len(input_shape) == 3 else (*input_shape, 1)
+    _check_extent(min(shape[:2]), len(filters), kernel_size, pool_size)
+    layers: list[keras.layers.Layer] = []
+    for number, count in enumerate(filters, 1):
+        if number > 1:
+            layers.append(keras.layers.MaxPooling2D(pool_size, name=f"pool_{number - 1}"))
+        layers.append(
+            keras.layers.Conv2D(count, kernel_size, activation=_activation(activation), name=f"convolution_{number}")
+        )
+    layers += [keras.layers.Flatten(name="flatten"), *_dropout(dropout, 1), _probabilities(classes)]
+    return _model("convnet", shape, layers)
+
+
+def rnn(
+    input_shape: Shape,
+    classes: int,
+    *,
+    units: int,
+    cell: Literal["simple", "lstm", "gru"] = "simple",
+    bidirectional: bool = False,
+    dropout: float = 0.0,
+) -> keras.Model:
+    """One recurrent layer that reads an image as ``h`` steps of ``w * c`` pixels; ``dropout`` acts on its inputs."""
+    kinds = {"simple": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+    if cell not in kinds:
+        raise unknown("cell", cell, kinds)
+    layer = kinds[cell](units, dropout=dropout, name="recurrent")
+    if bidirectional:
+        layer = keras.layers.Bidirectional(layer, name="bidirectional")
+    shape = _channel_dropped(input_shape)
+    rows = [keras.layers.Reshape((shape[0], shape[1] * shape[2]), name="rows")] if len(shape) == 3 else []
+    return _model("rnn", shape, [*rows, layer, _probabilities(classes)])
+
+
+def _model(name: str, shape: Shape, layers: Sequence[keras.layers.Layer]) -> keras.Model:
+    return keras.Sequential([keras.Input(shape, name="image"), *layers], name=name)
+
+
+def _channel_dropped(shape: Shape) -> Shape:
+    """``(h, w, 1)`` as ``(h, w)``: the shape in which books and tutorials feed grey images to dense layers."""
+    return shape[:2] if len(shape) == 3 and shape[2] == 1 else shape
+
+
+def _dropout(share: float, number: int) -> list[keras.layers.Layer]:
+    return [keras.layers.Dropout(share, name=f"dropout_{number}")] if share else []
+
+
+def _probabilities(classes: int, initializer: str | Mapping[str, Any] = "glorot_uniform") -> keras.layers.Layer:
+    return keras.layers.Dense(
+        classes, activation="softmax", kernel_initializer=_initializer(initializer), name="probabilities"
+    )
+
+
+def _activation(name: str) -> Callable[..., Any]:
+    known = [key for key, value in vars(keras.activations).items() if key.islower() and inspect.isfunction(value)]
+    names = sorted(set(known) - {"deserialize", "get", "serialize"})
+    if name not in names:
+        raise unknown("activation", name, names)
+    return keras.activations.get(name)
+
+
+def _initializer(given: str | Mapping[str, Any]) -> keras.initializers.Initializer:
+    """A fresh initialiser for each layer: one that is shared would give equal layers equal weights."""
+    try:
+        return keras.initializers.get(given if isinstance(given, str) else dict(given))
+    except (KeyError, TypeError, ValueError) as error:
+        raise InvalidValue(
+            f"kernel_initializer must be a Keras initializer, such as 'glorot_uniform', or a table such as "
+            f"{{ class_name = 'TruncatedNormal', config = {{ stddev = 1.0 }} }}. Got {given!r}."
+        ) from error
+
+
+def _check_extent(extent: int, convolutions: int, kernel: int, pool: int) -> None:
+    left = extent
+    for number in range(convolutions):
+        left = (left // pool if number else left) - kernel + 1
+        if left < 1:
+            raise Mismatch(
+                f"Images of {extent} pixels are too small for {convolutions} convolutions of {kernel} pixels with "
+                f"pooling by {pool}: nothing is left for convolution {number + 1}. Use fewer filters or larger images."
+            )

@@ -1,0 +1,227 @@
+"""The result of an attack, and its file: the archive.
+
+Everything that evaluation, figures and report need is stored here, so that nothing behind it needs TensorFlow. On disk
+an archive is HDF5: a JSON header in the root attribute ``advlab``, readable without the arrays, and one data set for
+each array.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from advlab import workspace
+from advlab.errors import FileExists, InvalidFile
+from advlab.threat import Attack
+
+FORMAT = 1
+_ARRAYS = (
+    "x",
+    "x_adv",
+    "labels",
+    "indices",
+    "clean_probabilities",
+    "adversarial_probabilities",
+    "attempted",
+    "forward_passes",
+    "backward_passes",
+)
+_HEADER = (
+    "classifier",
+    "classifier_digest",
+    "dataset",
+    "split",
+    "dataset_digest",
+    "classes",
+    "seconds",
+    "versions",
+    "command",
+    "settings",
+    "notes",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class AttackResult:
+    """What an attack produced on ``n`` images of ``k`` classes.
+
+    Shapes and types: ``x`` and ``x_adv`` float32 ``(n, h, w, c)`` in [0, 1]; ``labels`` and ``indices`` (positions in
+    the full split) int64 ``(n,)``; the probabilities float32 ``(n, k)``, of exactly the stored arrays; ``attempted``
+    bool ``(n,)``, False where the sample was out of scope (its label is the target) and ``x_adv`` equals ``x``;
+    passes int32 ``(n,)`` per sample. ``diagnostics`` holds arrays with rows first, see ``advlab.engine``.
+    ``notes`` are codes of findings about the classifier; ``settings`` says how it was run (batch size, compilation).
+    """
+
+    attack: Attack
+    classifier: str
+    classifier_digest: str
+    dataset: str
+    split: str
+    dataset_digest: str
+    classes: tuple[str, ...]
+    x: np.ndarray
+    x_adv: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+    clean_probabilities: np.ndarray
+    adversarial_probabilities: np.ndarray
+    attempted: np.ndarray
+    forward_passes: np.ndarray
+    backward_passes: np.ndarray
+    seconds: float
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __repr__(self) -> str:
+        accuracy = np.mean(self.correct & self.robust)
+        return (
+            f"AttackResult {self.attack.slug} on {self.classifier}, {self.dataset} {self.split}: {len(self)} images, "
+            f"clean accuracy {np.mean(self.correct):.1%}, robust accuracy {accuracy:.1%}"
+        )
+
+    @property
+    def correct(self) -> np.ndarray:
+        """bool ``(n,)``: the clean image is classified as its label."""
+        return self.clean_probabilities.argmax(1) == self.labels
+
+    @property
+    def success(self) -> np.ndarray:
+        """bool ``(n,)``: the stored perturbed image gets the target, or without a target any class but its label."""
+        predicted = self.adversarial_probabilities.argmax(1)
+        target = self.attack.threat.target
+        return predicted != self.labels if target is None else (predicted == target) & self.attempted
+
+    @property
+    def robust(self) -> np.ndarray:
+        """bool ``(n,)``: classified as its label on the clean and on the perturbed image."""
+        return self.correct & (self.adversarial_probabilities.argmax(1) == self.labels)
+
+    @property
+    def path(self) -> Path:
+        """Where ``save`` puts it unless told otherwise: ``attacks/<classifier>/<slug>.h5`` in the workspace."""
+        return workspace.archive_path(self.classifier, self.attack.slug)
+
+    def specification(self) -> dict[str, Any]:
+        """What the result depends on; equal specifications may replace each other's archives."""
+        return {
+            "attack": self.attack.to_dict(),
+            "classifier_digest": self.classifier_digest,
+            "dataset": self.dataset,
+            "dataset_digest": self.dataset_digest,
+        }
+
+    def save(self, path: str | PathLike[str] | None = None, *, force: bool = False) -> Path:
+        """Write the archive, whole or not at all, and return its path.
+
+        Raises ``FileExists`` where ``path`` holds something other than an archive of the same specification.
+        """
+        place = self.path if path is None else Path(path)
+        if not force:
+            refuse_other(place, self.specification())
+        header = {name: getattr(self, name) for name in _HEADER}
+        header |= {"kind": "archive", "attack": self.attack.to_dict(), "samples": len(self)}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {f"diagnostics/{name}": array for name, array in self.diagnostics.items()}
+        write(place, header, arrays)
+        return place
+
+    def with_predictions(
+        self, classifier: str, digest: str, clean: np.ndarray, adversarial: np.ndarray
+    ) -> AttackResult:
+        """The same images as seen by another classifier: what a transfer evaluation reads."""
+        return replace(
+            self,
+            classifier=classifier,
+            classifier_digest=digest,
+            clean_probabilities=clean,
+            adversarial_probabilities=adversarial,
+            diagnostics={},
+            notes=(),
+        )
+
+
+def load_result(path: str | PathLike[str]) -> AttackResult:
+    """Read an archive written by ``AttackResult.save``; raises ``InvalidFile`` for anything else."""
+    header, arrays = read(Path(path))
+    if header.get("kind") != "archive":
+        raise InvalidFile(f"'{path}' is an unfinished attack. Run the same attack again to finish it.")
+    missing = [n for n in _ARRAYS if n not in arrays] + [n for n in _HEADER if n not in header]
+    if missing:
+        raise InvalidFile(f"'{path}' is not a whole archive: it lacks {', '.join(missing)}. Craft it again.")
+    lengths = {name: len(arrays[name]) for name in _ARRAYS}
+    if len(set(lengths.values())) != 1:
+        raise InvalidFile(f"'{path}' is damaged: its arrays differ in length ({lengths}). Craft it again.")
+    diagnostics = {n.removeprefix("diagnostics/"): a for n, a in arrays.items() if n.startswith("diagnostics/")}
+    fields: dict[str, Any] = {name: header[name] for name in _HEADER} | {name: arrays[name] for name in _ARRAYS}
+    fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"]), "diagnostics": diagnostics}
+    return AttackResult(attack=Attack.from_dict(header["attack"]), **fields)
+
+
+def refuse_other(path: Path, specification: Mapping[str, Any]) -> None:
+    """Raise ``FileExists`` where ``path`` holds anything but an archive of this specification."""
+    if not path.exists():
+        return
+    try:
+        header = read_header(path)
+    except InvalidFile:
+        header = {}
+    there = {name: header.get(name) for name in specification}
+    if there != specification:
+        what = [name.replace("_", " ") for name in specification if there[name] != specification[name]]
+        raise FileExists(
+            f"'{path}' holds another result (it differs in: {', '.join(what)}). "
+            "Say --force to replace it, or --output PATH to write elsewhere."
+        )
+
+
+def write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Write a header and arrays as HDF5, whole or not at all."""
+    text = json.dumps({"format": FORMAT, **header})
+    with workspace.written(path) as temporary, h5py.File(temporary, "w") as file:
+        file.attrs["advlab"] = text
+        for name, array in arrays.items():
+            array = np.asarray(array)
+            packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if array.nbytes > 4096 else {}
+            file.create_dataset(name, data=array, **packed)
+
+
+def read_header(path: Path) -> dict[str, Any]:
+    """The header of an archive, finished or not, without its arrays."""
+    return _read(path, arrays=False)[0]
+
+
+def read(path: Path) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    """Header and arrays of an archive, finished or not."""
+    return _read(path, arrays=True)
+
+
+def _read(path: Path, arrays: bool) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
+    if not path.is_file():
+        raise InvalidFile(f"No archive at '{path}'. 'advlab list archives' shows those of the workspace.")
+    try:
+        with h5py.File(path, "r") as file:
+            if "model_config" in file.attrs or "advlab" not in file.attrs:
+                what = "a saved model" if "model_config" in file.attrs else "an HDF5 file of something else"
+                raise InvalidFile(f"'{path}' is {what}, not an archive. 'advlab attack' writes archives.")
+            header = json.loads(file.attrs["advlab"])
+            found: dict[str, np.ndarray] = {}
+            if arrays:
+                file.visititems(lambda name, node: found.update({name: node[()]}) if hasattr(node, "dtype") else None)
+    except (OSError, KeyError, ValueError) as error:
+        raise InvalidFile(f"'{path}' cannot be read as an archive ({error}). Craft it again.") from error
+    if header.get("format") != FORMAT:
+        raise InvalidFile(f"'{path}' has archive format {header.get('format')}; this advlab reads format {FORMAT}.")
+    return header, found

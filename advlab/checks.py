@@ -1,0 +1,250 @@
+"""Findings: what an archive itself shows about whether its number can be believed.
+
+``CHECKS`` is the one table of codes that code, report and documentation share. A code never changes its meaning.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from advlab.archive import AttackResult
+from advlab.metrics import Distances, Rate, exceeds
+from advlab.threat import DEFAULT_EPSILON
+
+SEVERITIES = ("error", "warning", "info")
+ZERO_GRADIENT_SHARE = 0.05
+REPEAT_TOLERANCE = 1e-3
+WIDTH = 0.10
+
+
+class Finding(NamedTuple):
+    """One fault or caution: ``error`` (the number is wrong), ``warning`` (doubt it) or ``info`` (know it)."""
+
+    code: str
+    severity: str
+    raised_if: str
+    means: str
+    do: str
+    evidence: str
+
+
+class Facts(NamedTuple):
+    """What a check may look at. ``transfer``: the images were crafted against another classifier."""
+
+    result: AttackResult
+    distances: Distances
+    clean_accuracy: Rate
+    robust_accuracy: Rate
+    transfer: bool = False
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether the attack used gradients of this very classifier."""
+        return not self.transfer and bool(self.result.backward_passes.any())
+
+
+class Check(NamedTuple):
+    """One row of the table; ``look`` returns the evidence, or an empty text where nothing is wrong."""
+
+    code: str
+    severity: str
+    raised_if: str
+    means: str
+    do: str
+    look: Callable[[Facts], str]
+
+
+def findings(facts: Facts) -> tuple[Finding, ...]:
+    """What the checks raise, gravest first."""
+    raised = [(check, check.look(facts)) for check in CHECKS]
+    found = [Finding(*check[:-1], evidence) for check, evidence in raised if evidence]
+    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
+def _budget(facts: Facts) -> str:
+    threat = facts.result.attack.threat
+    if threat.norm == "none" or not math.isfinite(threat.epsilon):
+        return ""
+    sizes: np.ndarray = getattr(facts.distances, threat.norm)
+    over = exceeds(sizes, threat.norm, threat.epsilon)
+    if not over.any():
+        return ""
+    return f"{_images(over)} exceed epsilon {threat.epsilon:g}; the largest {threat.norm} distance is {sizes.max():.6g}"
+
+
+def _box(facts: Facts) -> str:
+    x_adv = facts.result.x_adv
+    outside = np.any(np.logical_not((x_adv >= 0) & (x_adv <= 1)), axis=(1, 2, 3))
+    values = f"{x_adv.min():.6g} to {x_adv.max():.6g}"
+    return f"{_images(outside)} leave [0, 1]: values from {values}" if np.any(outside) else ""
+
+
+def _non_finite(facts: Facts) -> str:
+    result = facts.result
+    bad = ~np.isfinite(result.clean_probabilities).all(1) | ~np.isfinite(result.adversarial_probabilities).all(1)
+    flagged = result.diagnostics.get("nonfinite", np.zeros(len(result), bool)).astype(bool)
+    return f"{_images(bad | flagged)} met NaN or infinity" if (bad | flagged).any() else ""
+
+
+def _zero_gradients(facts: Facts) -> str:
+    attempted = facts.result.attempted
+    zero = facts.result.diagnostics.get("zero_gradient")
+    if zero is None or not attempted.any():
+        return ""
+    zero = zero.astype(bool)[attempted]
+    return f"{_images(zero)} met a gradient of exactly zero" if zero.mean() > ZERO_GRADIENT_SHARE else ""
+
+
+def _unchanged(facts: Facts) -> str:
+    result = facts.result
+    if not facts.by_gradient or not 0 < result.attack.threat.epsilon < math.inf:
+        return ""
+    held = result.robust & result.attempted
+    still = facts.distances.l0[held] == 0
+    few = still.sum() < 0.01 * len(result)
+    return "" if few or still.mean() <= 0.5 else f"{_images(still)} that stayed correct came back unchanged"
+
+
+def _unstable(facts: Facts) -> str:
+    difference = facts.result.diagnostics.get("repeat_difference", np.zeros(1))
+    differs = difference > REPEAT_TOLERANCE
+    return f"{_images(differs)} differ at a second look, by up to {difference.max():.3g}" if differs.any() else ""
+
+
+def _near_chance(facts: Facts) -> str:
+    classes = facts.result.clean_probabilities.shape[1]
+    chance = 1 / max(classes, 2)
+    clean = facts.clean_accuracy.value
+    return f"clean accuracy is {clean:.1%} with {classes} classes" if clean < chance + 0.1 * (1 - chance) else ""
+
+
+def _equals_clean(facts: Facts) -> str:
+    threat = facts.result.attack.threat
+    large = threat.epsilon >= DEFAULT_EPSILON.get(threat.norm, math.inf)
+    clean, robust = facts.clean_accuracy, facts.robust_accuracy
+    if not (facts.by_gradient and large and threat.target is None and clean.count):
+        return ""
+    equal = clean.count - robust.count <= 0.01 * clean.total
+    return f"clean {clean.value:.1%}, perturbed {robust.value:.1%} at {threat.norm} {threat.epsilon:g}" if equal else ""
+
+
+def _few(facts: Facts) -> str:
+    low, high, n = facts.robust_accuracy.low, facts.robust_accuracy.high, facts.robust_accuracy.total
+    return f"{n:,} images: robust accuracy lies between {low:.1%} and {high:.1%}" if high - low > WIDTH else ""
+
+
+def _training(facts: Facts) -> str:
+    return f"split '{facts.result.split}' of {facts.result.dataset}" if facts.result.split == "train" else ""
+
+
+def _noted(code: str) -> Callable[[Facts], str]:
+    return lambda facts: f"noted when '{facts.result.classifier}' was loaded" if code in facts.result.notes else ""
+
+
+def _images(flags: np.ndarray) -> str:
+    count = int(np.count_nonzero(flags))
+    return f"{count:,} of {len(flags):,} images"
+
+
+CHECKS: tuple[Check, ...] = (
+    Check(
+        "budget-exceeded",
+        "error",
+        "a perturbation is larger than epsilon",
+        "The attack broke its own rule, so its success proves nothing about this budget.",
+        "Craft the archive again; if it came from elsewhere, ask for images inside the budget.",
+        _budget,
+    ),
+    Check(
+        "box-exceeded",
+        "error",
+        "a perturbed pixel lies outside [0, 1]",
+        "These are not images: no camera or file could hand them to the classifier.",
+        "Craft the archive again with an attack that clips to [0, 1].",
+        _box,
+    ),
+    Check(
+        "non-finite",
+        "error",
+        "a gradient, logit or probability is NaN or infinite",
+        "Arithmetic broke down, and an argmax over NaN is no prediction.",
+        "Look for overflow in the model: a logarithm of zero, a division, exploding weights.",
+        _non_finite,
+    ),
+    Check(
+        "zero-gradients",
+        "warning",
+        f"more than {ZERO_GRADIENT_SHARE:.0%} of the attempted images meet a gradient of exactly zero",
+        "The gradient is masked: the attack was blind there and the model only looks robust.",
+        "Attack the logits before saturation, and confirm with an attack that needs no gradient, such as 'boundary'.",
+        _zero_gradients,
+    ),
+    Check(
+        "unchanged-images",
+        "warning",
+        "a gradient method returns more than half of the images that stayed correct without any change",
+        "The attack did not move, so these images were not tested.",
+        "Check that the model is differentiable from input to logits, and that the step size is not zero.",
+        _unchanged,
+    ),
+    Check(
+        "unstable-predictions",
+        "warning",
+        f"two predictions of the same image differ by more than {REPEAT_TOLERANCE:g}",
+        "The classifier is random at test time; one look can pass or fail by luck.",
+        "Switch dropout or noise off at test time, or attack the mean over many looks.",
+        _unstable,
+    ),
+    Check(
+        "clean-near-chance",
+        "warning",
+        "clean accuracy is less than a tenth of the way from guessing to perfect",
+        "The model hardly classifies at all, so robustness cannot be read from it.",
+        "It may expect 0-255 or standardised pixels: try --scale and --offset. Check the order of the classes.",
+        _near_chance,
+    ),
+    Check(
+        "perturbed-equals-clean",
+        "warning",
+        "a gradient attack with a large budget costs one point of accuracy or less",
+        "Ordinary networks do not withstand this; more often the attack has failed.",
+        "Try more steps, restarts, another method, and an attack without gradients.",
+        _equals_clean,
+    ),
+    Check(
+        "log-probabilities",
+        "warning",
+        "the softmax of the model could not be stripped",
+        "The attack worked on log p instead of logits; once p rounds to 1 its gradient is lost.",
+        "Save the model with a last layer that is plain or ends in softmax, so that its logits can be reached.",
+        _noted("log-probabilities"),
+    ),
+    Check(
+        "training-images",
+        "warning",
+        "the images come from the training split",
+        "Classifiers know these images; accuracy on them flatters.",
+        "Attack images of the test split.",
+        _training,
+    ),
+    Check(
+        "few-samples",
+        "info",
+        f"the 95% interval of robust accuracy is wider than {100 * WIDTH:.0f} points",
+        "Another draw of images could give a clearly different number.",
+        "Use at least 400 images; 1,000 bring the interval below 7 points.",
+        _few,
+    ),
+    Check(
+        "independent-sigmoids",
+        "info",
+        "the model ends in one sigmoid for each class",
+        "Its probabilities need not add up to 1; the largest counts as the prediction.",
+        "Read confidence as that of one class alone.",
+        _noted("independent-sigmoids"),
+    ),
+)

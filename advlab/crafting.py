@@ -1,0 +1,288 @@
+"""The host's half of the engine: batches, restarts, repacking, progress, and keeping unfinished work."""
+
+from __future__ import annotations
+
+import math
+import signal
+import threading
+import time
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from advlab import archive, loop, random, workspace
+from advlab.classifier import Classifier
+from advlab.errors import AdvlabError, Mismatch
+from advlab.host import run_on_host
+from advlab.problem import Craft, Host, Problem
+from advlab.progress import Progress
+from advlab.samples import Dataset
+from advlab.threat import Attack
+
+_CHUNK_SECONDS = 0.5
+_KEEP_AFTER = 5.0  # seconds of work that are worth an unfinished archive
+_KEEP_EVERY = 60.0
+
+
+class Crafting:
+    """One attack on one slice of data: the work, and what it has found so far (one row for each image)."""
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        dataset: Dataset,
+        craft: Craft,
+        spec: Attack,
+        kind: str,
+        batch_size: int | None,
+        compile: str,
+    ):
+        self.classifier, self.dataset, self.craft, self.spec, self.kind = classifier, dataset, craft, spec, kind
+        n, target = len(dataset), spec.threat.target
+        self.labels = dataset.y.astype(np.int32)
+        self.target = np.full(n, -1 if target is None else target, np.int32)
+        self.attempted = self.labels != self.target
+        planned = loop.plan(craft, spec, dataset.x.shape[1:])
+        self.on_host = isinstance(planned, Host)
+        self.steps = 0 if isinstance(planned, Host) else planned.steps
+        self.trace_steps = loop.trace_steps(self.steps)
+        self.xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * spec.restarts * self.steps))
+        most = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
+        self.batches = max(1, math.ceil(self.attempted.sum() / most))
+        self.size = math.ceil(self.attempted.sum() / self.batches)
+        self.clean = classifier.probabilities(dataset.x)
+        self.repeat_difference = np.abs(classifier.probabilities(dataset.x) - self.clean).max(1, initial=0)
+        self.settings = {
+            "batch_size": self.size,
+            "compile": "host" if self.on_host else "xla" if self.xla else "graph",
+            "model": classifier.source,
+            "scale": classifier.scale.tolist(),
+            "offset": classifier.offset.tolist(),
+        }
+        self.found: dict[str, np.ndarray] = {
+            "x": dataset.x.copy(),
+            "loss": np.full(n, -np.inf, np.float32),
+            "success": np.zeros(n, bool),
+            "distance": np.full(n, np.inf, np.float32),
+            "forward": np.zeros(n, np.int32),
+            "backward": np.zeros(n, np.int32),
+            "loss_trace": np.full((n, len(self.trace_steps)), np.nan, np.float32),
+            "first_success": np.full(n, -1, np.int32),
+            "zero_gradient": np.zeros(n, bool),
+            "nonfinite": np.zeros(n, bool),
+        }
+        self.seconds = 0.0
+        self.finished = 0  # steps taken, over all samples
+        self.place = {"batch": 0, "restart": 0, "step": 0}
+        self.rows = np.zeros(0, np.int64)  # those in hand
+        self.carry: dict[str, Any] | None = None  # and how far they are, between two chunks
+
+    def run(self, progress: bool | None, label: str) -> None:
+        """Do what is left of the work, keeping it where it is interrupted."""
+        partial = workspace.partial_path(self.classifier.name, self.spec.slug)
+        self._continue_from(partial)
+        began = kept = time.perf_counter()
+        before = self.seconds
+        total = int(self.attempted.sum()) * self.spec.restarts * max(self.steps, 1)
+        try:
+            with Progress(total, label, "step", progress) as bar, _patient_interrupt(not self.on_host) as asked:
+                shown = 0
+                for _ in self._work():
+                    now = time.perf_counter()
+                    self.seconds = before + now - began
+                    shown, moved = self.finished, self.finished - shown
+                    bar.advance(moved, robust=f"{self._robust_so_far():.1%}")
+                    if asked.is_set():
+                        raise KeyboardInterrupt
+                    if now - kept > _KEEP_EVERY:
+                        self._keep(partial)
+                        kept = now
+        except KeyboardInterrupt:
+            if self.seconds > _KEEP_AFTER and self._keep(partial):
+                raise KeyboardInterrupt(f"What is done is kept in '{partial}'; the same command continues.") from None
+            raise
+        self.seconds = before + time.perf_counter() - began
+        with suppress(OSError):
+            partial.unlink(missing_ok=True)
+
+    def _work(self) -> Iterator[None]:
+        """Go through batches and restarts; yields wherever an interruption may be kept."""
+        waiting = self.attempted.copy()
+        if self.kind == "minimal" or self.spec.stop == "success":
+            self._count_clean_errors(waiting)
+        resume = (self.place["batch"], self.place["restart"])
+        for batch, rows in enumerate(np.array_split(np.flatnonzero(self.attempted), self.batches)):
+            for restart in range(self.spec.restarts):
+                finished = self.finished + len(rows) * max(self.steps, 1)
+                if (batch, restart) >= resume:
+                    self.place |= {"batch": batch, "restart": restart}
+                    todo = rows[waiting[rows] & ~(self.found["success"][rows] & (self.spec.stop == "success"))]
+                    if len(todo):
+                        done = (
+                            self._on_host(todo, restart) if self.on_host else (yield from self._in_graph(todo, restart))
+                        )
+                        self._merge(*done)
+                    self.place |= {"restart": restart + 1, "step": 0}
+                    self.carry = None
+                self.finished = finished
+                yield
+
+    def _count_clean_errors(self, waiting: np.ndarray) -> None:
+        """An image that already succeeds unchanged needs no perturbation: it is its own best, at no cost."""
+        predicted = self.clean.argmax(1)
+        done = np.where(self.target >= 0, predicted == self.target, predicted != self.labels) & waiting
+        waiting &= ~done
+        self.found["success"] |= done
+        self.found["distance"][done] = 0
+        self.found["first_success"][done] = 0
+
+    def _on_host(self, rows: np.ndarray, restart: int) -> tuple[np.ndarray, Mapping[str, Any]]:
+        problem = self._problem(self._batch(rows, len(rows), restart))
+        host = self.craft(problem, **self.spec.parameters)
+        return rows, run_on_host(host, problem)
+
+    def _in_graph(self, rows: np.ndarray, restart: int) -> Generator[None, None, tuple[np.ndarray, Mapping[str, Any]]]:
+        """Take all steps, chunk by chunk; returns the rows that are left at the end, and their carry."""
+        traced = loop.compiled(self.classifier, self.craft, self.spec, self.kind, self.xla)
+        epsilon = tf.constant(self.spec.threat.epsilon, tf.float64)
+        floats = {n: tf.constant(v, tf.float32) for n, v in self.spec.parameters.items() if isinstance(v, float)}
+        first, size = self.place["step"], self.size
+        if self.carry is None:
+            batch = self._batch(rows, size, restart)
+            carry = traced.begin(batch, epsilon, floats)
+        else:
+            rows, size = self.rows, len(self.carry["success"])
+            batch = self._batch(rows, size, restart)
+            carry = {name: tf.constant(value) for name, value in self.carry.items()}
+        chunk = min(10, max(1, self.steps))
+        while True:
+            began = time.perf_counter()
+            last = min(first + chunk, self.steps)
+            carry = traced.advance(batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
+            success = carry["success"].numpy()[: len(rows)]
+            self.finished += len(rows) * (last - first)
+            if last == self.steps:
+                return rows, carry
+            left = np.flatnonzero(~success)
+            smaller = self._smaller(len(left), size) if self.spec.stop == "success" else size
+            if smaller < size:
+                # Broken rows leave; the others move into a batch of one of a few fixed sizes.
+                gone = np.flatnonzero(success)
+                broken = {name: tf.gather(value, gone) for name, value in carry.items()}
+                if not len(left):
+                    return rows, broken
+                self._merge(rows[gone], broken)
+                rows, size = rows[left], smaller
+                batch = self._batch(rows, size, restart)
+                carry = {name: tf.gather(value, np.resize(left, size)) for name, value in carry.items()}
+            self.rows, self.carry, self.place["step"] = rows, carry, last
+            yield
+            fast = time.perf_counter() - began < _CHUNK_SECONDS
+            first, chunk = last, chunk * 2 if fast else max(1, chunk // 2)
+
+    def _problem(self, batch: loop.Batch) -> Problem:
+        epsilon = tf.constant(self.spec.threat.epsilon, tf.float64)
+        return loop.problem_of(batch, self.spec.threat.norm, epsilon, self.classifier.logits)
+
+    def _smaller(self, left: int, size: int) -> int:
+        """The smallest of the fixed batch sizes that holds ``left`` rows; 0 for none."""
+        fixed = (math.ceil(self.size / 16), math.ceil(self.size / 4), size)
+        return min(s for s in fixed if s >= left) if left else 0
+
+    def _batch(self, rows: np.ndarray, size: int, restart: int) -> loop.Batch:
+        """The rows as tensors, repeated up to ``size`` so that every batch has a shape that is compiled already."""
+        padded = np.resize(rows, size)
+        target = tf.constant(self.target[padded])
+        return loop.Batch(
+            x=tf.constant(self.dataset.x[padded]),
+            labels=tf.constant(self.labels[padded]),
+            aim=target,
+            target=target,
+            streams=random.streams(self.spec.seed, restart, tf.constant(self.dataset.indices[padded])),
+        )
+
+    def _merge(self, rows: np.ndarray, carry: Mapping[str, Any]) -> None:
+        """Keep, for each sample, the better of this restart and those before."""
+        new = {name: np.asarray(carry[name])[: len(rows)] for name in self.found if name in carry}
+        old = {name: self.found[name][rows] for name in new}
+        gained = new["distance"] < old["distance"] if self.kind == "minimal" else new["loss"] > old["loss"]
+        better = (new["success"] & ~old["success"]) | ((new["success"] == old["success"]) & gained)
+        better |= np.isneginf(old["loss"]) & ~old["success"]
+        for name, value in new.items():
+            if name in ("forward", "backward"):
+                self.found[name][rows] += value
+            elif name in ("zero_gradient", "nonfinite"):
+                self.found[name][rows] |= value
+            else:
+                self.found[name][rows[better]] = value[better]
+
+    def _robust_so_far(self) -> float:
+        return float(np.mean((self.clean.argmax(1) == self.labels) & ~self.found["success"]))
+
+    def _specification(self) -> dict[str, Any]:
+        return {
+            "attack": self.spec.to_dict(),
+            "classifier_digest": self.classifier.digest,
+            "dataset": self.dataset.name,
+            "dataset_digest": self.dataset.digest,
+            "size": self.size,
+        }
+
+    def _keep(self, partial: Path) -> bool:
+        header = {"kind": "partial", **self._specification(), "place": self.place, "seconds": self.seconds}
+        arrays = {f"found/{name}": value for name, value in self.found.items()} | {"rows": self.rows}
+        if self.carry is not None:
+            arrays |= {f"carry/{name}": np.asarray(value) for name, value in self.carry.items()}
+        try:
+            archive.write(partial, header, arrays)
+        except AdvlabError:
+            return False  # a workspace that cannot be written to must not cost the result
+        return True
+
+    def _continue_from(self, partial: Path) -> None:
+        if not partial.exists():
+            return
+        header, arrays = archive.read(partial)
+        mine = self._specification()
+        differs = [name.replace("_", " ") for name in mine if header.get(name) != mine[name]]
+        if differs:
+            raise Mismatch(
+                f"'{partial}' is an unfinished attack of another kind (it differs in: {', '.join(differs)}). "
+                "Finish that one first, or delete the file."
+            )
+        self.place, self.seconds = header["place"], header["seconds"]
+        self.rows = arrays["rows"]
+        self.found = {name: arrays[f"found/{name}"] for name in self.found}
+        carry = {n.removeprefix("carry/"): a for n, a in arrays.items() if n.startswith("carry/")}
+        self.carry = carry or None
+
+
+@contextmanager
+def _patient_interrupt(patient: bool) -> Iterator[threading.Event]:
+    """The first Ctrl-C only sets the event, so that the work stops where it can be kept; the second stops at once."""
+    asked = threading.Event()
+    if not patient or threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+
+    def ask(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def xla_pays(classifier: Classifier, samples_times_steps: int) -> bool:
+    """Whether XLA repays its compilation: never for convolutions and recurrent cells, which it runs slower on a CPU."""
+    kinds = {type(layer).__name__ for layer in classifier.keras_model._flatten_layers()}
+    slow = any(word in kind for kind in kinds for word in ("Conv", "RNN", "LSTM", "GRU", "Bidirectional"))
+    return not slow and samples_times_steps >= 200_000

@@ -1,0 +1,153 @@
+"""attack(): everything about an attack that is not its arithmetic.
+
+Batches, compilation, restarts, randomness, best-keeping, dropping of broken samples, verification, counting, progress,
+storage of unfinished work: once, for all methods. The diagnostics of a result, rows first:
+
+``loss_trace`` float32 ``(n, t)``  the loss at the looks ``trace_steps`` int32 ``(t,)``, of each sample's best restart
+``first_success`` int32 ``(n,)``   the look at which that restart first succeeded, -1 for never
+``zero_gradient, nonfinite``       bool ``(n,)``: at some look the gradient was zero; it or the loss was NaN or infinite
+``unchanged`` bool ``(n,)``        the result equals the clean image
+``repeat_difference`` float32      the largest difference between two predictions of the same clean image
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import advlab
+from advlab import metrics, schema
+from advlab.archive import AttackResult
+from advlab.classifier import Classifier
+from advlab.crafting import Crafting
+from advlab.errors import AdvlabError, InvalidValue, unknown
+from advlab.problem import Craft
+from advlab.samples import Dataset
+from advlab.threat import Attack
+
+COMPILE = ("auto", "xla", "graph")
+
+
+def attack(
+    classifier: Classifier,
+    dataset: Dataset,
+    method: str | Craft = "fgsm",
+    *,
+    epsilon: float | None = None,
+    norm: str | None = None,
+    target: int | None = None,
+    seed: int = 0,
+    restarts: int = 1,
+    stop: str = "never",
+    batch_size: int | None = None,
+    precision: str = "float32",
+    compile: str = "auto",
+    progress: bool | None = None,
+    **parameters: Any,
+) -> AttackResult:
+    """Craft an adversarial example for each image of a data set.
+
+    ``method`` is a name (``advlab list methods``) or a function ``craft(problem, *, ...)``; ``parameters`` are its own.
+    ``epsilon`` is in pixel units of a [0, 1] image; None means linf 0.1, l2 1.5, l1 10, l0 20. ``norm`` None means the
+    method's first. ``target`` is the class to reach (None: any wrong one). ``stop="never"`` returns each sample's
+    highest loss among its successes, ``"success"`` its first success. ``compile`` is ``auto``, ``xla`` or ``graph``.
+    ``progress`` None shows a bar on a terminal.
+
+    Interrupted after some seconds of work, it leaves ``attacks/<classifier>/<slug>.partial.h5`` in the workspace, from
+    which the same call continues. Raises ``UnknownName``, ``InvalidValue`` or ``Mismatch`` before any work.
+    """
+    declared, craft = _resolve(method)
+    spec = declared.attack(
+        epsilon=epsilon,
+        norm=norm,
+        target=target,
+        parameters=parameters,
+        seed=seed,
+        restarts=restarts,
+        stop=stop,
+        precision=precision,
+    )
+    if compile not in COMPILE:
+        raise unknown("compile mode", compile, COMPILE)
+    if batch_size is not None and batch_size < 1:
+        raise InvalidValue(f"batch_size must be a whole number in [1, inf). Got {batch_size}.")
+    classifier.check(dataset)
+    if target is not None and target >= classifier.classes:
+        raise InvalidValue(f"target must be a class in 0..{classifier.classes - 1}. Got {target}.")
+    crafting = Crafting(classifier, dataset, craft, spec, declared.kind, batch_size, compile)
+    crafting.run(progress, f"{spec.slug} on {classifier.name}")
+    return _result(crafting)
+
+
+def _resolve(method: str | Craft) -> tuple[schema.Method, Craft]:
+    if isinstance(method, str):
+        declared = schema.method(method)
+        return declared, import_module(f"advlab.methods.{method}").craft
+    return schema.describe(method), method
+
+
+def _result(crafting: Crafting) -> AttackResult:
+    """The finished result: re-predicted on exactly the stored images, its bounds checked in float64."""
+    classifier, dataset, spec, found = crafting.classifier, crafting.dataset, crafting.spec, crafting.found
+    x, x_adv = dataset.x, found["x"]
+    _refuse_outside(spec, x, x_adv)
+    own = ("loss_trace", "first_success", "zero_gradient", "nonfinite")
+    diagnostics = {name: found[name] for name in own} | {
+        "trace_steps": crafting.trace_steps,
+        "unchanged": np.all(x_adv == x, axis=(1, 2, 3)),
+        "repeat_difference": crafting.repeat_difference,
+    }
+    return AttackResult(
+        attack=spec,
+        classifier=classifier.name,
+        classifier_digest=classifier.digest,
+        dataset=dataset.name,
+        split=dataset.split,
+        dataset_digest=dataset.digest,
+        classes=dataset.classes,
+        x=x,
+        x_adv=x_adv,
+        labels=dataset.y,
+        indices=dataset.indices,
+        clean_probabilities=crafting.clean,
+        adversarial_probabilities=classifier.probabilities(x_adv),
+        attempted=crafting.attempted,
+        forward_passes=found["forward"],
+        backward_passes=found["backward"],
+        seconds=round(crafting.seconds, 3),
+        versions=versions(),
+        command=" ".join(["advlab", *sys.argv[1:]]) if Path(sys.argv[0]).stem == "advlab" else "",
+        settings=crafting.settings,
+        notes=classifier.notes,
+        diagnostics=diagnostics,
+    )
+
+
+def _refuse_outside(spec: Attack, x: np.ndarray, x_adv: np.ndarray) -> None:
+    outside = ~np.all((x_adv >= 0) & (x_adv <= 1), axis=(1, 2, 3))
+    if spec.threat.norm != "none":
+        sizes = getattr(metrics.distances(x, x_adv), spec.threat.norm)
+        outside |= metrics.exceeds(sizes, spec.threat.norm, spec.threat.epsilon)
+    if np.any(outside):
+        raise AdvlabError(
+            f"Method '{spec.method}' left its ball ({spec.threat.norm}, epsilon {spec.threat.epsilon:g}) or the box "
+            f"[0, 1] on {outside.sum()} of {len(x)} images. Let it end each update with problem.ball.project(x)."
+        )
+
+
+def versions() -> dict[str, str]:
+    """The versions that a result may depend on."""
+    return {
+        "advlab": advlab.__version__,
+        "python": platform.python_version(),
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "numpy": np.__version__,
+    }

@@ -1,0 +1,58 @@
+"""What can go wrong, and how advlab says it.
+
+    AdvlabError                     anything a user can mend; the command line prints it without a traceback
+    ├── UnknownName                 a method, model, data set, suite or parameter that does not exist
+    ├── InvalidValue                a value outside its allowed range
+    ├── InvalidFile                 a file that is missing, truncated, foreign or half written
+    ├── Mismatch                    things that do not belong together: archive and model, model and data
+    └── FileExists                  a produced file that would be overwritten
+
+    AdvlabWarning                   a result stands, but a reader should know something about it
+
+Each message says what, which value, what is allowed and what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class AdvlabError(Exception):
+    """Base of every error that advlab raises on purpose."""
+
+
+class UnknownName(AdvlabError):
+    """A name that nothing answers to; ``unknown`` words it with the nearest one that exists."""
+
+
+class InvalidValue(AdvlabError, ValueError):
+    """A value outside the allowed range."""
+
+
+class InvalidFile(AdvlabError):
+    """A file that is missing, truncated, foreign or half written."""
+
+
+class Mismatch(AdvlabError):
+    """Things that do not belong together, such as an archive and another model."""
+
+
+class FileExists(AdvlabError):
+    """A produced file that would be overwritten without ``--force``."""
+
+
+class AdvlabWarning(UserWarning):
+    """A result stands, but a reader should know something about it."""
+
+
+def unknown(kind: str, name: object, available: Iterable[str], hint: str = "") -> UnknownName:
+    """The error for a name that does not exist, with the nearest existing one."""
+    import difflib
+
+    names = sorted(available)
+    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    message = f"Unknown {kind} '{name}'."
+    if near:
+        message += f" Did you mean '{near[0]}'?"
+    message += f" Available: {', '.join(names) or 'none'}."
+    return UnknownName(f"{message} {hint}".rstrip())

@@ -1,0 +1,50 @@
+"""What there is to work with, by kind: name -> one line. Nothing heavy is imported to find out."""
+
+from __future__ import annotations
+
+from advlab import schema, workspace
+from advlab.errors import unknown
+
+KINDS = ("models", "methods", "suites", "datasets", "archives")
+DATASETS = {
+    "digits": "1,797 handwritten digits from scikit-learn, 28 x 28, no download",
+    "fashion-mnist": "60,000 + 10,000 pictures of clothing, 28 x 28, the official files",
+    "mnist": "60,000 + 10,000 handwritten digits, 28 x 28, the official files",
+}
+
+
+def catalogue(kind: str) -> dict[str, str]:
+    """Name -> what it is, for one of ``models, methods, suites, datasets, archives``."""
+    if kind not in KINDS:
+        raise unknown("kind of thing", kind, KINDS)
+    if kind == "models":
+        return _models()
+    if kind == "methods":
+        return {name: _method(schema.method(name)) for name in schema.names()}
+    if kind == "suites":
+        return {name: _title(path.read_text("utf-8")) for name, path in sorted(workspace.suites().items())}
+    if kind == "datasets":
+        return DATASETS
+    return {str(path): f"{path.stat().st_size / 1e6:.1f} MB" for path in workspace.archives()}
+
+
+def _models() -> dict[str, str]:
+    recipes, ready = workspace.recipes(), workspace.weights()
+    produced = workspace.root() / "models"
+    lines = {}
+    for name in sorted(recipes.keys() | ready.keys()):
+        state = "not trained" if name not in ready else "trained here" if ready[name].parent == produced else "shipped"
+        title = _title(recipes[name].read_text("utf-8")) if name in recipes else "no recipe"
+        lines[name] = f"{state:<12}  {title}"
+    return lines
+
+
+def _method(method: schema.Method) -> str:
+    parameters = " ".join(f"{name}={value}" for name, value in method.parameters.items())
+    return f"{method.kind:<8} {'/'.join(method.norms):<18} {parameters or 'no parameters'}\n{method.summary}"
+
+
+def _title(toml: str) -> str:
+    import tomllib
+
+    return str(tomllib.loads(toml).get("title", ""))

@@ -1,0 +1,1 @@
+"""Models saved by any generation of Keras, rebuilt in Keras 3: ``layers`` from the configuration, then ``weights``."""

@@ -1,0 +1,162 @@
+"""The model configuration in a saved file, of any Keras generation, read as plain data.
+
+Every dictionary of it with a ``class_name`` is an *entry*. Nothing here builds anything; what is damaged, unknown or
+dangerous raises ``InvalidFile``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from advlab.errors import InvalidFile
+
+Entry = Mapping[str, Any]
+
+MODELS = ("Sequential", "Functional", "Model", "Network")
+CODE = ("Lambda", "TorchModuleWrapper", "FlaxLayer", "JaxLayer", "TFSMLayer", "__lambda__")
+_OWN_MODULES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
+_SEQUENCES = ("__tuple__", "TensorShape")
+
+
+def parts(entry: Any) -> tuple[str, Any]:
+    """``class_name`` and ``config`` of an entry."""
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("class_name"), str):
+        raise InvalidFile(f"the model configuration is damaged: {str(entry)[:60]!r} is no layer. Save the model anew.")
+    class_name, config = entry["class_name"], entry.get("config")
+    if not isinstance(config, Mapping) and not (class_name == "Sequential" and isinstance(config, list)):
+        raise InvalidFile(f"the model configuration is damaged: a {class_name} has no settings. Save the model anew.")
+    return class_name, config
+
+
+def layers_of(config: Any) -> list[Any]:
+    """The entries of a model's layers; standalone Keras up to 2.2.2 wrote a plain list for Sequential."""
+    layers = config.get("layers") if isinstance(config, Mapping) else config
+    if not isinstance(layers, list) or not layers:
+        raise InvalidFile("the model configuration is damaged: it lists no layers. Save the model anew.")
+    return layers
+
+
+def name_of(entry: Entry) -> str:
+    """The name of a layer, as the file has it."""
+    class_name, config = parts(entry)
+    name = config.get("name") if isinstance(config, Mapping) else None
+    return str(name or entry.get("name") or class_name.lower())
+
+
+def valid_name(name: str) -> str:
+    """The name of a layer, as Keras 3 allows it."""
+    return name.replace("/", "_")
+
+
+def shape_of(entry: Entry) -> list[int | None] | None:
+    """The input shape ``[None, ...]`` that a layer or model states, without the batch size it was trained with."""
+    class_name, config = parts(entry)
+    if isinstance(config, Mapping):
+        for key in ("batch_shape", "batch_input_shape"):
+            shape = plain(config.get(key))
+            if isinstance(shape, list) and shape and all(size is None or isinstance(size, int) for size in shape):
+                return [None, *shape[1:]]
+    if class_name in MODELS:
+        layers = layers_of(config)
+        inputs = [layer for layer in layers if parts(layer)[0] == "InputLayer"]
+        shape = shape_of((inputs or layers)[0])
+        return shape or (_build_shape(config) if isinstance(config, Mapping) else None)
+    return None
+
+
+def _build_shape(config: Entry) -> list[int | None] | None:
+    shape = plain(config.get("build_input_shape"))
+    return [None, *shape[1:]] if isinstance(shape, list) and shape else None
+
+
+def without_operator(entry: Entry) -> Entry:
+    """The entry itself, or the ``Rescaling`` layer that stands for an operator with a number, such as ``x / 255``.
+
+    tf.keras 2.4 and later saved operators in functional models as ``TFOpLambda`` layers.
+    """
+    class_name, config = parts(entry)
+    nodes = entry.get("inbound_nodes")
+    if class_name != "TFOpLambda" or not isinstance(nodes, list) or len(nodes) != 1:
+        return entry
+    match nodes[0]:
+        case [str(source), int(node), int(tensor), {"y": int(y) | float(y)}] if y != 0:
+            scalings = {
+                "truediv": {"scale": 1 / y},
+                "multiply": {"scale": y},
+                "mul": {"scale": y},
+                "add": {"scale": 1.0, "offset": y},
+                "subtract": {"scale": 1.0, "offset": -y},
+                "sub": {"scale": 1.0, "offset": -y},
+            }
+            scaling = scalings.get(str(config.get("function")).rpartition(".")[2])
+            if scaling:
+                call = [[source, node, tensor, {}]]
+                settings = {"name": name_of(entry), **scaling}
+                return {"class_name": "Rescaling", "config": settings, "inbound_nodes": [call]}
+    return entry
+
+
+def plain(value: Any) -> Any:
+    """A setting that is numbers, strings and lists of them, whatever way a generation wrote it."""
+    if isinstance(value, list):
+        return [plain(inner) for inner in value]
+    if not isinstance(value, Mapping):
+        return value
+    if value.get("type") == "ndarray":
+        return plain(value.get("value"))
+    class_name = value.get("class_name")
+    if class_name in _SEQUENCES:
+        return plain(value.get("items") or value.get("config") or [])
+    if class_name == "__numpy__" and isinstance(value.get("config"), Mapping):
+        return plain(value["config"].get("value"))
+    if class_name is not None:
+        raise InvalidFile(f"the model configuration holds a '{class_name}' where a plain value belongs.")
+    return {key: plain(inner) for key, inner in value.items()}
+
+
+def is_foreign(entry: Entry) -> bool:
+    """Whether an entry says that its class does not come from Keras."""
+    module, registered = entry.get("module"), entry.get("registered_name")
+    own = module is None or any(module == m or str(module).startswith(f"{m}.") for m in _OWN_MODULES)
+    return not own or ">" in str(registered) or ">" in str(entry.get("class_name"))
+
+
+def refuse_code(config: Any) -> None:
+    """Raise ``InvalidFile`` where a configuration, at any depth, holds code or classes that are not Keras' own."""
+    if isinstance(config, list):
+        for value in config:
+            refuse_code(value)
+    elif isinstance(config, Mapping):
+        class_name = config.get("class_name")
+        if isinstance(class_name, str):
+            inner = config.get("config")
+            name = str(inner.get("name") if isinstance(inner, Mapping) else class_name)
+            if class_name in CODE:
+                raise code(class_name, name)
+            if is_foreign(config):
+                raise unknown_layer(class_name, name)
+        for value in config.values():
+            refuse_code(value)
+
+
+def code(class_name: str, name: str) -> InvalidFile:
+    """The error for a layer that carries code."""
+    return InvalidFile(
+        f"layer '{name}' ({class_name}) holds Python code, which would run on this machine. If you trust the origin "
+        "of the file, say --trust (trust=True in Python)."
+    )
+
+
+def unknown_layer(class_name: str, name: str) -> InvalidFile:
+    """The error for a layer that only its author's code can build."""
+    return InvalidFile(
+        f"layer '{name}' has the class '{class_name}', which this Keras does not have. Build the model in Python with "
+        "the code of that class, load its weights there, and use advlab.Classifier.from_keras(model)."
+    )
+
+
+def explain(error: BaseException) -> str:
+    """The first line of an error of Keras, for the end of ours."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return (lines[0] if lines else type(error).__name__)[:200].rstrip(".:")

@@ -1,0 +1,103 @@
+"""Any evasion attack of the adversarial-robustness-toolbox as a method, in about twelve lines: see ``deepfool.py``."""
+
+from __future__ import annotations
+
+import logging.config
+import os
+import tempfile
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from advlab.errors import InvalidValue
+from advlab.problem import Host, Problem
+
+
+def adapt(name: str, **options: Any) -> Host:
+    """The attack called ``name`` in ``art.attacks.evasion`` with its own options.
+
+    It sees logits and images in [0, 1], and the labels (or the target as ``targeted=True``). Its random draws are
+    seeded, but not one stream for each sample: they depend on the batch.
+    """
+
+    def run(problem: Problem) -> np.ndarray:
+        with harmless_import():
+            import art.attacks.evasion
+            from art.estimators.classification import TensorFlowV2Classifier
+
+        if not hasattr(art.attacks.evasion, name):
+            raise InvalidValue(f"The adversarial-robustness-toolbox has no evasion attack '{name}'.")
+        kind = getattr(art.attacks.evasion, name)
+        targeted = bool(np.any(problem.aim.numpy() >= 0))
+        if targeted and "targeted" not in kind.attack_params:
+            raise InvalidValue(f"'{name}' has no targeted variant. Leave the target out.")
+        goal = tf.where(problem.aim >= 0, problem.aim, problem.labels).numpy()
+        classes = problem.logits(problem.x[:1]).shape[-1]
+        classifier = TensorFlowV2Classifier(
+            model=lambda x, training=False: problem.logits(tf.cast(x, tf.float32)),
+            nb_classes=classes,
+            input_shape=tuple(problem.x.shape[1:]),
+            loss_object=tf.keras.losses.CategoricalCrossentropy(from_logits=True),
+            clip_values=(0.0, 1.0),
+        )
+        settings = options | ({"targeted": targeted} if "targeted" in kind.attack_params else {})
+        if "verbose" in kind.attack_params:
+            settings["verbose"] = False
+        with _seeded(problem.streams.numpy()), _quiet():
+            attack = kind(classifier, **settings)
+            return attack.generate(x=problem.x.numpy(), y=np.eye(classes, dtype=np.float32)[goal])
+
+    return Host(run)
+
+
+@contextmanager
+def harmless_import() -> Iterator[None]:
+    """On import the toolbox writes a file into the home directory and closes every log handler: keep it from both."""
+    homes = {name: os.environ[name] for name in ("HOME", "USERPROFILE") if name in os.environ}
+    configure = logging.config.dictConfig
+    with tempfile.TemporaryDirectory() as elsewhere:
+        os.environ |= {"HOME": elsewhere, "USERPROFILE": elsewhere}
+        logging.config.dictConfig = lambda config: None
+        try:
+            with warnings.catch_warnings(action="ignore"):
+                yield
+        finally:
+            logging.config.dictConfig = configure
+            for name in ("HOME", "USERPROFILE"):
+                os.environ.pop(name)
+            os.environ |= homes
+
+
+@contextmanager
+def _seeded(streams: np.ndarray) -> Iterator[None]:
+    """The toolbox draws from NumPy's global generator, and from new ones without a seed: seed both for one run."""
+    before, original = np.random.get_state(), np.random.RandomState
+    seeds = iter(np.random.SeedSequence(streams.ravel().tolist()).generate_state(2**16))
+
+    class Seeded(np.random.RandomState):
+        def __init__(self, seed: Any = None):
+            super().__init__(next(seeds) if seed is None else seed)
+
+    np.random.seed(next(seeds))
+    vars(np.random)["RandomState"] = Seeded
+    try:
+        yield
+    finally:
+        vars(np.random)["RandomState"] = original
+        np.random.set_state(before)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The toolbox takes gradients inside a tape's context, which TensorFlow remarks upon at every call."""
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,28 @@
+"""Boundary attack, by the adversarial-robustness-toolbox: a random walk along the decision boundary, labels only.
+
+Brendel, Rauber, Bethge 2017, "Decision-based adversarial attacks: reliable attacks against black-box machine learning
+models", arXiv:1712.04248. ``spherical_step`` and ``source_step`` are the two relative step sizes at the start; both
+adapt. Each step costs about ``trials`` predictions of each image.
+"""
+
+from __future__ import annotations
+
+from advlab.methods._art import adapt
+from advlab.problem import Host, Problem
+
+NORMS = ("l2",)
+KIND = "minimal"
+
+
+def craft(
+    problem: Problem, *, steps: int = 200, trials: int = 20, spherical_step: float = 0.01, source_step: float = 0.01
+) -> Host:
+    """Walk ``steps`` steps from a misclassified random image towards each clean image."""
+    return adapt(
+        "BoundaryAttack",
+        max_iter=steps,
+        sample_size=trials,
+        delta=spherical_step,
+        epsilon=source_step,
+        batch_size=len(problem.x),
+    )

@@ -1,0 +1,27 @@
+"""Fast gradient sign method: one step of size epsilon.
+
+Goodfellow, Shlens, Szegedy 2014, "Explaining and harnessing adversarial examples", arXiv:1412.6572, section 4:
+``x_adv = x + epsilon sign(gradient)``; under L2 and L1 the step is the steepest one of that norm.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from advlab.problem import Loop, Problem, State, View
+
+NORMS = ("linf", "l2", "l1")
+KIND = "bounded"
+
+
+def craft(problem: Problem) -> Loop:
+    """Look at the clean image, take one step to the edge of the ball."""
+    ball = problem.ball
+
+    def start() -> State:
+        return {"x": problem.x}
+
+    def update(state: State, view: View, step: tf.Tensor) -> State:
+        return {"x": ball.project(view.x + ball.steepest(view.gradient, view.x, tf.cast(ball.epsilon, tf.float32)))}
+
+    return Loop(1, start, update)

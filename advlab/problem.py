@@ -1,0 +1,98 @@
+"""What a method is given, what it sees, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from advlab import random
+from advlab.geometry import Ball
+from advlab.losses import LOSSES
+
+START = -1  # the step number of whatever is drawn before the first look
+State = dict[str, tf.Tensor]
+
+
+class View(NamedTuple):
+    """One look at the model: everything with rows first; ``gradient`` is None where it was not asked for."""
+
+    x: tf.Tensor
+    logits: tf.Tensor
+    loss: tf.Tensor
+    success: tf.Tensor
+    gradient: tf.Tensor | None
+
+
+class Problem(NamedTuple):
+    """A batch of samples and the task set on each: a pure value.
+
+    ``x`` float32 ``(b, h, w, c)`` in [0, 1]; ``labels``, ``aim`` and ``target`` int32 ``(b,)``: ``aim`` is the class to
+    push towards (-1: away from the label), ``target`` the class that counts as success (-1: any but the label);
+    ``ball`` the admissible set around ``x``; ``streams`` uint32 ``(b, 2)``; ``logits`` the classifier.
+    """
+
+    x: tf.Tensor
+    labels: tf.Tensor
+    aim: tf.Tensor
+    target: tf.Tensor
+    ball: Ball
+    streams: tf.Tensor
+    logits: Callable[[tf.Tensor], tf.Tensor]
+
+    def look(self, x: tf.Tensor, loss: str = "ce", gradient: bool = True) -> View:
+        """Logits, loss (larger is better for the attacker), success and, where asked for, the loss's gradient."""
+        if not gradient:
+            logits = self.logits(x)
+            return View(x, logits, self._loss(logits, loss), self._success(logits), None)
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            logits = self.logits(x)
+            value = self._loss(logits, loss)
+        slope = tape.gradient(value, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+        return View(x, logits, value, self._success(logits), slope)
+
+    def random(self, step: tf.Tensor | int, draw: int, kind: str = "uniform") -> tf.Tensor:
+        """float32, the shape of ``x``: uniform in [0, 1) or standard normal; a function of seed, restart, sample index,
+        step and ``draw`` (below 60) alone."""
+        shape = self.x.shape[1:]
+        numbers = getattr(random, kind)(self.streams, step, draw, int(np.prod(shape)))
+        return tf.reshape(numbers, [-1, *shape])
+
+    def _loss(self, logits: tf.Tensor, name: str) -> tf.Tensor:
+        towards = LOSSES[name](logits, tf.maximum(self.aim, 0))
+        return tf.where(self.aim >= 0, -towards, LOSSES[name](logits, self.labels))
+
+    def _success(self, logits: tf.Tensor) -> tf.Tensor:
+        predicted = tf.argmax(logits, -1, tf.int32)
+        return tf.where(self.target >= 0, predicted == self.target, predicted != self.labels)
+
+
+class Loop(NamedTuple):
+    """What a native method returns; the engine runs it.
+
+    ``start()`` gives the state: a dict of tensors with rows first that has ``x``, the first point to look at.
+    ``update(state, view, step)`` gives the next state. ``keep`` is ``best``, or ``last`` for the last iterate.
+    """
+
+    steps: int
+    start: Callable[[], State]
+    update: Callable[[State, View, tf.Tensor], State]
+    loss: str = "ce"
+    gradient: bool = True
+    keep: str = "best"
+
+
+class Host(NamedTuple):
+    """What a method that runs outside TensorFlow's graph returns: the library behind it loops by itself.
+
+    ``run(problem) -> x_adv`` as a NumPy array; the problem's tensors are concrete, and every call of ``problem.logits``
+    is counted by the engine.
+    """
+
+    run: Callable[[Problem], np.ndarray]
+
+
+Craft = Callable[..., Any]  # craft(problem, *, parameter: type = default, ...) -> Loop | Host

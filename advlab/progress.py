@@ -1,0 +1,34 @@
+"""One progress bar for all long work: shown on a terminal, silent in a pipe."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+
+class Progress:
+    """A bar over ``total`` units of work; use it as a context manager.
+
+    ``show`` is True, False, or None for "only when standard error is a terminal". tqdm is imported only when shown.
+    """
+
+    def __init__(self, total: int | None, label: str, unit: str = "it", show: bool | None = None):
+        self._bar = None
+        if sys.stderr.isatty() if show is None else show:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, desc=label, unit=unit, leave=False, dynamic_ncols=True)
+
+    def __enter__(self) -> Progress:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._bar is not None:
+            self._bar.close()
+
+    def advance(self, amount: int = 1, **facts: Any) -> None:
+        """Move the bar by ``amount`` and show ``facts`` (such as ``loss=0.31``) behind it."""
+        if self._bar is not None:
+            if facts:
+                self._bar.set_postfix(facts, refresh=False)
+            self._bar.update(amount)

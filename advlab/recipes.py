@@ -1,0 +1,234 @@
+"""Recipes and suites: what to train and what to attack it with, declared in TOML and read into frozen dataclasses.
+
+``models/<name>.toml`` is a recipe and ``attacks/<name>.toml`` a suite; the file's name is the name. Every setting is
+checked here, before anything heavy is imported: an unknown key, a wrong type or a value out of range is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from advlab import declared, schema, workspace
+from advlab.errors import InvalidValue, unknown
+from advlab.threat import Attack, parse_epsilon
+
+OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
+MONITORS = ("accuracy", "loss", "val_accuracy", "val_loss")
+PUBLISHED = ("note", "parameters", "test_accuracy", "train_accuracy", "validation_accuracy")
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop after ``patience`` epochs without a better ``monitor``; the weights of the best epoch are kept."""
+
+    patience: int
+    monitor: str = "val_loss"
+
+    def __post_init__(self) -> None:
+        declared.whole("training.early_stopping.patience", self.patience, 1)
+        declared.choice("training.early_stopping.monitor", self.monitor, MONITORS)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How Keras' ``fit`` is called. ``learning_rate`` None: the optimizer's own; ``train_samples`` None: all.
+
+    ``validation_split`` is the share in [0, 1) held out of the end of the training images, as Keras does it.
+    """
+
+    optimizer: str
+    batch_size: int
+    epochs: int
+    learning_rate: float | None = None
+    seed: int = 0
+    validation_split: float = 0.0
+    train_samples: int | None = None
+    early_stopping: EarlyStopping | None = None
+
+    def __post_init__(self) -> None:
+        declared.choice("training.optimizer", self.optimizer, OPTIMIZERS)
+        declared.whole("training.batch_size", self.batch_size, 1)
+        declared.whole("training.epochs", self.epochs, 1)
+        declared.whole("training.seed", self.seed, 0, 2**32 - 1)
+        declared.share("training.validation_split", self.validation_split)
+        if self.learning_rate is not None and not (
+            declared.is_number(self.learning_rate) and 0 < self.learning_rate < 1e6
+        ):
+            raise declared.invalid("training.learning_rate", self.learning_rate, "a number above 0")
+        if self.train_samples is not None:
+            declared.whole("training.train_samples", self.train_samples, 1)
+        stopping = self.early_stopping
+        if stopping is not None and stopping.monitor.startswith("val_") and not self.validation_split:
+            raise InvalidValue(
+                f"training.early_stopping.monitor '{stopping.monitor}' needs validation images. "
+                "Set training.validation_split above 0, or monitor 'loss' or 'accuracy'."
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One classifier that can be trained. ``source`` says where its settings and ``published`` figures come from.
+
+    ``architecture`` holds ``kind``, a function of ``advlab.architectures``, and that function's keyword arguments.
+    ``published`` holds ``parameters`` (a count), accuracies (shares in [0, 1]) and a ``note``, each only where printed.
+    """
+
+    name: str
+    title: str
+    dataset: str
+    architecture: Mapping[str, Any]
+    training: Training
+    source: str = ""
+    published: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        _described(self)
+        declared.text("dataset", self.dataset)
+        _check_architecture(self.architecture)
+        for key, value in self.published.items():
+            if key not in PUBLISHED:
+                raise unknown("key in [published]", key, PUBLISHED)
+            if key == "note":
+                declared.text("published.note", value)
+            elif key == "parameters":
+                declared.whole("published.parameters", value, 1)
+            elif not (declared.is_number(value) and 0 <= value <= 1):
+                raise declared.invalid(f"published.{key}", value, "a share in [0, 1]")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One attack of a suite, as the keyword arguments of ``advlab.attack``; None is the method's own default."""
+
+    method: str
+    norm: str | None = None
+    epsilon: float | None = None
+    target: int | None = None
+    stop: str = "success"
+    restarts: int = 1
+    seed: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+
+    def attack(self) -> Attack:
+        """The specification, checked against the method's own declaration."""
+        declared.text("method", self.method)
+        declared.text("stop", self.stop)
+        if self.norm is not None:
+            declared.text("norm", self.norm)
+        if self.target is not None:
+            declared.whole("target", self.target, 0)
+        if self.epsilon is not None and not declared.is_number(self.epsilon):
+            raise declared.invalid("epsilon", self.epsilon, "a number such as 0.1 or a text such as '8/255'")
+        if not isinstance(self.parameters, Mapping):
+            raise declared.invalid("parameters", self.parameters, "a table such as { steps = 40 }")
+        return schema.method(self.method).attack(
+            epsilon=self.epsilon,
+            norm=self.norm,
+            target=self.target,
+            parameters=self.parameters,
+            seed=self.seed,
+            restarts=self.restarts,
+            stop=self.stop,
+        )
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Several attacks that are run one after the other and reported together."""
+
+    name: str
+    title: str
+    attacks: tuple[Entry, ...]
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        _described(self)
+        if not self.attacks:
+            raise InvalidValue("A suite needs at least one [[attack]] table. Got none.")
+        for number, entry in enumerate(self.attacks, 1):
+            with declared.about(f"attack {number}"):
+                entry.attack()
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """The recipe of that name, or in that TOML file; errors name the file, the key, the value and what is allowed."""
+    path = workspace.find_recipe(str(name_or_path))
+    table = declared.read(path)
+    with declared.about(path):
+        declared.known_keys(Recipe, table, "")
+        training = declared.table(table.get("training", {}), "training")
+        declared.known_keys(Training, training, "training.")
+        if "early_stopping" in training:
+            stopping = declared.table(training["early_stopping"], "training.early_stopping")
+            declared.known_keys(EarlyStopping, stopping, "training.early_stopping.")
+            training["early_stopping"] = EarlyStopping(**stopping)
+        for key in ("architecture", "published"):
+            declared.table(table.get(key, {}), key)
+        return Recipe(**{**table, "name": path.stem, "training": Training(**training)})
+
+
+def load_suite(name_or_path: str | Path) -> Suite:
+    """The suite of that name, or in that TOML file; errors name the file, the key, the value and what is allowed."""
+    path = workspace.find_suite(str(name_or_path))
+    table = declared.read(path)
+    with declared.about(path):
+        attacks = table.pop("attack", [])
+        declared.known_keys(Suite, table, "", besides="attack")
+        if not isinstance(attacks, list):
+            raise declared.invalid("attack", attacks, "a list of tables, each headed [[attack]]")
+        entries = []
+        for number, attack in enumerate(attacks, 1):
+            with declared.about(f"attack {number}"):
+                declared.known_keys(Entry, declared.table(attack, "attack"), "")
+                if isinstance(attack.get("epsilon"), str):
+                    attack["epsilon"] = parse_epsilon(attack["epsilon"])
+                entries.append(Entry(**attack))
+        return Suite(**table, name=path.stem, attacks=tuple(entries))
+
+
+def _check_architecture(architecture: Mapping[str, Any]) -> None:
+    """Check kind and arguments against the signatures in ``architectures.py``, read without importing Keras."""
+    source = Path(__file__).with_name("architectures.py").read_text("utf-8")
+    functions = {node.name: node.args for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+    kinds = tuple(name for name in functions if not name.startswith("_"))
+    if "kind" not in architecture:
+        raise InvalidValue(f"The key architecture.kind is missing. Allowed: {', '.join(sorted(kinds))}.")
+    kind = architecture["kind"]
+    declared.choice("architecture.kind", kind, kinds)
+    arguments = functions[kind]
+    annotations = {a.arg: ast.unparse(a.annotation) for a in arguments.kwonlyargs if a.annotation is not None}
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if default is None and argument.arg not in architecture:
+            raise InvalidValue(f"The key architecture.{argument.arg} is missing: architecture '{kind}' needs it.")
+    for key, value in architecture.items():
+        if key in annotations:
+            _check_argument(f"architecture.{key}", value, annotations[key])
+        elif key != "kind":
+            raise unknown(f"key of architecture '{kind}'", key, annotations)
+
+
+def _check_argument(key: str, value: Any, annotation: str) -> None:
+    if annotation.startswith("Literal["):
+        declared.choice(key, value, ast.literal_eval(f"({annotation[len('Literal[') : -1]},)"))
+    elif annotation == "int":
+        declared.whole(key, value, 1)
+    elif annotation == "float":
+        declared.share(key, value)
+    elif annotation == "bool":
+        if not isinstance(value, bool):
+            raise declared.invalid(key, value, "true or false")
+    elif annotation == "Sequence[int]":
+        if not isinstance(value, list | tuple) or not all(declared.is_whole(v) and v >= 1 for v in value):
+            raise declared.invalid(key, value, "a list of whole numbers in [1, inf)")
+    elif "Mapping" not in annotation or not isinstance(value, Mapping):
+        declared.text(key, value)
+
+
+def _described(declaration: Recipe | Suite) -> None:
+    declared.text("title", declaration.title)
+    declared.whole("version", declaration.version, 1)

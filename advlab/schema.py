@@ -1,0 +1,164 @@
+"""What methods exist and which parameters they take, read from their files without importing them.
+
+A method's file is its registration and the signature of its ``craft`` is its schema: parameter names, types, defaults.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from advlab.errors import InvalidValue, unknown
+from advlab.threat import DEFAULT_EPSILON, Attack, ThreatModel, Value
+
+FOLDER = Path(__file__).parent / "methods"
+KINDS = ("bounded", "minimal")
+
+
+@dataclass(frozen=True)
+class Method:
+    """One method as its file declares it. ``norms``: the first is the default. ``parameters``: name -> default."""
+
+    name: str
+    summary: str
+    norms: tuple[str, ...]
+    kind: str
+    native: bool
+    parameters: Mapping[str, Value]
+    types: Mapping[str, str]
+
+    def attack(
+        self,
+        *,
+        epsilon: float | None = None,
+        norm: str | None = None,
+        target: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        **rest: Any,
+    ) -> Attack:
+        """Aim the method: checks everything that can be checked without a model. ``rest``: seed, restarts, stop."""
+        norm = self.norms[0] if norm is None else norm
+        if norm not in self.norms:
+            known = norm in DEFAULT_EPSILON or norm == "none"
+            if not known:
+                raise unknown("norm", norm, self.norms)
+            raise InvalidValue(
+                f"Method '{self.name}' does not cover norm '{norm}'. It covers: {', '.join(self.norms)}."
+            )
+        if epsilon is None:
+            epsilon = DEFAULT_EPSILON[norm] if self.kind == "bounded" and norm != "none" else math.inf
+        elif self.kind == "minimal" and math.isfinite(epsilon):
+            raise InvalidValue(
+                f"Method '{self.name}' looks for the smallest perturbation and takes no epsilon. Got {epsilon:g}. "
+                "Leave epsilon out; a bounded method such as 'pgd' takes one."
+            )
+        full = dict(self.parameters)
+        for name, value in (parameters or {}).items():
+            if name not in full:
+                raise unknown(f"parameter of method '{self.name}'", name, full)
+            full[name] = self._checked(name, value)
+        overrides = tuple(sorted(n for n in full if full[n] != self.parameters[n]))
+        return Attack(self.name, ThreatModel(norm, float(epsilon), target), full, overrides, **rest)
+
+    def _checked(self, name: str, value: Any) -> Value:
+        kind = self.types[name]
+        parse = _PARSERS[kind]
+        try:
+            parsed = parse(value)
+        except (TypeError, ValueError, KeyError, ZeroDivisionError):
+            parsed = None
+        low = 0 if self.parameters[name] in (0, None) or kind == "float" else 1
+        if parsed is None or (kind in ("int", "float") and not low <= parsed < math.inf):
+            allowed = {"int": f"a whole number in [{low}, inf)", "float": f"a number in [{low}, inf)"}.get(kind, kind)
+            raise InvalidValue(f"Parameter '{name}' of method '{self.name}' must be {allowed}. Got {value!r}.")
+        return parsed
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or (not isinstance(value, str) and int(value) != value):
+        raise ValueError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError
+    over, _, under = str(value).partition("/")
+    return float(over) / float(under) if under else float(over)
+
+
+def _truth(value: Any) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    return words[str(value).lower()]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {"int": _whole, "float": _number, "bool": _truth, "str": _text}
+
+
+def names() -> list[str]:
+    """The names of all methods, sorted."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if not path.stem.startswith("_"))
+
+
+def method(name: str) -> Method:
+    """The declaration of the method called ``name``, read from its file."""
+    if name not in (known := names()):
+        raise unknown("method", name, known)
+    return _read(FOLDER / f"{name}.py")
+
+
+def _read(path: Path) -> Method:
+    tree = ast.parse(path.read_text("utf-8"))
+    constants: dict[str, Any] = {}
+    craft = None
+    native = True
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
+            constants[node.targets[0].id] = ast.literal_eval(node.value)
+        elif isinstance(node, ast.FunctionDef) and node.name == "craft":
+            craft = node
+        elif isinstance(node, ast.ImportFrom) and node.module == "advlab.methods._art":
+            native = False
+    if craft is None or not {"NORMS", "KIND"} <= constants.keys():
+        raise InvalidValue(f"'{path.name}' must define NORMS, KIND and craft(problem, *, ...) to be a method.")
+    arguments = craft.args
+    parameters, types = {}, {}
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if default is None or argument.annotation is None:
+            raise InvalidValue(f"Parameter '{argument.arg}' in '{path.name}' needs a type and a default.")
+        parameters[argument.arg] = ast.literal_eval(default)
+        types[argument.arg] = ast.unparse(argument.annotation).split(" ")[0]
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+    return Method(path.stem, summary, constants["NORMS"], constants["KIND"], native, parameters, types)
+
+
+def describe(craft: Callable[..., Any]) -> Method:
+    """The declaration of a user's own ``craft(problem, *, ...)``: a plain function needs no file.
+
+    Attributes ``NORMS`` and ``KIND`` on the function are honoured; without them it is bounded, in every norm.
+    """
+    import inspect
+
+    parameters: dict[str, Value] = {}
+    types: dict[str, str] = {}
+    for parameter in list(inspect.signature(craft).parameters.values())[1:]:
+        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
+            raise InvalidValue(
+                f"Method '{craft.__name__}' must take one problem and keyword-only parameters with defaults: "
+                f"def craft(problem, *, steps: int = 10). Got parameter '{parameter}'."
+            )
+        parameters[parameter.name] = parameter.default
+        types[parameter.name] = type(parameter.default).__name__
+    summary = (inspect.getdoc(craft) or "").partition("\n")[0]
+    norms = tuple(getattr(craft, "NORMS", tuple(DEFAULT_EPSILON)))
+    return Method(craft.__name__, summary, norms, getattr(craft, "KIND", "bounded"), True, parameters, types)

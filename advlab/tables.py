@@ -1,0 +1,202 @@
+"""How an evaluation is shown: one row of a table, as text, Markdown, HTML or JSON."""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from advlab.errors import InvalidValue
+from advlab.metrics import Rate
+
+if TYPE_CHECKING:
+    from advlab.evaluation import Evaluation
+
+SCHEMA = 1
+WIDTH = 100
+SIGN = "*"
+_SIGNED = f"{SIGN} ends where it first succeeds (stop=success, smallest change): no comparison with other shifts."
+_INFINITE = "inf: more than half of the images were not broken."
+
+
+def label(evaluation: Evaluation, full: bool = False) -> str:
+    """The attack in a few words, ``pgd linf 0.1``; ``full`` adds every setting that is not the default."""
+    attack, threat = evaluation.attack, evaluation.attack.threat
+    if full:
+        words = [attack.slug]
+    else:
+        words = [attack.method, threat.norm]
+        words += [f"{threat.epsilon:.4g}"] if math.isfinite(threat.epsilon) else []
+        words += [] if threat.target is None else ["target", evaluation.per_class[threat.target].name]
+    words += [f"from {evaluation.transfer_from}"] if evaluation.transfer_from else []
+    return " ".join(words)
+
+
+def labels(evaluations: Sequence[Evaluation]) -> list[str]:
+    """``label`` of each, in full where the short one would name two rows of one classifier alike."""
+    short = [(e.classifier, label(e)) for e in evaluations]
+    seen = Counter(short)
+    return [label(e, full=seen[key] > 1) for e, key in zip(evaluations, short, strict=True)]
+
+
+def distance(evaluation: Evaluation) -> float:
+    """Median distance in the norm of the threat: of the broken images, or for a minimal method of all attacked ones."""
+    threat = evaluation.attack.threat
+    if threat.norm == "none":
+        return math.nan
+    return evaluation.median_distance if math.isinf(threat.epsilon) else evaluation.distances[threat.norm].median
+
+
+def number(value: float, form: str) -> str:
+    """A formatted number; ``-`` for NaN."""
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def cells(evaluation: Evaluation, name: str | None = None) -> dict[str, str]:
+    """Column -> text of the row of one evaluation; ``name`` replaces the words for the attack."""
+    robust = evaluation.robust_accuracy
+    sign = SIGN if evaluation.at_boundary else ""
+    return {
+        "model": _printable(evaluation.classifier),
+        "attack": _printable(label(evaluation) if name is None else name),
+        "clean %": number(100 * evaluation.clean_accuracy.value, ".1f"),
+        "robust % [95%]": (
+            f"{number(100 * robust.value, '.1f')} [{f'{100 * robust.low:.1f}':>4}, {f'{100 * robust.high:.1f}':>4}]"
+        ),
+        "success %": number(100 * evaluation.success_rate.value, ".1f"),
+        "shift": number(100 * evaluation.shift.mean, "+.1f") + sign,
+        "distance": number(distance(evaluation), ".3g"),
+        "passes": f"{evaluation.forward_passes + evaluation.backward_passes:.4g}",
+        "seconds": f"{evaluation.result.seconds:.3g}" if evaluation.result.seconds < 1000 else _whole(evaluation),
+    }
+
+
+def table(evaluations: Sequence[Evaluation], markdown: bool = False) -> str:
+    """Clean against perturbed accuracy and confidence shift, a row for each evaluation, and a caption below.
+
+    Plain text fits in 100 columns (long names lose their middle); Markdown keeps every name whole. Robust accuracy
+    counts images that are classified correctly clean and perturbed; shifts are in points of confidence.
+    """
+    if not evaluations:
+        raise InvalidValue("A table needs at least one evaluation. Got none.")
+    rows = [cells(e, name) for e, name in zip(evaluations, labels(evaluations), strict=True)]
+    if markdown:
+        return "\n".join([*_markdown(rows), "", *caption(evaluations)])
+    lines = [wrapped for line in caption(evaluations) for wrapped in textwrap.wrap(line, WIDTH)]
+    return "\n".join([*_text(rows), "", *lines])
+
+
+def caption(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What a reader of the table must know: which images, which interval, and what is not comparable."""
+    images = list(dict.fromkeys(_printable(e.images) for e in evaluations))
+    lines = [
+        f"{' and '.join(images)}. robust: correct clean and perturbed, with 95% Wilson interval. shift: mean change "
+        "of the confidence in the label, in points, where the clean image is correct. distance: median, in the norm "
+        "of the attack. passes: forward and backward, per image."
+    ]
+    if len(images) > 1:
+        lines.append("The rows differ in their images and are not directly comparable.")
+    if any(e.at_boundary for e in evaluations):
+        lines.append(_SIGNED)
+    if any(math.isinf(distance(e)) for e in evaluations):
+        lines.append(_INFINITE)
+    return lines
+
+
+def as_html(evaluation: Evaluation) -> str:
+    """A small table for notebooks."""
+    rows = "".join(
+        f'<tr><th scope="row" style="text-align:left">{html.escape(name)}</th><td>{html.escape(value)}</td></tr>'
+        for name, value in cells(evaluation).items()
+    )
+    notes = "".join(
+        f"<li><b>{html.escape(f.severity)}</b> {html.escape(f.code)}: {html.escape(f.evidence)}</li>"
+        for f in evaluation.findings
+    )
+    return f"<table><caption>{html.escape(evaluation.images)}</caption><tbody>{rows}</tbody></table><ul>{notes}</ul>"
+
+
+def as_json(evaluation: Evaluation) -> dict[str, Any]:
+    """Everything but the per-sample arrays, ready for JSON; NaN and infinity are null."""
+    result = evaluation.result
+    return _plain(
+        {
+            "schema": SCHEMA,
+            "attack": result.attack.to_dict(),
+            "classifier": {"name": result.classifier, "digest": result.classifier_digest},
+            "transfer_from": evaluation.transfer_from,
+            "dataset": {"name": result.dataset, "split": result.split, "digest": result.dataset_digest},
+            "samples": len(evaluation),
+            "classes": [score.name for score in evaluation.per_class],
+            "clean_accuracy": evaluation.clean_accuracy,
+            "robust_accuracy": evaluation.robust_accuracy,
+            "success_rate": evaluation.success_rate,
+            "shift": evaluation.shift,
+            "shift_predicted": evaluation.shift_predicted,
+            "distances": evaluation.distances,
+            "median_distance": evaluation.median_distance,
+            "per_class": evaluation.per_class,
+            "transitions": evaluation.transitions.tolist(),
+            "findings": evaluation.findings,
+            "forward_passes": evaluation.forward_passes,
+            "backward_passes": evaluation.backward_passes,
+            "seconds": result.seconds,
+            "versions": result.versions,
+            "command": result.command,
+        }
+    )
+
+
+def _text(rows: list[dict[str, str]]) -> list[str]:
+    heads = list(rows[0])
+    widths = {head: max(len(head), *(len(row[head]) for row in rows)) for head in heads}
+    gap = "  " if sum(widths.values()) + 2 * (len(heads) - 1) <= WIDTH else " "
+    room = WIDTH - sum(widths[h] for h in heads[2:]) - len(gap) * (len(heads) - 1)
+    widths["model"] = min(widths["model"], max(room - widths["attack"], room // 3))
+    widths["attack"] = min(widths["attack"], room - widths["model"])
+    lines = [{head: head for head in heads}, *rows]
+    return [
+        gap.join(
+            f"{_shortened(line[h], widths[h]):<{widths[h]}}" if h in heads[:2] else f"{line[h]:>{widths[h]}}"
+            for h in heads
+        ).rstrip()
+        for line in lines
+    ]
+
+
+def _markdown(rows: list[dict[str, str]]) -> list[str]:
+    rules = ["---" if head in ("model", "attack") else "--:" for head in rows[0]]
+    bodies = [[" ".join(cell.replace("|", "\\|").split()) for cell in row.values()] for row in rows]
+    return [f"| {' | '.join(line)} |" for line in (list(rows[0]), rules, *bodies)]
+
+
+def _shortened(text: str, width: int) -> str:
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
+
+
+def _whole(evaluation: Evaluation) -> str:
+    return f"{evaluation.result.seconds:.0f}"
+
+
+def _printable(text: str) -> str:
+    """Names come from files; what would steer a terminal does not get through."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Rate):
+        value = asdict(value)
+    elif isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {name: _plain(inner) for name, inner in value.items()}
+    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,133 @@
+"""What an attacker may do, and how an attack is specified: plain data and its validation."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from advlab.errors import InvalidValue, unknown
+
+DEFAULT_EPSILON = {"linf": 0.1, "l2": 1.5, "l1": 10.0, "l0": 20.0}
+NORMS = (*DEFAULT_EPSILON, "none")
+STOPS = ("never", "success")
+PRECISIONS = ("float32",)
+
+Value = bool | int | float | str | None
+
+
+@dataclass(frozen=True)
+class ThreatModel:
+    """The set of images an attacker may hand in, and what counts as success.
+
+    ``norm`` is ``linf``, ``l2``, ``l1``, ``l0`` (image positions changed, over all channels) or ``none`` (any image
+    in the box [0, 1]). ``epsilon`` is the radius in pixel units of a [0, 1] image, infinite where a method looks for
+    the smallest perturbation. ``target`` is the class to reach; None counts any prediction other than the label.
+    """
+
+    norm: str = "linf"
+    epsilon: float = 0.1
+    target: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.norm not in NORMS:
+            raise unknown("norm", self.norm, NORMS)
+        if math.isnan(self.epsilon) or self.epsilon < 0:
+            raise InvalidValue(f"epsilon must be a number in [0, inf). Got {self.epsilon:g}. Try epsilon=0.1 or 8/255.")
+        if self.norm == "linf" and 1 < self.epsilon < math.inf:
+            raise InvalidValue(
+                f"epsilon must be at most 1 with norm 'linf', since pixels lie in [0, 1]. Got {self.epsilon:g}. "
+                f"If it counts steps of 0-255 pixels, write {self.epsilon:g}/255."
+            )
+        if self.target is not None and self.target < 0:
+            raise InvalidValue(f"target must be a class number from 0. Got {self.target}.")
+
+
+@dataclass(frozen=True)
+class Attack:
+    """A method, aimed: a pure specification that says everything the result depends on besides model and images.
+
+    ``parameters`` holds every parameter of the method; ``overrides`` names those that differ from its defaults.
+    ``stop`` is ``never`` (each sample keeps its highest loss) or ``success`` (each sample ends at its first success).
+    """
+
+    method: str
+    threat: ThreatModel
+    parameters: Mapping[str, Value] = field(default_factory=dict)
+    overrides: tuple[str, ...] = ()
+    seed: int = 0
+    restarts: int = 1
+    stop: str = "never"
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        if self.stop not in STOPS:
+            raise unknown("stop rule", self.stop, STOPS)
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
+        _whole("restarts", self.restarts, 1)
+        _whole("seed", self.seed, 0)
+
+    @property
+    def slug(self) -> str:
+        """A short name for files: ``pgd-linf-0.1`` plus whatever is not the default; hashed above 60 characters."""
+        threat = self.threat
+        parts = [self.method, threat.norm]
+        if math.isfinite(threat.epsilon):
+            parts.append(f"{threat.epsilon:.6g}")
+        parts += [f"{name}={_short(self.parameters[name])}" for name in sorted(self.overrides)]
+        if threat.target is not None:
+            parts.append(f"target={threat.target}")
+        plain = Attack(self.method, threat)
+        for name in ("restarts", "seed", "stop", "precision"):
+            if getattr(self, name) != getattr(plain, name):
+                parts.append(f"{name}={getattr(self, name)}")
+        slug = "-".join(parts)
+        if len(slug) > 60:
+            slug = f"{slug[:51]}-{hashlib.sha256(slug.encode()).hexdigest()[:8]}"
+        return slug
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary; an infinite epsilon is null."""
+        threat = self.threat
+        epsilon = threat.epsilon if math.isfinite(threat.epsilon) else None
+        return {
+            "method": self.method,
+            "norm": threat.norm,
+            "epsilon": epsilon,
+            "target": threat.target,
+            "parameters": dict(self.parameters),
+            "overrides": list(self.overrides),
+            "seed": self.seed,
+            "restarts": self.restarts,
+            "stop": self.stop,
+            "precision": self.precision,
+        }
+
+    @classmethod
+    def from_dict(cls, data: Mapping[str, Any]) -> Attack:
+        """The inverse of ``to_dict``."""
+        rest = dict(data)
+        epsilon = rest.pop("epsilon")
+        threat = ThreatModel(rest.pop("norm"), math.inf if epsilon is None else epsilon, rest.pop("target"))
+        return cls(threat=threat, **{**rest, "overrides": tuple(rest["overrides"])})
+
+
+def parse_epsilon(text: str) -> float:
+    """The number in ``"0.1"`` or ``"8/255"``."""
+    try:
+        over, _, under = text.partition("/")
+        return float(over) / (float(under) if under else 1.0)
+    except (ValueError, ZeroDivisionError):
+        raise InvalidValue(f"epsilon must be a number such as 0.1 or 8/255. Got '{text}'.") from None
+
+
+def _whole(name: str, value: object, least: int) -> None:
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise InvalidValue(f"{name} must be a whole number in [{least}, inf). Got {value!r}.")
+
+
+def _short(value: Value) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)

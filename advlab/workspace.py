@@ -1,0 +1,175 @@
+"""Where files live: the only module that turns a name into a path.
+
+The workspace holds two folders, ``models/`` and ``attacks/``. Declarations (recipes, suites) are read from them and
+artefacts (weights, archives) are written to them. Reading looks for what was produced in the workspace, then for what
+is shipped or declared there, then in the copy that came with the installation. Writing always goes to the workspace.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from collections.abc import Iterable, Iterator
+from contextvars import ContextVar
+from pathlib import Path
+
+from advlab.errors import AdvlabError, FileExists, InvalidFile, unknown
+
+_chosen: ContextVar[Path | None] = ContextVar("workspace", default=None)
+
+
+def root() -> Path:
+    """The workspace: the one chosen with ``using``, else ``ADVLAB_WORKSPACE``, else the current directory."""
+    return _chosen.get() or Path(os.environ.get("ADVLAB_WORKSPACE") or Path.cwd())
+
+
+@contextlib.contextmanager
+def using(folder: str | os.PathLike[str] | None) -> Iterator[Path]:
+    """Work in another workspace for the length of a ``with`` block (None: leave it as it is)."""
+    token = _chosen.set(Path(folder) if folder else _chosen.get())
+    try:
+        yield root()
+    finally:
+        _chosen.reset(token)
+
+
+def shipped() -> Path:
+    """The folder with the copies of ``models/`` and ``attacks/`` that came with the installation."""
+    package = Path(__file__).parent
+    inside_wheel = package / "shipped"
+    return inside_wheel if inside_wheel.is_dir() else package.parent
+
+
+def looks_like_path(name: str) -> bool:
+    """Whether a name given by the user is meant as a path: it has a folder or a suffix of ours."""
+    return os.sep in name or "/" in name or Path(name).suffix in {".h5", ".hdf5", ".keras", ".toml", ".npz"}
+
+
+def _search(folder: str, pattern: str, *inner: str) -> dict[str, Path]:
+    """Name -> path of the files that match; earlier places win. ``inner`` are sub-folders, in order of preference."""
+    found: dict[str, Path] = {}
+    for base in (root(), shipped()):
+        for sub in inner:
+            for path in sorted((base / folder / sub).glob(pattern)):
+                found.setdefault(path.stem, path)
+    return found
+
+
+def recipes() -> dict[str, Path]:
+    """Every recipe that can be trained, by name."""
+    return _search("models", "*.toml", ".")
+
+
+def weights() -> dict[str, Path]:
+    """Every classifier that is ready to be loaded, by name: produced ones before shipped ones."""
+    return _search("models", "*.h5", ".", "pretrained")
+
+
+def suites() -> dict[str, Path]:
+    """Every suite of attacks, by name."""
+    return _search("attacks", "*.toml", ".")
+
+
+def archives() -> list[Path]:
+    """Every finished archive of the workspace, sorted."""
+    return sorted(p for p in (root() / "attacks").glob("*/*.h5") if not p.name.endswith(".partial.h5"))
+
+
+def find_recipe(name: str) -> Path:
+    """The path of a recipe, given its name or a path to a TOML file."""
+    return _find(name, "recipe", recipes())
+
+
+def find_suite(name: str) -> Path:
+    """The path of a suite, given its name or a path to a TOML file."""
+    return _find(name, "suite", suites())
+
+
+def find_weights(name: str) -> Path:
+    """The path of a saved classifier, given its name or a path to a file."""
+    ready = weights()
+    hint = ""
+    if name in recipes() and name not in ready:
+        hint = f"'{name}' is a recipe that is not trained yet: advlab train {name}"
+    return _find(name, "model", ready, hint)
+
+
+def _find(name: str, kind: str, known: dict[str, Path], hint: str = "") -> Path:
+    if looks_like_path(name):
+        path = Path(name)
+        if path.is_file():
+            return path
+        names = ", ".join(sorted(known))
+        raise InvalidFile(f"No {kind} file at '{name}'. Give a path that exists, or one of: {names}.")
+    if name not in known:
+        raise unknown(kind, name, known, hint)
+    return known[name]
+
+
+def find_data(name: str, known: Iterable[str]) -> Path:
+    """The path of the user's own data set; ``known`` are the names that need none."""
+    path = Path(name).expanduser()
+    if path.exists():
+        return path
+    if looks_like_path(name):
+        names = ", ".join(known)
+        raise InvalidFile(f"No data set at '{name}'. Give a .npz file or a folder that exists, or one of: {names}.")
+    raise unknown("data set", name, known, "Or give the path of a .npz file or of a folder of images by class.")
+
+
+def data_folder(name: str) -> Path | None:
+    """The folder of a data set below ``ADVLAB_DATA``; None where the variable is not set."""
+    base = os.environ.get("ADVLAB_DATA")
+    return Path(base).expanduser() / name if base else None
+
+
+def cache_folder(name: str) -> Path:
+    """The folder of a data set in the user's cache."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "advlab" / name
+
+
+def weights_path(name: str) -> Path:
+    """Where the weights produced by the recipe ``name`` are written."""
+    return root() / "models" / f"{name}.h5"
+
+
+def archive_path(classifier: str, slug: str) -> Path:
+    """Where the archive of an attack on a classifier is written."""
+    return root() / "attacks" / _as_file_name(classifier) / f"{slug}.h5"
+
+
+def partial_path(classifier: str, slug: str) -> Path:
+    """Where an unfinished attack is kept until it is continued."""
+    return root() / "attacks" / _as_file_name(classifier) / f"{slug}.partial.h5"
+
+
+def _as_file_name(name: str) -> str:
+    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).lstrip(".") or "model"
+
+
+def refuse_existing(path: Path, force: bool, what: str) -> None:
+    """Raise ``FileExists`` where ``path`` is taken and the user has not said ``--force``."""
+    if path.exists() and not force:
+        raise FileExists(f"'{path}' exists and would be overwritten by {what}. Say --force to replace it.")
+
+
+@contextlib.contextmanager
+def written(path: Path) -> Iterator[Path]:
+    """Write a whole file or none: yields a temporary path in the same folder, moved into place at the end.
+
+    The temporary name keeps the suffix. Whatever interrupts the block, nothing half written appears under ``path``.
+    """
+    temporary = path.with_name(f".{path.stem}-{secrets.token_hex(4)}{path.suffix}")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        os.replace(temporary, path)
+    except OSError as error:
+        raise AdvlabError(
+            f"Cannot write '{path}': {error.strerror or error}. Nothing was changed. "
+            "Free some space or choose a writable folder with --workspace or ADVLAB_WORKSPACE."
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink(missing_ok=True)

@@ -1,0 +1,77 @@
+"""Generate the tables of the README from the declarations, and its results by running the commands above them.
+
+python benchmarks/readme.py            methods and models only, in seconds
+python benchmarks/readme.py --results  the results too, on the real data (ADVLAB_DATA)
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from advlab import schema, workspace
+from advlab.recipes import load_recipe
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def methods() -> str:
+    """A row for each method, from its file."""
+    rows = ["| method | kind | norms | parameters | |", "|---|---|---|---|---|"]
+    for name in schema.names():
+        method = schema.method(name)
+        parameters = ", ".join(f"`{key}={value}`" for key, value in method.parameters.items())
+        rows.append(f"| `{name}` | {method.kind} | {', '.join(method.norms)} | {parameters} | {method.summary} |")
+    return "\n".join(rows)
+
+
+def models() -> str:
+    """A row for each recipe, from its file: published figures are those its source prints."""
+    rows = ["| model | what | parameters | published test accuracy |", "|---|---|---|---|"]
+    for name in sorted(workspace.recipes()):
+        recipe = load_recipe(name)
+        accuracy = recipe.published.get("test_accuracy")
+        parameters = recipe.published.get("parameters")
+        printed = f"{accuracy:.2%}" if accuracy else "-"
+        rows.append(f"| `{name}` | {recipe.title} | {f'{parameters:,}' if parameters else '-'} | {printed} |")
+    return "\n".join(rows)
+
+
+def results(readme: str) -> str:
+    """What the commands of the section on the real data print."""
+    section = readme.split("## On the real data")[1]
+    commands = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
+    lines = commands.group(1).strip().splitlines() if commands else []
+    with tempfile.TemporaryDirectory() as folder:
+        environment = os.environ | {"ADVLAB_WORKSPACE": ""}
+        printed = []
+        for line in lines:
+            words = [str(Path(sys.executable).with_name("advlab")), *shlex.split(line)[1:]]
+            done = subprocess.run(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            printed.append(done.stdout.rstrip())
+    return f"```text\n{printed[0]}\n\n{printed[-1]}\n```"
+
+
+def filled(readme: str, name: str, text: str) -> str:
+    """The README with the block ``name`` replaced."""
+    marks = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    pattern = re.compile(f"{marks[0]}.*?{marks[1]}", re.DOTALL)
+    return pattern.sub(lambda _: f"{marks[0]}\n{text}\n{marks[1]}", readme)
+
+
+def main() -> None:
+    """Write the README again."""
+    text = README.read_text("utf-8")
+    text = filled(filled(text, "methods", methods()), "models", models())
+    if "--results" in sys.argv:
+        text = filled(text, "results", results(text))
+    README.write_text(text, "utf-8")
+
+
+if __name__ == "__main__":
+    main()

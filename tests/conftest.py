@@ -1,0 +1,72 @@
+"""Shared pieces: small classifiers whose answers are known, the shipped one, and a workspace of each test's own."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if os.environ.get("ADVLAB_DATA"):
+        return
+    for item in items:
+        if item.get_closest_marker("real_data"):
+            item.add_marker(pytest.mark.skip(reason="set ADVLAB_DATA to the folder with mnist/ and fashion-mnist/"))
+
+
+@pytest.fixture(autouse=True)
+def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty workspace, so that no test reads or writes the checkout's."""
+    folder = tmp_path / "workspace"
+    folder.mkdir()
+    monkeypatch.setenv("ADVLAB_WORKSPACE", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def digits():
+    """The 449 test images of the embedded digits."""
+    from advlab.datasets import load_dataset
+
+    return load_dataset("digits")
+
+
+@pytest.fixture(scope="session")
+def trained():
+    """The shipped classifier of the digits."""
+    from advlab.classifier import load_classifier
+
+    return load_classifier("digits")
+
+
+@pytest.fixture(scope="session")
+def grey():
+    """Forty images far from the box's edges: no pixel clips under a small budget. Labels are spread over 4 classes."""
+    from advlab.samples import Dataset
+
+    draw = np.random.default_rng(1)
+    x = draw.uniform(0.4, 0.6, (40, 6, 6, 1)).astype(np.float32)
+    return Dataset("grey", "test", x, np.arange(40) % 4, np.arange(40), ("a", "b", "c", "d"))
+
+
+@pytest.fixture(scope="session")
+def linear():
+    """A linear classifier of two classes on 6 x 6 images, ending in softmax: logits ``x @ weights``."""
+    return linear_classifier(2)
+
+
+def linear_classifier(classes: int, size: int = 6, seed: int = 0):
+    import keras
+
+    from advlab.classifier import Classifier
+
+    weights = np.random.default_rng(seed).normal(size=(size * size, classes)).astype(np.float32)
+    dense = keras.layers.Dense(classes, activation="softmax", use_bias=False)
+    model = keras.Sequential([keras.Input((size, size)), keras.layers.Flatten(), dense])
+    dense.set_weights([weights])
+    return Classifier.from_keras(model, name="linear")

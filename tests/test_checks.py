@@ -1,0 +1,131 @@
+"""Each finding is raised by the archive that earns it, and by no other."""
+
+import math
+
+import numpy as np
+import pytest
+from results import build, one_hot_like
+
+from advlab.checks import CHECKS, SEVERITIES
+from advlab.evaluation import evaluate
+
+N = 500
+LABELS = np.arange(N) % 3
+WRONG = (LABELS + 1) % 3
+HELD = np.where(np.arange(N) < 100, LABELS, WRONG)
+
+
+def result(adversarial=HELD, clean=LABELS, **fields):
+    return build(LABELS, clean, adversarial, **fields)
+
+
+def codes(result):
+    return [finding.code for finding in evaluate(result).findings]
+
+
+def share(fraction):
+    return np.arange(N) < fraction * N
+
+
+def nan_probabilities():
+    probabilities = one_hot_like(HELD, 3)
+    probabilities[7] = math.nan
+    return probabilities
+
+
+def nan_image():
+    images = result().x_adv.copy()
+    images[3, 0, 0, 0] = math.nan
+    return images
+
+
+STILL = np.where(np.arange(N) < 100, 0, 0.05)
+
+RAISED = {
+    "budget-exceeded": [
+        result(change=0.11),
+        result(norm="l2", epsilon=0.3, change=0.1),
+        result(norm="l1", epsilon=1.5, change=0.1),
+        result(norm="l0", epsilon=15, change=0.1),
+        result(x_adv=nan_image()),
+    ],
+    "box-exceeded": [result(epsilon=0.9, change=0.6), result(epsilon=0.9, change=-0.6), result(x_adv=nan_image())],
+    "non-finite": [
+        result(diagnostics={"nonfinite": share(0.002)}),
+        result(adversarial_probabilities=nan_probabilities()),
+        result(clean_probabilities=nan_probabilities()),
+    ],
+    "zero-gradients": [result(diagnostics={"zero_gradient": share(0.06)})],
+    "unchanged-images": [result(change=STILL)],
+    "unstable-predictions": [result(diagnostics={"repeat_difference": np.full(N, 0.01, np.float32)})],
+    "clean-near-chance": [result(clean=np.where(share(0.35), LABELS, WRONG))],
+    "perturbed-equals-clean": [
+        result(adversarial=LABELS),
+        result(adversarial=LABELS, norm="l2", epsilon=1.5),
+        result(adversarial=LABELS, norm="l2", epsilon=math.inf),
+    ],
+    "log-probabilities": [result(notes=("log-probabilities",))],
+    "independent-sigmoids": [result(notes=("independent-sigmoids",))],
+    "training-images": [result(split="train")],
+    "few-samples": [build([0, 1, 2] * 20, [0, 1, 2] * 20, [0, 1, 0] * 20)],
+}
+
+
+def test_every_code_has_an_archive_here_that_raises_it():
+    assert sorted(RAISED) == sorted(check.code for check in CHECKS)
+    assert {check.severity for check in CHECKS} == set(SEVERITIES)
+
+
+@pytest.mark.parametrize(("code", "case"), [(code, case) for code, cases in RAISED.items() for case in cases])
+def test_raised_with_evidence(code, case):
+    found = {finding.code: finding for finding in evaluate(case).findings}
+    assert code in found
+    assert found[code].evidence
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        result(),
+        result(norm="l2", epsilon=1.5),
+        result(norm="l0", epsilon=16, change=0.01),
+        result(epsilon=0.5),
+        result(norm="none", epsilon=math.inf, change=0.4),
+        result(diagnostics={"zero_gradient": share(0.04), "nonfinite": share(0)}),
+        result(diagnostics={"repeat_difference": np.full(N, 1e-6, np.float32)}),
+        result(diagnostics={"loss_trace": np.zeros((N, 4), np.float32), "trace_steps": np.arange(4, dtype=np.int32)}),
+    ],
+)
+def test_a_sound_archive_raises_nothing(sound):
+    assert codes(sound) == []
+
+
+@pytest.mark.parametrize(
+    ("code", "excused"),
+    [
+        ("unchanged-images", result(change=STILL, method="noise", backward_passes=np.zeros(N, np.int32))),
+        ("unchanged-images", result(change=STILL, norm="l2", epsilon=math.inf)),
+        ("unchanged-images", result(change=np.where(np.arange(N) < 49, 0, 0.05))),
+        ("unchanged-images", result(np.where(np.arange(N) < 4, LABELS, WRONG), change=STILL)),
+        ("perturbed-equals-clean", result(adversarial=LABELS, epsilon=0.01)),
+        ("perturbed-equals-clean", result(adversarial=LABELS, backward_passes=np.zeros(N, np.int32))),
+        ("perturbed-equals-clean", result(adversarial=LABELS, target=1)),
+    ],
+)
+def test_what_is_natural_for_an_attack_is_not_held_against_it(code, excused):
+    assert code not in codes(excused)
+
+
+def test_zero_gradients_are_counted_among_attempted_samples_only():
+    out_of_scope = result(target=0, diagnostics={"zero_gradient": LABELS == 0})
+    assert "zero-gradients" not in codes(out_of_scope)
+
+
+def test_evidence_counts_the_images():
+    finding = evaluate(result(diagnostics={"zero_gradient": share(0.5)})).findings[0]
+    assert finding.evidence.startswith("250 of 500 images")
+
+
+def test_errors_come_before_warnings_before_notes():
+    many = result(change=0.2, split="train", notes=("independent-sigmoids",))
+    assert [f.severity for f in evaluate(many).findings] == ["error", "warning", "info"]

@@ -1,0 +1,154 @@
+"""Classifiers: logits under any ending, any input shape, any pixel scale."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from advlab.classifier import Classifier, load_classifier
+from advlab.errors import InvalidValue, UnknownName
+
+X = np.random.default_rng(0).random((8, 6, 6, 1)).astype(np.float32)
+
+
+def functional(*ends, shape=(6, 6, 1), first=layers.Flatten):
+    inputs = keras.Input(shape)
+    y = layers.Dense(7, activation="relu")(first()(inputs))
+    for end in ends:
+        y = end(y)
+    return keras.Model(inputs, y)
+
+
+def nested() -> keras.Model:
+    inner = keras.Sequential([keras.Input((6, 6, 1)), layers.Flatten(), layers.Dense(3, activation="softmax")])
+    outer = keras.Input((6, 6, 1))
+    return keras.Model(outer, inner(layers.Rescaling(2.0)(outer)))
+
+
+ENDS = {
+    "softmax inside the last layer": lambda: functional(layers.Dense(3, activation="softmax")),
+    "softmax as an activation layer": lambda: functional(layers.Dense(3), layers.Activation("softmax")),
+    "softmax as a layer of its own": lambda: functional(layers.Dense(3), layers.Softmax()),
+    "a model inside a model": nested,
+    "a sequential model": lambda: keras.Sequential(
+        [keras.Input((6, 6)), layers.Flatten(), layers.Dense(3, activation="softmax")]
+    ),
+    "a convolution that ends in softmax": lambda: keras.Sequential(
+        [keras.Input((6, 6, 1)), layers.Conv2D(3, 6, activation="softmax"), layers.Flatten()]
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_the_softmax_of_the_logits_is_the_model(name):
+    model = ENDS[name]()
+    classifier = Classifier.from_keras(model)
+    expected = model(X if len(model.input_shape) == 4 else X[..., 0]).numpy()
+    np.testing.assert_allclose(classifier.probabilities(X), expected, atol=1e-6)
+    if name != "a convolution that ends in softmax":
+        assert classifier.notes == ()
+        spread = classifier.logits(tf.constant(X)).numpy()
+        assert np.abs(spread.sum(1)).max() > 1e-3, "logits, not log-probabilities, which would be negative throughout"
+        assert spread.max() > 0
+    else:
+        assert classifier.notes == ("log-probabilities",)
+
+
+def test_a_model_that_ends_in_logits_is_taken_as_it_is():
+    model = functional(layers.Dense(3))
+    np.testing.assert_allclose(Classifier.from_keras(model).logits(tf.constant(X)), model(X), atol=1e-6)
+
+
+def test_one_sigmoid_unit_becomes_two_logits():
+    model = functional(layers.Dense(1, activation="sigmoid"))
+    classifier = Classifier.from_keras(model)
+    assert classifier.classes == 2
+    np.testing.assert_allclose(classifier.probabilities(X)[:, 1:], model(X), atol=1e-6)
+    np.testing.assert_array_equal(classifier.logits(tf.constant(X))[:, 0], 0)
+
+
+def test_several_sigmoids_are_noted():
+    assert Classifier.from_keras(functional(layers.Dense(3, activation="sigmoid"))).notes == ("independent-sigmoids",)
+
+
+def test_logits_follow_the_weights_when_the_model_is_trained_on():
+    model = functional(layers.Dense(3, activation="softmax"))
+    classifier = Classifier.from_keras(model)
+    before, digest = classifier.probabilities(X), classifier.digest
+    model.layers[-1].set_weights([w + 1.5 * np.arange(3) for w in model.layers[-1].get_weights()])
+    assert np.abs(classifier.probabilities(X) - before).max() > 0.01
+    np.testing.assert_allclose(classifier.probabilities(X), model(X), atol=1e-6)
+    assert classifier.digest != digest
+
+
+@pytest.mark.parametrize("shape", [(6, 6, 1), (6, 6), (36,), (None, None, 1)])
+def test_inputs_of_other_shapes_are_met(shape):
+    first = layers.GlobalAveragePooling2D if None in shape else layers.Flatten
+    model = functional(layers.Dense(3, activation="softmax"), shape=shape, first=first)
+    inner = X.reshape(-1, *[6 if d is None else d for d in shape])
+    np.testing.assert_allclose(Classifier.from_keras(model).probabilities(X), model(inner), atol=1e-6)
+
+
+def test_pixels_are_scaled_as_the_model_expects():
+    model = functional(layers.Dense(3, activation="softmax"))
+    classifier = Classifier.from_keras(model, scale=255, offset=-3)
+    np.testing.assert_allclose(classifier.probabilities(X), model(255 * X - 3), atol=1e-5)
+    plain = Classifier.from_keras(model)
+    np.testing.assert_array_equal(plain.rescaled(255, -3).probabilities(X), classifier.probabilities(X))
+    assert plain.rescaled(None, None) is plain
+    assert plain.digest != classifier.digest
+
+
+def test_dropout_and_batch_normalisation_never_train():
+    model = functional(layers.Dropout(0.5), layers.BatchNormalization(), layers.Dense(3, activation="softmax"))
+    classifier = Classifier.from_keras(model)
+    np.testing.assert_array_equal(classifier.probabilities(X), classifier.probabilities(X))
+    np.testing.assert_allclose(classifier.probabilities(X), model(X, training=False), atol=1e-6)
+
+
+def test_the_digest_does_not_depend_on_names():
+    first, second = (functional(layers.Dense(3, activation="softmax")) for _ in range(2))
+    second.set_weights(first.get_weights())
+    assert first.layers[1].name != second.layers[1].name
+    assert Classifier.from_keras(first).digest == Classifier.from_keras(second).digest
+    second.layers[2].activation = keras.activations.tanh
+    assert Classifier.from_keras(first).digest != Classifier.from_keras(second).digest
+
+
+def test_batches_of_prediction_do_not_matter(trained, digits):
+    np.testing.assert_allclose(trained.probabilities(digits.x, 7), trained.probabilities(digits.x), atol=1e-6)
+
+
+def test_a_saved_classifier_comes_back_bit_for_bit(trained, tmp_path):
+    classifier = trained.rescaled(0.5, 0.25)
+    again = Classifier.load(classifier.save(tmp_path / "again.h5"))
+    for mine, its in zip(classifier.keras_model.get_weights(), again.keras_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(mine, its)
+    assert again.digest == classifier.digest
+    assert again.card["dataset"] == "digits"
+    plain = keras.models.load_model(tmp_path / "again.h5")
+    np.testing.assert_allclose(plain(np.zeros((1, 28, 28))).numpy().sum(), 1, atol=1e-6)
+
+
+def test_what_is_no_classifier_is_refused():
+    with pytest.raises(InvalidValue, match=r"needs a keras\.Model"):
+        Classifier.from_keras(lambda x: x)
+    model = functional(layers.Dense(3))
+    model.layers[-1].set_weights([np.full(w.shape, np.nan) for w in model.layers[-1].get_weights()])
+    with pytest.raises(InvalidValue, match="NaN or infinite weights"):
+        Classifier.from_keras(model)
+    with pytest.raises(InvalidValue, match="scale must be a finite number"):
+        Classifier.from_keras(functional(layers.Dense(3)), scale=0)
+    inputs = keras.Input((6, 6, 1))
+    with pytest.raises(InvalidValue, match="one input and one output"):
+        Classifier.from_keras(keras.Model(inputs, [layers.Flatten()(inputs), layers.Flatten()(inputs)]), name="two")
+
+
+def test_names_that_do_not_exist():
+    with pytest.raises(UnknownName, match=r"Unknown model 'fashin'. Did you mean 'fashion'\?"):
+        load_classifier("fashin")
+    with pytest.raises(UnknownName, match="is a recipe that is not trained yet: advlab train mnist-rnn"):
+        load_classifier("mnist-rnn")

@@ -1,0 +1,270 @@
+"""The command line: the whole path, what a newcomer reads, and what bad input gets."""
+
+from __future__ import annotations
+
+import errno
+import json
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from advlab import workspace as places
+from advlab.archive import load_result
+from advlab.cli import main
+
+SHIPPED = Path(__file__).parent.parent
+
+
+def call(*words: object, code: int = 0):
+    """Run the command line in this process; the exit code is part of the contract."""
+    done = CliRunner().invoke(main, [str(word) for word in words])
+    assert done.exit_code == code, done.output
+    assert "Traceback" not in done.output
+    return done
+
+
+def refused(*words: object) -> str:
+    done = call(*words, code=1)
+    assert done.stdout == ""
+    assert done.stderr.startswith("Error: ")
+    return done.stderr
+
+
+def attack(*words: object, code: int = 0):
+    return call("attack", "--model", "digits", "--samples", 40, *words, code=code)
+
+
+@pytest.fixture
+def archive(workspace: Path) -> Path:
+    """An archive of forty digits under FGSM, at home in the workspace."""
+    attack()
+    return workspace / "attacks" / "digits" / "fgsm-linf-0.1.h5"
+
+
+def test_the_whole_path(workspace, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    trained = call("train", "digits", "--epochs", 2, "--seed", 5)
+    assert trained.stdout.startswith("digits: test accuracy ")
+    assert "Next: advlab attack" in trained.stderr
+    done = attack("--method", "pgd", "--epsilon", "8/255", "--set", "steps=5", "--set", "random_start=no")
+    made = workspace / "attacks" / "digits" / "pgd-linf-0.0313725-random_start=False-steps=5.h5"
+    assert made.exists()
+    assert "robust %" in done.stdout
+    assert "Next: advlab report" in done.stderr
+    assert "pgd linf 0.03137" in call("evaluate", made).stdout
+    data = json.loads(call("evaluate", made, "--json").stdout)
+    assert data[0]["attack"]["parameters"] == {"steps": 5, "step": 2.5, "random_start": False}
+    assert call("report", made, "--output", "page.html").stdout == "page.html\n"
+    assert Path("page.html").read_text("utf-8").startswith("<!doctype html>")
+    assert "It holds." in call("verify", made).stdout
+    listed = call("list").stdout
+    assert "digits" in listed
+    assert "trained here" in listed
+    assert made.name in listed
+    assert "pgd" in call("list", "methods").stdout
+
+
+def test_a_suite_leaves_archives_a_table_and_a_page(workspace, tmp_path):
+    page = tmp_path / "page.html"
+    done = call("run", "quick", "--model", "digits", "--samples", 30, "--output", page)
+    assert page.exists()
+    assert sorted(p.stem for p in (workspace / "attacks" / "digits").iterdir()) == [
+        "fgsm-linf-0.1",
+        "noise-linf-0.1",
+        "pgd-linf-0.1",
+    ]
+    assert all(word in done.stdout for word in ("noise", "fgsm", "pgd"))
+
+
+def test_the_demonstration_leaves_only_its_page(workspace, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    done = call("demo")
+    robust = {line.split()[1]: float(line.split()[5]) for line in done.stdout.splitlines()[1:4]}
+    assert robust["noise"] > 85 > 30 > robust["fgsm"] > robust["pgd"]
+    assert [p.name for p in tmp_path.iterdir() if p != workspace] == ["report.html"]
+    assert list(workspace.iterdir()) == []
+
+
+def test_transfer_is_named_as_such(archive, workspace):
+    call("train", "digits", "--epochs", 1)
+    assert "from digits" in call("evaluate", archive, "--model", "digits").stdout
+
+
+def test_targets_go_by_number_or_name(workspace):
+    attack("--target", 3)
+    by_name = load_result(workspace / "attacks" / "digits" / "fgsm-linf-0.1-target=3.h5")
+    attack("--target", "3", "--force")
+    np.testing.assert_array_equal(by_name.attempted, by_name.labels != 3)
+    assert "Unknown class of data set 'digits' 'three'" in attack("--target", "three", code=1).stderr
+
+
+def test_own_data_and_own_model(tmp_path, trained, digits, workspace):
+    np.savez(tmp_path / "mine.npz", x=digits.x[:30], y=digits.y[:30])
+    trained.save(tmp_path / "own.h5")
+    call("attack", "--model", tmp_path / "own.h5", "--dataset", tmp_path / "mine.npz")
+    result = load_result(workspace / "attacks" / "own" / "fgsm-linf-0.1.h5")
+    assert result.correct.mean() > 0.9
+    assert "It holds." in call("verify", workspace / "attacks" / "own" / "fgsm-linf-0.1.h5").stdout
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["--method", "fgms"], "Did you mean 'fgsm'?"),
+        (["--model", "digit"], "Did you mean 'digits'?"),
+        (["--model", "none/here.h5"], "No model file at 'none/here.h5'"),
+        (["--dataset", "minst"], "Did you mean 'mnist'?"),
+        (["--norm", "linff"], "Did you mean 'linf'?"),
+        (["--epsilon", "-1"], "epsilon must be a number in [0, inf)"),
+        (["--epsilon", "nan"], "epsilon must be a number"),
+        (["--epsilon", "8"], "write 8/255"),
+        (["--epsilon", "a lot"], "epsilon must be a number such as 0.1 or 8/255. Got 'a lot'"),
+        (["--set", "stepz=4"], "Unknown parameter of method 'fgsm' 'stepz'"),
+        (["--method", "pgd", "--set", "stepss=4"], "Did you mean 'steps'?"),
+        (["--method", "pgd", "--set", "steps=many"], "must be a whole number in [1, inf). Got 'many'"),
+        (["--target", "10"], "target must be a class in 0..9"),
+        (["--seed", "-3"], "seed must be a whole number"),
+    ],
+)
+def test_bad_words_get_a_clear_error(words, message):
+    assert message in attack(*words, code=1).stderr
+
+
+@pytest.mark.parametrize(
+    "words",
+    [["--set", "steps"], ["--samples", "0"], ["--no-such-option"], ["--stop", "maybe"]],
+)
+def test_wrong_usage_exits_with_2(words):
+    attack(*words, code=2)
+
+
+def test_recipes_suites_and_kinds_that_do_not_exist():
+    assert "Did you mean 'fashion'?" in refused("train", "fashin")
+    assert "Did you mean 'quick'?" in refused("run", "quik")
+    assert "Did you mean 'methods'?" in refused("list", "method")
+    assert "epochs" in refused("train", "digits", "--epochs", 0)
+
+
+def test_produced_weights_are_not_replaced_without_force(workspace):
+    call("train", "digits", "--epochs", 1)
+    before = (workspace / "models" / "digits.h5").read_bytes()
+    assert "--force" in refused("train", "digits", "--epochs", 1, "--seed", 9)
+    assert (workspace / "models" / "digits.h5").read_bytes() == before
+    call("train", "digits", "--epochs", 1, "--seed", 9, "--force")
+    assert (workspace / "models" / "digits.h5").read_bytes() != before
+
+
+def test_an_archive_of_something_else_is_not_replaced_without_force(archive):
+    before = archive.read_bytes()
+    attack()
+    message = call("attack", "--model", "digits", "--samples", 41, code=1).stderr
+    assert "holds another result (it differs in: dataset digest)" in message
+    assert "--force" in message
+    np.testing.assert_array_equal(len(load_result(archive)), 40)
+    call("attack", "--model", "digits", "--samples", 41, "--force")
+    assert archive.read_bytes() != before
+
+
+def test_verify_refuses_another_model_and_finds_doctored_images(archive, workspace):
+    call("train", "digits", "--epochs", 1)
+    assert "was crafted against another 'digits'" in refused("verify", archive)
+    (workspace / "models" / "digits.h5").unlink()
+    result = load_result(archive)
+    doctored = result.x_adv.copy()
+    doctored[3] = np.clip(doctored[3] + 0.01, 0, 1)
+    from dataclasses import replace
+
+    replace(result, x_adv=doctored).save(archive, force=True)
+    done = call("verify", archive, code=1)
+    assert "row 3: outside the budget or the box" in done.stdout
+    assert "does not hold on this machine" in done.stderr
+
+
+@pytest.mark.parametrize("what", ["a text", "half of one", "a model", "another HDF5 file", "missing", "unfinished"])
+def test_files_that_are_no_archive(archive, tmp_path, what):
+    import h5py
+
+    path = tmp_path / "file.h5"
+    if what == "a text":
+        path.write_text("hello")
+    elif what == "half of one":
+        path.write_bytes(archive.read_bytes()[:20_000])
+    elif what == "a model":
+        shutil.copy(places.find_weights("digits"), path)
+    elif what == "another HDF5 file":
+        h5py.File(path, "w").close()
+    elif what == "unfinished":
+        shutil.copy(archive, path)
+        with h5py.File(path, "a") as file:
+            del file["x_adv"]
+    expected = {
+        "a model": "is a saved model, not an archive",
+        "another HDF5 file": "not an archive",
+        "missing": "No archive at",
+        "unfinished": "it lacks x_adv",
+    }
+    for command in ("evaluate", "report", "verify"):
+        assert expected.get(what, "cannot be read as an archive") in refused(command, path)
+
+
+def test_a_model_given_as_archive_of_an_attack_is_refused(archive):
+    assert "archive" in attack("--model", archive, "--force", code=1).stderr.lower()
+
+
+def test_a_full_disk_leaves_no_half_file(archive, workspace, monkeypatch):
+    import h5py
+
+    def full(self, *arguments, **options):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    before = archive.read_bytes()
+    with monkeypatch.context() as patch:
+        patch.setattr(h5py.Group, "create_dataset", full)
+        assert "No space left on device. Nothing was changed." in attack("--force", code=1).stderr
+        assert "No space left" in attack("--method", "noise", code=1).stderr
+    assert archive.read_bytes() == before
+    assert [p.name for p in archive.parent.iterdir()] == [archive.name]
+
+
+def test_a_workspace_that_is_no_folder(tmp_path):
+    (tmp_path / "file").write_text("")
+    message = refused("--workspace", tmp_path / "file", "attack", "--model", "digits", "--samples", 10)
+    assert "Cannot write" in message
+    assert "--workspace" in message
+
+
+PRINTS_EACH_CHUNK = """
+from advlab import crafting, progress
+crafting._KEEP_AFTER = -1
+progress.Progress.advance = lambda self, amount=1, **facts: print("chunk", flush=True)
+from advlab.cli import start
+start()
+"""
+
+
+def test_ctrl_c_keeps_the_work_and_the_same_command_continues(workspace, tmp_path):
+    words = ["--workspace", str(workspace), "attack", "--model", "digits", "--samples", "100"]
+    words += ["--method", "pgd", "--set", "steps=300000"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    process = subprocess.Popen([sys.executable, "-c", PRINTS_EACH_CHUNK, *words], **pipes)
+    assert process.stdout.readline() == "chunk\n"
+    process.send_signal(signal.SIGINT)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the same command continues" in errors
+    assert "Traceback" not in errors
+    left = [path.name for path in (workspace / "attacks" / "digits").iterdir()]
+    assert left == ["pgd-linf-0.1-steps=300000.partial.h5"]
+
+
+def test_help_shows_an_example_for_every_command():
+    for name, command in main.commands.items():
+        text = call(name, "--help").stdout
+        assert command.help
+        assert "Example:" in text or name in ("list", "demo"), name

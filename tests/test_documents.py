@@ -1,0 +1,89 @@
+"""What the documents say works: README commands parse, its Python runs, its tables are generated, notebooks execute."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from pathlib import Path
+
+import click
+import nbformat
+import pytest
+from nbclient import NotebookClient
+
+from advlab.cli import main
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text("utf-8")
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+COMMANDS = [line for block in blocks("sh") for line in block.strip().splitlines() if line.startswith("advlab")]
+
+
+@pytest.mark.parametrize("line", COMMANDS)
+def test_a_command_of_the_readme_parses(line):
+    name, *words = shlex.split(line, comments=True)[1:]
+    command = main.commands[name]
+    command.make_context(name, words)
+
+
+def test_the_readme_names_the_two_set_up_commands_of_the_makefile():
+    makefile = (ROOT / "Makefile").read_text("utf-8")
+    named = re.findall(r"make (\w+)", README + (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    assert {"demo", "test"} <= set(named)
+    assert all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in named)
+
+
+def test_the_two_ways_side_by_side_give_the_same_images(tmp_path, monkeypatch):
+    from click.testing import CliRunner
+
+    from advlab.archive import load_result
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ADVLAB_WORKSPACE")
+    for line in blocks("sh")[1].strip().splitlines():
+        done = CliRunner().invoke(main, shlex.split(line)[1:])
+        assert done.exit_code == 0, done.output
+    path = tmp_path / "attacks" / "digits" / "pgd-linf-0.1.h5"
+    first = load_result(path).x_adv
+    path.unlink()
+    exec(compile(blocks("python")[0], "README", "exec"), {})
+    assert (load_result(path).x_adv == first).all()
+
+
+@pytest.mark.parametrize("number", range(1, len(blocks("python"))))
+def test_python_of_the_readme_runs(number, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    exec(compile(blocks("python")[number], "README", "exec"), {})
+    assert capsys.readouterr().out
+
+
+def test_the_tables_of_the_readme_are_generated(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    sys.modules.pop("readme", None)
+    import readme
+
+    assert readme.filled(README, "methods", readme.methods()) == README, "run: make readme"
+    assert readme.filled(README, "models", readme.models()) == README, "run: make readme"
+    results = README.split("<!-- begin results -->")[1].split("<!-- end results -->")[0]
+    assert "fgsm linf 0.1" in results
+    assert "pgd linf 0.1" in results
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "examples").glob("*.ipynb")), ids=lambda path: path.stem)
+def test_a_notebook_executes(path, tmp_path):
+    notebook = nbformat.read(path, as_version=4)
+    assert not any(cell.get("outputs") for cell in notebook.cells), "commit notebooks without outputs"
+    NotebookClient(notebook, timeout=300, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    assert (tmp_path / "report.html").exists()
+
+
+def test_every_option_of_the_command_line_is_explained():
+    for name, command in main.commands.items():
+        for parameter in command.params:
+            assert isinstance(parameter, click.Argument) or parameter.help, f"{name} {parameter.name}"

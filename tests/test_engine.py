@@ -1,0 +1,220 @@
+"""The engine: one compilation, stopping, resuming, user methods, honest flags."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advlab import crafting, workspace
+from advlab.archive import load_result
+from advlab.classifier import Classifier
+from advlab.engine import attack
+from advlab.errors import AdvlabError, InvalidValue, Mismatch, UnknownName
+from advlab.problem import Loop
+from advlab.progress import Progress
+from tests.conftest import linear_classifier
+
+
+def traces(classifier) -> list[str]:
+    return [name for one in classifier.compiled.values() for name in one.traces]
+
+
+@pytest.mark.parametrize("compile", ["graph", "xla"])
+def test_five_values_of_epsilon_and_step_are_one_compilation(grey, compile):
+    classifier = linear_classifier(4)
+    for epsilon in (0.01, 0.02, 0.03, 0.04, 0.05):
+        attack(classifier, grey, "pgd", epsilon=epsilon, step=2 + epsilon, compile=compile, batch_size=16)
+    assert sorted(traces(classifier)) == ["advance", "begin"]
+
+
+def test_graph_and_xla_agree(trained, digits):
+    one, other = (attack(trained, digits, "pgd", compile=how) for how in ("graph", "xla"))
+    assert np.mean(one.success == other.success) >= 0.99
+    assert (one.settings["compile"], other.settings["compile"]) == ("graph", "xla")
+
+
+def test_stopping_at_success_ends_each_sample_at_its_first(trained, digits):
+    never = attack(trained, digits, "pgd", epsilon=0.15, steps=60)
+    stopped = attack(trained, digits, "pgd", epsilon=0.15, steps=60, stop="success")
+    assert np.mean(never.success == stopped.success) >= 0.995
+    fell = stopped.success & stopped.correct
+    assert fell.sum() > 100
+    np.testing.assert_array_equal(
+        stopped.forward_passes[fell], stopped.diagnostics["first_success"][fell] + 1, "one look for each step taken"
+    )
+    assert stopped.forward_passes.sum() < 0.7 * never.forward_passes.sum()
+    np.testing.assert_array_equal(stopped.x_adv[~stopped.correct], stopped.x[~stopped.correct])
+    rows = np.arange(len(digits))
+    loss = [r.adversarial_probabilities[rows, digits.y][fell].mean() for r in (stopped, never)]
+    assert loss[0] > loss[1], "at the boundary the model is less wrong than at the worst point"
+
+
+def test_broken_rows_leave_and_the_others_stay_what_they_were(trained, digits, monkeypatch):
+    whole = attack(trained, digits, "pgd", epsilon=0.12, steps=64, stop="success", restarts=2)
+    monkeypatch.setattr(crafting.Crafting, "_smaller", lambda self, left, size: size)
+    unpacked = attack(trained, digits, "pgd", epsilon=0.12, steps=64, stop="success", restarts=2)
+    assert np.mean(whole.success == unpacked.success) >= 0.995
+    same = whole.success == unpacked.success
+    np.testing.assert_array_equal(whole.forward_passes[same], unpacked.forward_passes[same])
+    assert np.mean(np.abs(whole.x_adv - unpacked.x_adv)[same] > 1e-4) < 0.01
+
+
+def interrupt_at(monkeypatch, calls: int) -> None:
+    """Press Ctrl-C at the given call of the progress bar."""
+    seen = []
+
+    def advance(self, amount=1, **facts):
+        seen.append(amount)
+        if len(seen) == calls:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(Progress, "advance", advance)
+
+
+@pytest.mark.parametrize("calls", [1, 4, 7, 12])
+@pytest.mark.parametrize("stop", ["never", "success"])
+def test_an_interrupted_attack_continues_to_the_same_result(trained, digits, monkeypatch, calls, stop):
+    options = {"method": "pgd", "steps": 40, "restarts": 2, "batch_size": 200, "stop": stop, "epsilon": 0.1}
+    straight = attack(trained, digits, **options)
+    monkeypatch.setattr(crafting, "_KEEP_AFTER", -1.0)
+    interrupt_at(monkeypatch, calls)
+    with pytest.raises(KeyboardInterrupt, match="the same command continues"):
+        attack(trained, digits, **options)
+    partial = workspace.partial_path(trained.name, straight.attack.slug)
+    assert partial.exists()
+    monkeypatch.undo()
+    monkeypatch.setenv("ADVLAB_WORKSPACE", str(partial.parents[2]))
+    with pytest.raises(AdvlabError, match="unfinished"):
+        load_result(partial)
+    continued = attack(trained, digits, **options)
+    np.testing.assert_array_equal(continued.x_adv, straight.x_adv)
+    np.testing.assert_array_equal(continued.forward_passes, straight.forward_passes)
+    assert not partial.exists()
+
+
+def test_an_unfinished_attack_on_other_data_or_another_model_is_not_continued(trained, digits, monkeypatch, workspace):
+    monkeypatch.setattr(crafting, "_KEEP_AFTER", -1.0)
+    with monkeypatch.context() as patch:
+        interrupt_at(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            attack(trained, digits, "pgd")
+    with pytest.raises(Mismatch, match="dataset digest"):
+        attack(trained, digits.take(100), "pgd")
+    other = Classifier.from_keras(keras.models.clone_model(trained.keras_model), name=trained.name)
+    with pytest.raises(Mismatch, match="classifier digest"):
+        attack(other, digits, "pgd")
+
+
+def test_a_workspace_that_cannot_be_written_costs_no_result(trained, digits, monkeypatch, tmp_path):
+    (tmp_path / "file").write_text("not a folder")
+    monkeypatch.setenv("ADVLAB_WORKSPACE", str(tmp_path / "file"))
+    monkeypatch.setattr(crafting, "_KEEP_EVERY", -1.0)
+    assert len(attack(trained, digits, "fgsm")) == len(digits)
+
+
+def test_a_function_is_a_method(trained, digits):
+    def shrink(problem, *, factor: float = 0.5):
+        """Darken every image."""
+        return Loop(0, lambda: {"x": problem.ball.project(problem.x * factor)}, lambda state, view, step: state)
+
+    result = attack(trained, digits, shrink, norm="l2", epsilon=3, factor=0.25)
+    assert result.attack.slug == "shrink-l2-3-factor=0.25"
+    assert np.all(result.x_adv <= result.x + 1e-6)
+
+
+def test_a_method_that_leaves_its_ball_is_found_out(trained, digits):
+    def careless(problem):
+        return Loop(0, lambda: {"x": problem.x + 0.2}, lambda state, view, step: state)
+
+    with pytest.raises(AdvlabError, match="left its ball"):
+        attack(trained, digits, careless, epsilon=0.1)
+
+
+def test_a_function_of_another_shape_is_refused(trained, digits):
+    with pytest.raises(InvalidValue, match="keyword-only parameters with defaults"):
+        attack(trained, digits, lambda problem, steps: None)
+
+
+def constant_classifier(broken: float = 0.0) -> Classifier:
+    inputs = keras.Input((28, 28, 1))
+    flat = keras.layers.Flatten()(inputs)
+    outputs = keras.layers.Dense(10, kernel_initializer="zeros")(flat)
+    model = keras.Model(inputs, keras.layers.Rescaling(1.0, broken)(outputs))
+    return Classifier.from_keras(model, name="constant")
+
+
+def test_a_zero_gradient_is_counted_and_replaced_by_a_random_direction(digits):
+    result = attack(constant_classifier(), digits, "fgsm")
+    assert result.diagnostics["zero_gradient"].all()
+    assert np.abs(result.x_adv - result.x).max() <= 0.1
+    assert result.diagnostics["loss_trace"].shape == (len(digits), 2)
+
+
+def test_numbers_that_are_not_finite_are_counted(digits):
+    result = attack(constant_classifier(float("nan")), digits, "fgsm")
+    assert result.diagnostics["nonfinite"].all()
+
+
+def test_a_saturated_softmax_hides_nothing(trained, digits):
+    """The same network, a thousand times as sure: cross-entropy of its softmax has no gradient, the log-odds do."""
+    model = keras.models.clone_model(trained.keras_model)
+    weights = trained.keras_model.get_weights()
+    model.set_weights([*weights[:-2], weights[-2] * 1000, weights[-1] * 1000])
+    sure = Classifier.from_keras(model, name="sure")
+    x = tf.constant(digits.x)
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        loss = keras.losses.sparse_categorical_crossentropy(digits.y, model(x[..., 0]))
+    assert np.mean(np.all(tape.gradient(loss, x).numpy() == 0, axis=(1, 2, 3))) > 0.5
+    naive, ours = attack(trained, digits, "pgd"), attack(sure, digits, "pgd")
+    assert abs(naive.robust.mean() - ours.robust.mean()) <= 0.05
+    assert not ours.diagnostics["zero_gradient"].any()
+
+
+def test_passes_are_counted_for_each_sample(trained, digits):
+    for method, forward, backward in (("noise", 1, 0), ("fgsm", 2, 1), ("bim", 11, 10), ("pgd", 41, 40)):
+        result = attack(trained, digits, method)
+        assert set(result.forward_passes) == {forward}
+        assert set(result.backward_passes) == {backward}
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"method": "fgms"}, UnknownName, "Unknown method 'fgms'. Did you mean 'fgsm'?"),
+        ({"norm": "l3"}, UnknownName, "Unknown norm 'l3'"),
+        ({"method": "deepfool", "norm": "linf"}, InvalidValue, "does not cover norm 'linf'. It covers: l2"),
+        ({"method": "deepfool", "epsilon": 0.1}, InvalidValue, "takes no epsilon"),
+        ({"epsilon": -0.1}, InvalidValue, r"epsilon must be a number in \[0, inf\). Got -0.1"),
+        ({"epsilon": float("nan")}, InvalidValue, "epsilon must be a number"),
+        ({"epsilon": 8}, InvalidValue, "If it counts steps of 0-255 pixels, write 8/255"),
+        ({"target": 10}, InvalidValue, r"target must be a class in 0..9. Got 10"),
+        ({"target": -1}, InvalidValue, "target must be a class number from 0"),
+        ({"seed": -1}, InvalidValue, r"seed must be a whole number in \[0, inf\)"),
+        ({"restarts": 0}, InvalidValue, r"restarts must be a whole number in \[1, inf\)"),
+        ({"stop": "succes"}, UnknownName, "Did you mean 'success'?"),
+        ({"compile": "jit"}, UnknownName, "Available: auto, graph, xla"),
+        ({"batch_size": 0}, InvalidValue, "batch_size must be a whole number"),
+        ({"precision": "float8"}, UnknownName, "Unknown precision 'float8'"),
+        ({"method": "pgd", "steps": 0}, InvalidValue, r"'steps' of method 'pgd' must be a whole number in \[1, inf\)"),
+        ({"method": "pgd", "steps": 2.5}, InvalidValue, "Got 2.5"),
+        ({"method": "pgd", "step": float("nan")}, InvalidValue, "'step' of method 'pgd' must be a number"),
+        ({"method": "pgd", "step": -1}, InvalidValue, r"must be a number in \[0, inf\)"),
+        ({"method": "pgd", "random_start": "maybe"}, InvalidValue, "Got 'maybe'"),
+    ],
+)
+def test_bad_values_say_what_is_allowed(trained, digits, options, error, message):
+    with pytest.raises(error, match=message):
+        attack(trained, digits, **options)
+
+
+def test_data_and_model_must_fit(trained, grey, digits):
+    with pytest.raises(Mismatch, match=r"takes inputs of shape \(28, 28\), but the images have shape \(6, 6, 1\)"):
+        attack(trained, grey)
+    eleven = replace(digits, y=np.full(len(digits), 10), classes=(*digits.classes, "ten"))
+    with pytest.raises(Mismatch, match="knows 10 classes"):
+        attack(trained, eleven)

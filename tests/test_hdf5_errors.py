@@ -1,0 +1,114 @@
+"""Each kind of bad file that ``hdf5.read_model`` can be given, and what its error must say."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from legacy_files import DENSE, dense_weights, functional, old_layer, sequential, write_old
+
+from advlab import hdf5
+from advlab.errors import AdvlabError, InvalidFile
+
+
+def edited(change: Callable[[h5py.File], object]) -> Callable[[Path], None]:
+    def apply(path: Path) -> None:
+        write_old(path, sequential(DENSE), dense_weights())
+        with h5py.File(path, "r+") as file:
+            change(file)
+
+    return apply
+
+
+def replaced(file: h5py.File, name: str, value: Any) -> None:
+    del file[name]
+    file[name] = value
+
+
+def reconfigured(file: h5py.File, config: Any) -> None:
+    file.attrs["model_config"] = config if isinstance(config, str) else json.dumps(config)
+
+
+def only_archive(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.attrs["advlab"] = "{}"
+
+
+def only_weights(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.attrs["layer_names"] = [b"dense_1"]
+
+
+def only_weights_of_keras_3(path: Path) -> None:
+    weights = path.with_suffix(".weights.h5")
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save_weights(weights)
+    weights.rename(path)
+
+
+def cut_off(path: Path) -> None:
+    write_old(path, sequential(DENSE), dense_weights())
+    path.write_bytes(path.read_bytes()[:-500])
+
+
+KERNEL = "model_weights/dense_1/dense_1/kernel:0"
+BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
+    "missing": (lambda path: None, "does not exist"),
+    "folder": (lambda path: path.mkdir(), "is a folder"),
+    "empty": (lambda path: path.write_bytes(b""), "empty"),
+    "text": (lambda path: path.write_text("hello, I am no HDF5"), "not an HDF5 file"),
+    "cut off": (cut_off, "truncated or damaged"),
+    "another HDF5": (lambda path: h5py.File(path, "w").close(), "not of a Keras model"),
+    "an archive": (only_archive, "archive of an attack.*advlab evaluate"),
+    "weights of Keras 2": (only_weights, "weights only.*load_weights"),
+    "weights of Keras 3": (
+        only_weights_of_keras_3,
+        "weights only.*load_weights",
+    ),
+    "no weights": (edited(lambda f: f.pop("model_weights")), "without its weights"),
+    "a layer without weights": (edited(lambda f: f["model_weights"].pop("dense_1")), "no weights 'dense_1'"),
+    "a weight missing": (edited(lambda f: f.pop(KERNEL)), "no weights 'dense_1/dense_1/kernel:0'"),
+    "too few weights": (
+        edited(lambda f: f["model_weights/dense_1"].attrs.__setitem__("weight_names", [b"dense_1/kernel:0"])),
+        "'dense_1' needs 2 weights.*holds 1",
+    ),
+    "another shape": (edited(lambda f: replaced(f, KERNEL, np.zeros((4, 7)))), r"'kernel'.*\(4, 3\).*\(4, 7\)"),
+    "text as weights": (edited(lambda f: replaced(f, KERNEL, "words")), "no numbers"),
+    "a link": (edited(lambda f: replaced(f, KERNEL, h5py.ExternalLink("other.h5", "x"))), "link"),
+    "Theano": (edited(lambda f: f.attrs.__setitem__("backend", b"theano")), "Theano"),
+    "Keras 1": (edited(lambda f: f.attrs.__setitem__("keras_version", b"1.2.2")), "Keras 1.2.2"),
+    "config no JSON": (edited(lambda f: reconfigured(f, "{")), "no JSON"),
+    "config a number": (edited(lambda f: reconfigured(f, 3)), "damaged"),
+    "config endless": (edited(lambda f: reconfigured(f, "[" * 100_000)), "no JSON"),
+    "no layers": (edited(lambda f: reconfigured(f, sequential([]))), "no layers"),
+    "no input shape": (edited(lambda f: reconfigured(f, sequential(DENSE[1:]))), "'dense_2'.*model.build"),
+    "layers that do not fit": (
+        edited(lambda f: reconfigured(f, sequential([*DENSE, old_layer("Conv2D", "c", filters=1, kernel_size=3)]))),
+        "do not fit",
+    ),
+    "a setting of the wrong kind": (
+        edited(lambda f: reconfigured(f, sequential([DENSE[0], old_layer("Dense", "dense_2", units="many")]))),
+        "'dense_2'",
+    ),
+    "an own layer": (
+        edited(lambda f: reconfigured(f, sequential([DENSE[0], old_layer("Wobble", "mine")]))),
+        "'mine'.*'Wobble'.*Classifier.from_keras",
+    ),
+    "a loop": (edited(lambda f: reconfigured(f, functional(DENSE, first_input="dense_2"))), "loop"),
+    "an unknown reference": (edited(lambda f: reconfigured(f, functional(DENSE, first_input="gone"))), "'gone'"),
+}
+
+
+@pytest.mark.parametrize(("make", "says"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_bad_file_gets_an_error_that_says_how_to_go_on(tmp_path, make, says):
+    path = tmp_path / "bad.h5"
+    make(path)
+    with pytest.raises(AdvlabError, match=f"(?s){says}") as caught:
+        hdf5.read_model(path)
+    assert isinstance(caught.value, InvalidFile)
+    assert "bad.h5" in str(caught.value)

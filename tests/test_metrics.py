@@ -1,0 +1,105 @@
+"""Every number is checked against one worked out by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from advlab import metrics
+from advlab.errors import InvalidValue
+
+
+@pytest.mark.parametrize(
+    ("successes", "n", "low", "high"),
+    [(10, 20, 0.2993, 0.7007), (0, 10, 0.0, 0.2775), (10, 10, 0.7225, 1.0), (41, 1000, 0.0304, 0.0551)],
+)
+def test_wilson_interval_equals_published_values(successes, n, low, high):
+    assert metrics.wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
+
+
+def test_wilson_interval_of_no_samples_knows_nothing():
+    assert metrics.wilson(0, 0) == (0.0, 1.0)
+
+
+def test_wilson_interval_widens_with_confidence():
+    (low, high), (lower, higher) = metrics.wilson(30, 100, 0.9), metrics.wilson(30, 100, 0.99)
+    assert lower < low < 0.3 < high < higher
+
+
+@pytest.mark.parametrize("arguments", [(3, 2), (-1, 2), (1, 2, 0.0), (1, 2, 1.0), (1, 2, 95)])
+def test_wilson_refuses_impossible_counts_and_confidences(arguments):
+    with pytest.raises(InvalidValue, match="Got"):
+        metrics.wilson(*arguments)
+
+
+def test_rate_counts_only_among_the_chosen_samples():
+    hits = np.array([True, True, False, False])
+    rate = metrics.rate(hits, np.array([True, False, True, True]))
+    assert (rate.count, rate.total) == (1, 3)
+    assert rate.value == pytest.approx(1 / 3)
+    assert rate.low < rate.value < rate.high
+
+
+def test_rate_of_nothing_is_not_a_number():
+    rate = metrics.rate(np.array([True]), np.array([False]))
+    assert math.isnan(rate.value)
+    assert (rate.low, rate.high, rate.count, rate.total) == (0.0, 1.0, 0, 0)
+
+
+def test_summary_and_size_by_hand():
+    values = np.array([1.0, 2.0, 3.0, 10.0])
+    assert metrics.summary(values) == (4.0, 2.5, 1.75, 4.75)
+    assert metrics.size(values) == (2.5, 4.0, 10.0)
+    assert all(math.isnan(v) for v in (*metrics.summary(values[:0]), *metrics.size(values[:0])))
+
+
+def test_confidence_shift_is_adversarial_minus_clean_of_the_given_class():
+    clean = np.array([[0.75, 0.25], [0.5, 0.5]], np.float32)
+    adversarial = np.array([[0.25, 0.75], [0.125, 0.875]], np.float32)
+    shift = metrics.confidence_shift(clean, adversarial, np.array([0, 1]))
+    assert shift.tolist() == [-0.5, 0.375]
+    assert shift.dtype == np.float64
+
+
+def test_distances_by_hand_and_l0_counts_positions_over_all_channels():
+    x = np.zeros((2, 2, 2, 3), np.float32)
+    x_adv = x.copy()
+    x_adv[1, 0, 0] = (0.25, 0.5, 0)
+    x_adv[1, 1, 1, 2] = 0.5
+    sizes = metrics.distances(x, x_adv)
+    assert [values[0] for values in sizes] == [0, 0, 0, 0]
+    assert (sizes.linf[1], sizes.l2[1], sizes.l1[1], sizes.l0[1]) == (0.5, 0.75, 1.25, 2)
+
+
+def test_distances_do_not_depend_on_the_chunks_they_are_computed_in():
+    draw = np.random.default_rng(0)
+    x, x_adv = (draw.random((1500, 3, 3, 1), np.float32) for _ in range(2))
+    flat = (x_adv.astype(np.float64) - x).reshape(1500, -1)
+    sizes = metrics.distances(x, x_adv)
+    np.testing.assert_allclose(sizes.l2, np.linalg.norm(flat, axis=1), rtol=1e-12)
+    np.testing.assert_allclose(sizes.linf, np.abs(flat).max(1), rtol=0)
+    np.testing.assert_allclose(sizes.l1, np.abs(flat).sum(1), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("norm", "epsilon", "inside", "outside"),
+    [
+        ("linf", 0.1, 0.1 + 0.9e-7, 0.1 + 1.1e-7),
+        ("l2", 2.0, 2 * (1 + 0.9e-6), 2 * (1 + 1.1e-6)),
+        ("l1", 10.0, 10 * (1 + 0.9e-6), 10 * (1 + 1.1e-6)),
+        ("l0", 5.0, 5, 6),
+    ],
+)
+def test_budget_allows_rounding_and_nothing_more(norm, epsilon, inside, outside):
+    assert metrics.exceeds(np.array([inside, outside, math.nan]), norm, epsilon).tolist() == [False, True, True]
+
+
+def test_transitions_count_label_to_prediction_among_the_chosen_samples():
+    labels, predicted = np.array([0, 0, 1, 2]), np.array([1, 1, 1, 0])
+    counts = metrics.transitions(labels, predicted, np.array([True, True, True, False]), 3)
+    assert counts.tolist() == [[0, 2, 0], [0, 1, 0], [0, 0, 0]]
+
+
+def test_per_class_splits_by_label():
+    rates = metrics.per_class(np.array([True, False, True]), np.array([0, 0, 2]), 3)
+    assert [(rate.count, rate.total) for rate in rates] == [(1, 2), (0, 0), (1, 1)]

@@ -1,0 +1,222 @@
+"""Recipes and suites are read from TOML, and whatever they get wrong is refused with the file, the key and the cure."""
+
+from dataclasses import FrozenInstanceError, replace
+
+import pytest
+
+from advlab import workspace
+from advlab.errors import InvalidFile, InvalidValue, UnknownName
+from advlab.recipes import EarlyStopping, load_recipe, load_suite
+
+RECIPE = """
+title = "A test"
+dataset = "digits"
+
+[architecture]
+kind = "mlp"
+hidden = [8]
+
+[training]
+optimizer = "adam"
+batch_size = 32
+epochs = 2
+"""
+ATTACK = '[[attack]]\nmethod = "pgd"\n'
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """Load a recipe whose file is the valid one with a piece replaced, or with lines added at the end."""
+
+    def load(old="", new="", add=""):
+        assert old in RECIPE
+        path = tmp_path / "mine.toml"
+        path.write_text(RECIPE.replace(old, new) + add if old else RECIPE + add, "utf-8")
+        return load_recipe(path)
+
+    return load
+
+
+@pytest.fixture
+def suite(tmp_path):
+    def load(text):
+        path = tmp_path / "mine.toml"
+        path.write_text(text, "utf-8")
+        return load_suite(path)
+
+    return load
+
+
+def test_a_recipe_is_its_file(recipe):
+    read = recipe()
+    assert (read.name, read.title, read.dataset, read.version) == ("mine", "A test", "digits", 1)
+    assert read.architecture == {"kind": "mlp", "hidden": [8]}
+    assert (read.training.optimizer, read.training.batch_size, read.training.epochs) == ("adam", 32, 2)
+
+
+def test_what_a_recipe_leaves_out_has_a_default(recipe):
+    training = recipe().training
+    assert (training.seed, training.validation_split) == (0, 0.0)
+    assert training.learning_rate is training.train_samples is training.early_stopping is None
+
+
+def test_optional_settings_are_read(recipe):
+    read = recipe(
+        add="learning_rate = 0.5\nvalidation_split = 0.2\ntrain_samples = 100\n"
+        "early_stopping = { patience = 3 }\n[published]\ntest_accuracy = 0.9\n"
+    )
+    assert read.training.learning_rate == 0.5
+    assert read.training.train_samples == 100
+    assert read.training.early_stopping == EarlyStopping(3, "val_loss")
+    assert read.published == {"test_accuracy": 0.9}
+
+
+def test_a_recipe_cannot_be_changed_in_place(recipe):
+    with pytest.raises(FrozenInstanceError):
+        recipe().title = "Another"
+
+
+def test_a_changed_copy_is_checked_like_a_file(recipe):
+    with pytest.raises(InvalidValue, match=r"training.epochs must be a whole number in \[1, inf\). Got 0"):
+        replace(recipe().training, epochs=0)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "error", "message"),
+    [
+        ("epochs = 2", "epochs = 0", InvalidValue, r"training.epochs must be a whole number in \[1, inf\). Got 0"),
+        ("epochs = 2", "epochs = 2.5", InvalidValue, "training.epochs must be a whole number .* Got 2.5"),
+        ("epochs = 2", "epochs = true", InvalidValue, "training.epochs must be a whole number .* Got True"),
+        ("epochs = 2", "", InvalidValue, "The key training.epochs is missing"),
+        ("epochs", "epoch", UnknownName, "Unknown key 'training.epoch'. Did you mean 'training.epochs'"),
+        ("batch_size = 32", "batch_size = '32'", InvalidValue, "training.batch_size must be a whole number.* Got '32'"),
+        ('"adam"', '"adan"', UnknownName, "Unknown training.optimizer 'adan'. Did you mean 'adam'"),
+        ("title", "titel", UnknownName, "Unknown key 'titel'. Did you mean 'title'"),
+        ('title = "A test"', "title = 3", InvalidValue, "title must be a text in quotes. Got 3"),
+        ('dataset = "digits"', "", InvalidValue, "The key dataset is missing"),
+        ('"mlp"', '"mpl"', UnknownName, "Unknown architecture.kind 'mpl'. Did you mean 'mlp'"),
+        ('kind = "mlp"', "", InvalidValue, "architecture.kind is missing. Allowed: convnet, mlp, rnn"),
+        ("hidden = [8]", "", InvalidValue, "The key architecture.hidden is missing"),
+        ("hidden", "hiden", InvalidValue, "The key architecture.hidden is missing"),
+        ("hidden = [8]", "hidden = 8", InvalidValue, "architecture.hidden must be a list of whole numbers.* Got 8"),
+        ("hidden = [8]", "hidden = [8, 0]", InvalidValue, "architecture.hidden must be a list of whole numbers"),
+        ("[8]", "[8]\ndropuot = 0.1", UnknownName, "key of architecture 'mlp' 'dropuot'. Did you mean 'dropout'"),
+        ("[8]", "[8]\ndropout = 1", InvalidValue, r"architecture.dropout must be a share in \[0, 1\). Got 1"),
+        ("[8]", "[8]\nactivation = 1", InvalidValue, "architecture.activation must be a text"),
+        ("[training]", "[[training]]", InvalidValue, "training must be a table"),
+    ],
+)
+def test_a_mistake_in_a_recipe_is_refused_with_file_key_value_and_cure(recipe, old, new, error, message):
+    with pytest.raises(error, match=f"mine.toml: .*{message}"):
+        recipe(old, new)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("seed = -1", r"training.seed must be a whole number in \[0, 4294967295\]. Got -1"),
+        ("seed = 4294967296", "training.seed must be a whole number"),
+        ("learning_rate = 0", "training.learning_rate must be a number above 0. Got 0"),
+        ("learning_rate = nan", "training.learning_rate must be a number above 0. Got nan"),
+        ("validation_split = 1.0", r"training.validation_split must be a share in \[0, 1\). Got 1.0"),
+        ("train_samples = 0", "training.train_samples must be a whole number"),
+        ("early_stopping = 3", "training.early_stopping must be a table"),
+        ("early_stopping = { patience = 0 }", "training.early_stopping.patience must be a whole number"),
+        ("early_stopping = { patience = 2 }", "monitor 'val_loss' needs validation images"),
+        ("[published]\ntest_accuracy = 87.04", r"published.test_accuracy must be a share in \[0, 1\]. Got 87.04"),
+        ("[published]\nparameters = 1.5", "published.parameters must be a whole number"),
+    ],
+)
+def test_a_value_out_of_range_is_refused(recipe, line, message):
+    with pytest.raises(InvalidValue, match=message):
+        recipe(add=line)
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("early_stopping = { patience = 2, monitor = 'val_los' }", "early_stopping.monitor 'val_los'. Did you mean"),
+        ("early_stopping = { patiense = 2 }", "'training.early_stopping.patiense'. Did you mean"),
+        ("[published]\ntest_acuracy = 0.9", r"key in \[published\] 'test_acuracy'. Did you mean 'test_accuracy'"),
+    ],
+)
+def test_an_unknown_name_brings_the_nearest_one(recipe, line, message):
+    with pytest.raises(UnknownName, match=message):
+        recipe(add=line)
+
+
+def test_the_cells_of_a_recurrent_network_are_those_of_its_signature(recipe):
+    assert recipe('kind = "mlp"\nhidden = [8]', 'kind = "rnn"\nunits = 4\ncell = "gru"').architecture["cell"] == "gru"
+    with pytest.raises(UnknownName, match=r"architecture.cell 'gur'. Did you mean 'gru'"):
+        recipe('kind = "mlp"\nhidden = [8]', 'kind = "rnn"\nunits = 4\ncell = "gur"')
+    with pytest.raises(InvalidValue, match=r"architecture.bidirectional must be true or false. Got 1"):
+        recipe('kind = "mlp"\nhidden = [8]', 'kind = "rnn"\nunits = 4\nbidirectional = 1')
+
+
+def test_what_is_not_toml_is_refused_with_the_line(recipe):
+    with pytest.raises(InvalidFile, match=r"mine.toml' cannot be read as TOML: .*line 3"):
+        recipe('dataset = "digits"', "dataset = ")
+
+
+def test_an_unknown_recipe_or_suite_brings_the_nearest_one():
+    with pytest.raises(UnknownName, match=r"Unknown recipe 'fashon'. Did you mean 'fashion'"):
+        load_recipe("fashon")
+    with pytest.raises(UnknownName, match=r"Unknown suite 'quik'. Did you mean 'quick'"):
+        load_suite("quik")
+
+
+@pytest.mark.parametrize("name", sorted(workspace.recipes()))
+def test_every_shipped_recipe_names_its_source(name):
+    assert load_recipe(name).source
+
+
+@pytest.mark.parametrize("name", sorted(workspace.suites()))
+def test_every_shipped_suite_aims_each_of_its_attacks(name):
+    read = load_suite(name)
+    assert [entry.attack().method for entry in read.attacks] == [entry.method for entry in read.attacks]
+
+
+def test_the_quick_suite_is_a_control_and_two_attacks_that_never_stop():
+    quick = load_suite("quick")
+    assert [entry.method for entry in quick.attacks] == ["noise", "fgsm", "pgd"]
+    assert {(e.norm, e.epsilon, e.stop) for e in quick.attacks} == {("linf", 0.1, "never")}
+
+
+def test_an_attack_of_a_suite_stops_at_success_unless_it_says_otherwise(suite):
+    entry = suite('title = "T"\n' + ATTACK).attacks[0]
+    assert (entry.stop, entry.norm, entry.epsilon, entry.restarts, entry.seed) == ("success", None, None, 1, 0)
+    assert entry.attack().threat.epsilon == 0.1
+
+
+def test_a_suite_gives_parameters_and_fractions_of_255(suite):
+    entry = suite('title = "T"\n' + ATTACK + 'epsilon = "8/255"\nparameters = { steps = 7 }').attacks[0]
+    assert entry.epsilon == 8 / 255
+    assert entry.attack().parameters["steps"] == 7
+
+
+@pytest.mark.parametrize(
+    ("lines", "error", "message"),
+    [
+        ('method = "pdg"', UnknownName, "Unknown method 'pdg'. Did you mean 'pgd'"),
+        ('method = "pgd"\nespilon = 1', UnknownName, "Unknown key 'espilon'. Did you mean 'epsilon'"),
+        ('method = "pgd"\nepsilon = 8', InvalidValue, "epsilon must be at most 1"),
+        ('method = "pgd"\nepsilon = [1]', InvalidValue, "epsilon must be a number"),
+        ('method = "pgd"\nepsilon = "a"', InvalidValue, "epsilon must be a number"),
+        ('method = "pgd"\nnorm = "linff"', UnknownName, "Unknown norm 'linff'. Did you mean 'linf'"),
+        ('method = "pgd"\nstop = "always"', UnknownName, "Unknown stop rule 'always'"),
+        ('method = "pgd"\nrestarts = 0', InvalidValue, "restarts must be a whole number"),
+        ('method = "pgd"\ntarget = -1', InvalidValue, "target must be"),
+        ('method = "pgd"\nparameters = { stepps = 3 }', UnknownName, "'stepps'. Did you mean 'steps'"),
+        ("epsilon = 0.1", InvalidValue, "The key method is missing"),
+    ],
+)
+def test_a_mistake_in_a_suite_is_refused_with_file_and_attack(suite, lines, error, message):
+    with pytest.raises(error, match=f"mine.toml: attack 2: .*{message}"):
+        suite(f'title = "T"\n{ATTACK}[[attack]]\n{lines}')
+
+
+def test_a_suite_without_attacks_is_refused(suite):
+    with pytest.raises(InvalidValue, match=r"at least one \[\[attack\]\]"):
+        suite('title = "T"')
+    with pytest.raises(InvalidValue, match=r"attack must be a list of tables"):
+        suite('title = "T"\n[attack]\nmethod = "pgd"')

@@ -1,0 +1,215 @@
+"""The page: what it says, what it holds, and that it asks the network for nothing."""
+
+import math
+import re
+import time
+from html.parser import HTMLParser
+
+import numpy as np
+import pytest
+from results import build, many
+
+from advlab import figures
+from advlab.errors import AdvlabError, InvalidValue
+from advlab.evaluation import evaluate
+from advlab.reporting import report
+
+LABELS = np.arange(200) % 3
+NASTY = "<script>alert(1)</script>"
+
+
+class Page(HTMLParser):
+    """Elements, identifiers, addresses and text of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.elements, self.ids, self.addresses, self.images, self.words = [], [], [], [], []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.elements.append(tag)
+        if "id" in found:
+            self.ids.append(found["id"])
+        if tag == "img":
+            self.images.append(found)
+        self.addresses += [found[name] for name in ("src", "href", "xlink:href", "srcset", "action") if name in found]
+
+    def handle_data(self, data):
+        self.words.append(data)
+
+    @property
+    def text(self):
+        return " ".join(" ".join(self.words).replace("\N{NO-BREAK SPACE}", " ").split())
+
+
+def attacked(broken=150, **fields):
+    adversarial = np.where(np.arange(200) < broken, (LABELS + 1) % 3, LABELS)
+    return evaluate(build(LABELS, LABELS, adversarial, **fields))
+
+
+def test_the_first_sentence_is_the_answer():
+    page = Page(report([attacked(60, method="fgsm"), attacked(150)]))
+    assert (
+        "Of 200 test images of digits, stub classifies 100.0 % correctly; under the strongest attack here "
+        "(PGD, L∞ 0.1) 25.0 % [19.5, 31.4] remain correct." in page.text
+    )
+    assert "its mean confidence in the true class falls from 90 % to 26 %" in page.text
+    assert "any of the 2 attacks" not in page.text
+
+
+def test_attacks_that_break_different_images_are_also_counted_together():
+    other = np.where(np.arange(200) >= 100, (LABELS + 1) % 3, LABELS)
+    page = Page(report([attacked(50, method="fgsm"), evaluate(build(LABELS, LABELS, other))]))
+    assert "any of the 2 attacks with this budget breaks it, 25.0 %" in page.text
+
+
+def test_a_minimal_attack_is_told_by_its_distance():
+    page = Page(report(attacked(150, method="deepfool", norm="l2", epsilon=math.inf, change=0.125)))
+    assert "a change of L2 size 0.5 or less suffices (DeepFool)" in page.text
+    assert "strongest attack here" not in page.text
+    held = Page(report(attacked(20, method="deepfool", norm="l2", epsilon=math.inf)))
+    assert "DeepFool could not change more than half of its correct predictions" in held.text
+
+
+def test_findings_are_told_with_what_to_do_and_their_absence_too():
+    assert "None of the 12 checks found a fault" in Page(report(attacked(190, split="test"))).text
+    page = Page(report(attacked(split="train")))
+    assert "training-images" in page.text
+    assert "Attack images of the test split." in page.text
+
+
+def test_nothing_is_loaded_from_anywhere():
+    page = Page(report([attacked(), attacked(norm="l2", epsilon=math.inf)]))
+    assert all(address.startswith(("data:", "#")) for address in page.addresses)
+    assert not {"link", "iframe", "object", "embed"} - {"link"} & set(page.elements)
+    text = report(attacked())
+    assert set(re.findall(r"https?://[^\"' ]+", text)) <= {"http://www.w3.org/1999/xlink", "http://www.w3.org/2000/svg"}
+    assert not re.search(r"@import|url\((?!#)", text)
+
+
+def test_identifiers_are_unique_also_with_several_figures():
+    ids = Page(report([attacked(), attacked(60, method="fgsm")])).ids
+    assert len(ids) == len(set(ids))
+
+
+def test_names_that_are_code_are_harmless():
+    fields = {"classifier": NASTY, "classes": (NASTY, "b", "c"), "dataset": NASTY, "command": NASTY}
+    text = report(attacked(split="train", versions={NASTY: NASTY}, **fields))
+    assert NASTY not in text
+    assert Page(text).elements.count("script") == 1
+    assert "$x^$" in report(attacked(classifier="$x^$"))
+
+
+def test_pictures_have_words_for_those_who_cannot_see_them():
+    page = Page(report(attacked()))
+    assert len(page.images) >= 36
+    assert all(image["alt"] for image in page.images)
+    assert "amplified 5 times" in page.images[1]["alt"]
+    assert "right:" in page.text
+    assert "wrong:" in page.text
+    assert page.elements.count("h1") == 1
+
+
+def test_sample_is_the_same_for_every_attack_and_says_that_it_is_one():
+    text = report([attacked(), attacked(60, method="fgsm")])
+    shown = re.findall(r'note">image (\d+),', text)
+    assert shown[:12] == shown[12:]
+    assert len(set(shown)) == 12
+    assert "A sample: 12 of 200 test images of digits, drawn at random with seed 0" in Page(text).text
+
+
+def test_how_it_was_made_is_told_to_the_last_digest():
+    page = Page(report(attacked(command="advlab attack --method pgd --seed 7")))
+    for fact in ("advlab attack --method pgd --seed 7", "c" * 64, "d" * 64, "advlab 0.1.0", "seed 0"):
+        assert fact in page.text
+
+
+def test_transfer_and_several_classifiers_each_get_their_sentence():
+    class Other:
+        name, digest = "other", "e" * 64
+
+        def probabilities(self, x):
+            return build(LABELS, LABELS, LABELS).clean_probabilities
+
+    evaluation = attacked()
+    page = Page(report([evaluation, evaluate(evaluation.result, Other())]))
+    assert "stub classifies 100.0 %" in page.text
+    assert "other classifies 100.0 % correctly" in page.text
+    assert "crafted against stub" in page.text
+
+
+def test_report_is_written_whole_or_not_at_all(tmp_path):
+    place = tmp_path / "folder" / "report.html"
+    assert place.parent.exists() is False
+    assert report(attacked(), place) == place.read_text("utf-8")
+    assert [path.name for path in place.parent.iterdir()] == ["report.html"]
+    with pytest.raises(AdvlabError, match="Cannot write"):
+        report(attacked(), place.parent)
+    assert [path.name for path in place.parent.iterdir()] == ["report.html"]
+
+
+def test_nothing_to_report_is_an_error():
+    with pytest.raises(InvalidValue, match="Got none"):
+        report([])
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 3), (300, 200, 3), (4, 4, 2)])
+def test_colour_large_and_odd_images_are_shown(shape):
+    images = Page(report(evaluate(build([0, 1], [0, 1], [1, 1], shape=shape)))).images
+    assert len(images) == 9
+
+
+def test_an_evaluation_where_nothing_was_correct_still_has_a_page():
+    page = Page(report(evaluate(build([0, 1], [1, 0], [1, 0], norm="none", epsilon=math.inf))))
+    assert "classifies 0.0 % correctly" in page.text
+    assert "nan" not in page.text
+
+
+def test_ten_thousand_images_stay_quick_and_small():
+    evaluation = evaluate(many())
+    begin = time.process_time()
+    text = report([evaluation])
+    assert time.process_time() - begin < 3
+    assert len(text.encode()) < 5_000_000
+
+
+def test_large_images_of_many_attacks_stay_small():
+    draw = np.random.default_rng(0)
+    x = draw.random((20, 224, 224, 3), np.float32)
+    result = build(np.zeros(20), np.zeros(20), np.ones(20), shape=(224, 224, 3), x=x, x_adv=x)
+    assert len(report([evaluate(result)] * 6).encode()) < 5_000_000
+
+
+def test_perturbation_is_grey_where_unchanged_and_scaled_to_the_budget():
+    x = np.full((1, 3, 1), 0.5, np.float32)
+    x_adv = x + np.array([0, 0.1, -0.05], np.float32)[None, :, None]
+    assert figures.perturbation_image(x, x_adv, 0.1).ravel() == pytest.approx([0.5, 1, 0.25])
+    assert figures.perturbation_image(x, x_adv).ravel() == pytest.approx([0.5, 1, 0.25])
+    assert figures.perturbation_image(x, x).ravel() == pytest.approx([0.5, 0.5, 0.5])
+
+
+def test_png_keeps_every_level_of_grey():
+    from io import BytesIO
+
+    from matplotlib.image import imread
+
+    levels = np.arange(256).reshape(16, 16, 1) / 255
+    decoded = imread(BytesIO(figures.png(levels)))
+    np.testing.assert_array_equal(np.rint(decoded[..., 0] * 255), np.arange(256).reshape(16, 16))
+
+
+def test_svg_is_the_same_every_time_and_takes_the_colour_around_it():
+    first, second = (figures.svg(figures.confidence_shift(attacked())) for _ in range(2))
+    assert first == second
+    assert first.startswith("<svg")
+    assert "currentColor" in first
+    assert figures.INK not in first
+
+
+def test_figures_show_the_numbers_of_the_evaluation():
+    bars = figures.accuracy_bars([attacked(150)]).axes[0]
+    assert sorted(bar.get_width() for bar in bars.patches) == [25.0, 100.0]
+    histogram = figures.confidence_shift(attacked(150)).axes[0]
+    heights = {round(bar.get_x(), 2): round(bar.get_height(), 3) for bar in histogram.patches if bar.get_height()}
+    assert heights == {-0.85: 0.75, 0.0: 0.25}
