@@ -14,6 +14,7 @@ readme: .venv/ready
 	$(python) benchmarks/readme.py --results
 
 bench: .venv/ready
+	$(python) benchmarks/commands.py
 	$(python) benchmarks/attacks.py
 	$(python) benchmarks/training.py
 

@@ -59,7 +59,7 @@ class Classifier:
         for weight in keras_model.weights:
             if not np.all(np.isfinite(np.asarray(weight, "float32"))):
                 raise InvalidValue(f"Model '{name}' has NaN or infinite weights in '{weight.path}'. Train it again.")
-        self._predict = tf.function(self._probabilities, reduce_retracing=True)
+        self._predict = tf.function(self._probabilities, autograph=False, reduce_retracing=True)
 
     @classmethod
     def from_keras(

@@ -24,6 +24,7 @@ from advlab.samples import Dataset
 from advlab.threat import Attack
 
 _CHUNK_SECONDS = 0.5
+_CHUNK_WORK = 5e8  # activations
 _KEEP_AFTER = 5.0  # seconds of work that are worth an unfinished archive
 _KEEP_EVERY = 60.0
 
@@ -158,11 +159,13 @@ class Crafting:
             rows, size = self.rows, len(self.carry["success"])
             batch = self._batch(rows, size, restart)
             carry = {name: tf.constant(value) for name, value in self.carry.items()}
-        chunk = min(10, max(1, self.steps))
+        # Short first where rows may leave, or where a step is slow; then as long as a bar that moves allows.
+        most = 10 if self.spec.stop == "success" else int(_CHUNK_WORK // (size * self.classifier.activation_size))
+        chunk = max(1, min(self.steps, most))
         while True:
             began = time.perf_counter()
             last = min(first + chunk, self.steps)
-            carry = traced.advance(batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
+            carry = traced.run(batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
             success = carry["success"].numpy()[: len(rows)]
             self.finished += len(rows) * (last - first)
             if last == self.steps:

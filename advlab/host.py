@@ -16,7 +16,9 @@ Logits = Callable[[tf.Tensor], tf.Tensor]
 def run_on_host(host: Host, problem: Problem) -> dict[str, np.ndarray]:
     """Run a method of another library on a concrete problem, count its passes, and look at what it returns."""
     passes = {name: tf.Variable(0) for name in ("forward", "backward")}
-    counted = problem._replace(logits=_counted(tf.function(problem.logits, reduce_retracing=True), passes))
+    counted = problem._replace(
+        logits=_counted(tf.function(problem.logits, autograph=False, reduce_retracing=True), passes)
+    )
     x_adv = tf.clip_by_value(tf.constant(np.asarray(host.run(counted), np.float32)), 0, 1)
     view = problem.look(x_adv, gradient=False)
     success = view.success.numpy()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -14,6 +16,7 @@ from advlab.problem import Craft, Host, Loop, Problem, View
 from advlab.threat import Attack
 
 TRACE = 100  # at most so many points of the loss are stored for each sample
+_SHARE = 250  # rows that are worth a core of their own
 _REDRAW = 63  # the draw kept for directions where the gradient says nothing
 Carry = dict[str, tf.Tensor]
 
@@ -31,12 +34,25 @@ class Batch(NamedTuple):
 class Compiled(NamedTuple):
     """One method, traced for one classifier: ``begin`` gives the carry, ``advance`` takes steps ``first`` to ``last``.
 
+    ``advance`` takes every gradient as it comes. Where one turns out to be zero or not finite, the chunk is taken again
+    by ``advance_carefully``, which walks in a random direction there: so the usual case does not pay for the rare one.
     The carry is a dict of tensors with rows first: the method's state under ``state/``, the best so far, the record.
     """
 
     begin: Callable[..., Carry]
     advance: Callable[..., Carry]
+    advance_carefully: Callable[..., Carry]
     traces: list[str]
+
+    def run(
+        self, batch: Batch, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor], carry: Carry, *chunk: Any
+    ) -> Carry:
+        """``advance`` from ``first`` to ``last``, carefully where a gradient was or turns out to be lost."""
+        if not _lost(carry):
+            after = self.advance(batch, epsilon, floats, carry, *chunk)
+            if not _lost(after):
+                return after
+        return self.advance_carefully(batch, epsilon, floats, carry, *chunk)
 
 
 def problem_of(batch: Batch, norm: str, epsilon: tf.Tensor, logits: Callable[[tf.Tensor], tf.Tensor]) -> Problem:
@@ -78,7 +94,7 @@ def _trace(
         problem = problem_of(batch, norm, epsilon, classifier.logits)
         return problem, craft(problem, **fixed, **floats)
 
-    @tf.function(jit_compile=xla)
+    @tf.function(autograph=False, jit_compile=xla)
     def begin(batch: Batch, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor]) -> Carry:
         traces.append("begin")
         _, loop = setting(batch, epsilon, floats)
@@ -99,8 +115,8 @@ def _trace(
             "nonfinite": nothing,
         }
 
-    @tf.function(jit_compile=xla)
-    def advance(
+    def steps(
+        careful: bool,
         batch: Batch,
         epsilon: tf.Tensor,
         floats: Mapping[str, tf.Tensor],
@@ -108,7 +124,7 @@ def _trace(
         first: tf.Tensor,
         last: tf.Tensor,
     ) -> Carry:
-        traces.append("advance")
+        traces.append("advance_carefully" if careful else "advance")
         problem, loop = setting(batch, epsilon, floats)
         column = np.full(loop.steps + 1, -1, np.int32)
         column[trace_steps(loop.steps)] = np.arange(len(trace_steps(loop.steps)))
@@ -130,9 +146,12 @@ def _trace(
         def one(step: tf.Tensor, carry: Carry) -> tuple[tf.Tensor, Carry]:
             seen, view = look(carry, step, loop.gradient)
             if view.gradient is not None:
-                gradient, flags = _usable(view.gradient, problem, step)
-                view = view._replace(gradient=gradient)
+                flags = _flags(view.gradient)
                 seen = seen | {name: seen[name] | flag for name, flag in flags.items()}
+                if careful:
+                    lost = flags["zero_gradient"] | flags["nonfinite"]
+                    drawn = problem.random(step, _REDRAW, "normal")
+                    view = view._replace(gradient=_where(lost, drawn, view.gradient))
             state = {name.removeprefix("state/"): v for name, v in carry.items() if name.startswith("state/")}
             new = loop.update(state, view, step)
             if frozen:
@@ -142,7 +161,30 @@ def _trace(
         _, carry = tf.while_loop(lambda step, _: step < last, one, (first, carry), maximum_iterations=loop.steps)
         return tf.cond(last >= loop.steps, lambda: look(carry, tf.constant(loop.steps), False)[0], lambda: carry)
 
-    return Compiled(begin, advance, traces)
+    plain, careful = (
+        _side_by_side(tf.function(partial(steps, flag), autograph=False, jit_compile=xla), xla)
+        for flag in (False, True)
+    )
+    return Compiled(begin, plain, careful, traces)
+
+
+def _side_by_side(advance: Callable[..., Carry], xla: bool) -> Callable[..., Carry]:
+    """Let each processor core take a share of the rows: XLA alone leaves cores idle between its matrix products."""
+    cores = 1 if tf.config.list_logical_devices("GPU") or not xla else os.cpu_count() or 1
+
+    @tf.function(autograph=False)
+    def shared(batch: Batch, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor], carry: Carry, *chunk: Any) -> Carry:
+        rows = batch.labels.shape[0]
+        parts = max(p for p in range(1, cores + 1) if p == 1 or (rows % p == 0 and rows // p >= _SHARE))
+        batches = zip(*(tf.split(value, parts) for value in batch), strict=True)
+        carries = zip(*(tf.split(value, parts) for value in carry.values()), strict=True)
+        done = [
+            advance(Batch(*values), epsilon, floats, dict(zip(carry, carried, strict=True)), *chunk)
+            for values, carried in zip(batches, carries, strict=True)
+        ]
+        return {name: tf.concat([part[name] for part in done], 0) for name in carry}
+
+    return shared if cores > 1 else advance
 
 
 def _keep(carry: Carry, view: View, problem: Problem, kind: str, keep: str, live: tf.Tensor) -> Carry:
@@ -164,17 +206,14 @@ def _keep(carry: Carry, view: View, problem: Problem, kind: str, keep: str, live
     }
 
 
-def _usable(gradient: tf.Tensor, problem: Problem, step: tf.Tensor) -> tuple[tf.Tensor, Carry]:
-    """The gradient, or a random direction for the rows where it is zero or not finite; and which rows those were."""
-    nonfinite = ~tf.reduce_all(tf.math.is_finite(gradient), [1, 2, 3])
-    zero = tf.reduce_all(gradient == 0, [1, 2, 3])
-    lost = nonfinite | zero
-    usable = tf.cond(
-        tf.reduce_any(lost),
-        lambda: _where(lost, problem.random(step, _REDRAW, "normal"), gradient),
-        lambda: gradient,
-    )
-    return usable, {"zero_gradient": zero, "nonfinite": nonfinite}
+def _flags(gradient: tf.Tensor) -> Carry:
+    """For which rows the gradient is zero, and for which it is not finite: one pass over memory tells both."""
+    size = tf.reduce_sum(tf.abs(gradient), [1, 2, 3])
+    return {"zero_gradient": size == 0, "nonfinite": ~tf.math.is_finite(size)}
+
+
+def _lost(carry: Carry) -> bool:
+    return bool(np.any(carry["zero_gradient"]) or np.any(carry["nonfinite"]))
 
 
 def _where(rows: tf.Tensor, yes: tf.Tensor, no: tf.Tensor) -> tf.Tensor:

@@ -62,8 +62,9 @@ class Problem(NamedTuple):
         return tf.reshape(numbers, [-1, *shape])
 
     def _loss(self, logits: tf.Tensor, name: str) -> tf.Tensor:
-        towards = LOSSES[name](logits, tf.maximum(self.aim, 0))
-        return tf.where(self.aim >= 0, -towards, LOSSES[name](logits, self.labels))
+        aimed = self.aim >= 0
+        value = LOSSES[name](logits, tf.where(aimed, self.aim, self.labels))
+        return tf.where(aimed, -value, value)
 
     def _success(self, logits: tf.Tensor) -> tf.Tensor:
         predicted = tf.argmax(logits, -1, tf.int32)

@@ -30,11 +30,14 @@ def threefry(key: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
     return tf.stack([a, b], -1)
 
 
+_block = tf.function(threefry, autograph=False, reduce_retracing=True)
+
+
 def streams(seed: int, restart: int, indices: tf.Tensor) -> tf.Tensor:
     """uint32 ``(n, 2)``: the key of each sample, from the seed, the restart and its index in the full split."""
     key = tf.constant([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF], tf.uint32)
     index = tf.cast(indices, tf.uint32)
-    return threefry(key, tf.stack([index, tf.fill(tf.shape(index), tf.constant(restart, tf.uint32))], -1))
+    return _block(key, tf.stack([index, tf.fill(tf.shape(index), tf.constant(restart, tf.uint32))], -1))
 
 
 def bits(key: tf.Tensor, step: tf.Tensor | int, draw: int, count: int) -> tf.Tensor:

@@ -8,19 +8,19 @@ from __future__ import annotations
 import ast
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advlab.errors import InvalidValue, unknown
-from advlab.threat import DEFAULT_EPSILON, Attack, ThreatModel, Value
+
+if TYPE_CHECKING:
+    from advlab.threat import Attack, Value
 
 FOLDER = Path(__file__).parent / "methods"
 KINDS = ("bounded", "minimal")
 
 
-@dataclass(frozen=True)
-class Method:
+class Method(NamedTuple):
     """One method as its file declares it. ``norms``: the first is the default. ``parameters``: name -> default."""
 
     name: str
@@ -41,10 +41,11 @@ class Method:
         **rest: Any,
     ) -> Attack:
         """Aim the method: checks everything that can be checked without a model. ``rest``: seed, restarts, stop."""
+        from advlab.threat import DEFAULT_EPSILON, NORMS, Attack, ThreatModel
+
         norm = self.norms[0] if norm is None else norm
         if norm not in self.norms:
-            known = norm in DEFAULT_EPSILON or norm == "none"
-            if not known:
+            if norm not in NORMS:
                 raise unknown("norm", norm, self.norms)
             raise InvalidValue(
                 f"Method '{self.name}' does not cover norm '{norm}'. It covers: {', '.join(self.norms)}."
@@ -159,6 +160,8 @@ def describe(craft: Callable[..., Any]) -> Method:
             )
         parameters[parameter.name] = parameter.default
         types[parameter.name] = type(parameter.default).__name__
+    from advlab.threat import DEFAULT_EPSILON
+
     summary = (inspect.getdoc(craft) or "").partition("\n")[0]
     norms = tuple(getattr(craft, "NORMS", tuple(DEFAULT_EPSILON)))
     return Method(craft.__name__, summary, norms, getattr(craft, "KIND", "bounded"), True, parameters, types)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -86,6 +85,8 @@ class Attack:
                 parts.append(f"{name}={getattr(self, name)}")
         slug = "-".join(parts)
         if len(slug) > 60:
+            import hashlib
+
             slug = f"{slug[:51]}-{hashlib.sha256(slug.encode()).hexdigest()[:8]}"
         return slug
 

@@ -81,6 +81,7 @@ def test_an_interrupted_attack_continues_to_the_same_result(trained, digits, mon
     options = {"method": "pgd", "steps": 40, "restarts": 2, "batch_size": 200, "stop": stop, "epsilon": 0.1}
     straight = attack(trained, digits, **options)
     monkeypatch.setattr(crafting, "_KEEP_AFTER", -1.0)
+    monkeypatch.setattr(crafting, "_CHUNK_WORK", 1e6)  # some seven steps at a time
     interrupt_at(monkeypatch, calls)
     with pytest.raises(KeyboardInterrupt, match="the same command continues"):
         attack(trained, digits, **options)
@@ -98,6 +99,7 @@ def test_an_interrupted_attack_continues_to_the_same_result(trained, digits, mon
 
 def test_an_unfinished_attack_on_other_data_or_another_model_is_not_continued(trained, digits, monkeypatch, workspace):
     monkeypatch.setattr(crafting, "_KEEP_AFTER", -1.0)
+    monkeypatch.setattr(crafting, "_CHUNK_WORK", 1e6)
     with monkeypatch.context() as patch:
         interrupt_at(patch, 2)
         with pytest.raises(KeyboardInterrupt):
