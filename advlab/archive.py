@@ -7,6 +7,7 @@ each array.
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
@@ -18,7 +19,7 @@ import h5py
 import numpy as np
 
 from advlab import workspace
-from advlab.errors import FileExists, InvalidFile
+from advlab.errors import AdvlabError, FileExists, InvalidFile
 from advlab.threat import Attack
 
 FORMAT = 1
@@ -129,8 +130,7 @@ class AttackResult:
         Raises ``FileExists`` where ``path`` holds something other than an archive of the same specification.
         """
         place = self.path if path is None else Path(path)
-        if not force:
-            refuse_other(place, self.specification())
+        refuse_other(place, {} if force else self.specification())
         header = {name: getattr(self, name) for name in _HEADER}
         header |= {"kind": "archive", "attack": self.attack.to_dict(), "samples": len(self)}
         arrays = {name: getattr(self, name) for name in _ARRAYS}
@@ -156,46 +156,64 @@ class AttackResult:
 def load_result(path: str | PathLike[str]) -> AttackResult:
     """Read an archive written by ``AttackResult.save``; raises ``InvalidFile`` for anything else."""
     header, arrays = read(Path(path))
-    if header.get("kind") != "archive":
+    if header.get("kind") == "partial":
         raise InvalidFile(f"'{path}' is an unfinished attack. Run the same attack again to finish it.")
     missing = [n for n in _ARRAYS if n not in arrays] + [n for n in _HEADER if n not in header]
     if missing:
         raise InvalidFile(f"'{path}' is not a whole archive: it lacks {', '.join(missing)}. Craft it again.")
-    lengths = {name: len(arrays[name]) for name in _ARRAYS}
-    if len(set(lengths.values())) != 1:
-        raise InvalidFile(f"'{path}' is damaged: its arrays differ in length ({lengths}). Craft it again.")
-    diagnostics = {n.removeprefix("diagnostics/"): a for n, a in arrays.items() if n.startswith("diagnostics/")}
     fields: dict[str, Any] = {name: header[name] for name in _HEADER} | {name: arrays[name] for name in _ARRAYS}
-    fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"]), "diagnostics": diagnostics}
-    return AttackResult(attack=Attack.from_dict(header["attack"]), **fields)
+    diagnostics = {n.removeprefix("diagnostics/"): a for n, a in arrays.items() if n.startswith("diagnostics/")}
+    try:
+        fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"]), "diagnostics": diagnostics}
+        result = AttackResult(attack=Attack.from_dict(header["attack"]), **fields)
+    except (AdvlabError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidFile(f"'{path}' is damaged: its header cannot be read ({error}). Craft it again.") from error
+    _check_shapes(result, path)
+    return result
+
+
+def _check_shapes(result: AttackResult, path: str | PathLike[str]) -> None:
+    n, k = len(result.labels), result.clean_probabilities.shape[-1]
+    shapes = {name: getattr(result, name).shape for name in _ARRAYS}
+    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(_ARRAYS, (n,))
+    wanted |= {"x": (n, *result.x.shape[1:]), "x_adv": result.x.shape}
+    wanted |= {"clean_probabilities": (n, k), "adversarial_probabilities": (n, k)}
+    wrong = [f"{name} {shapes[name]}" for name in _ARRAYS if shapes[name] != wanted[name]]
+    if result.x.ndim != 4 or np.any(result.labels < 0) or np.any(result.labels >= k):
+        wrong.append(f"images {result.x.shape}, labels up to {result.labels.max(initial=0)} of {k} classes")
+    if wrong:
+        raise InvalidFile(f"'{path}' is damaged: its arrays do not fit together ({'; '.join(wrong)}). Craft it again.")
 
 
 def refuse_other(path: Path, specification: Mapping[str, Any]) -> None:
-    """Raise ``FileExists`` where ``path`` holds anything but an archive of this specification."""
+    """Raise where ``path`` holds no archive at all (``InvalidFile``), or one of another specification (``FileExists``).
+
+    An empty specification stands for any archive.
+    """
     if not path.exists():
         return
-    try:
-        header = read_header(path)
-    except InvalidFile:
-        header = {}
+    header = read_header(path)
     there = {name: header.get(name) for name in specification}
     if there != specification:
         what = [name.replace("_", " ") for name in specification if there[name] != specification[name]]
         raise FileExists(
-            f"'{path}' holds another result (it differs in: {', '.join(what)}). "
-            "Say --force to replace it, or --output PATH to write elsewhere."
+            f"'{path}' holds another result, of {header.get('samples')} images (it differs in: {', '.join(what)}). "
+            "Say --force to replace it, or move it away."
         )
 
 
 def write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
     """Write a header and arrays as HDF5, whole or not at all."""
-    text = json.dumps({"format": FORMAT, **header})
-    with workspace.written(path) as temporary, h5py.File(temporary, "w") as file:
-        file.attrs["advlab"] = text
+    # In memory first: HDF5 ends the process where a disk fills up under an open file.
+    memory = io.BytesIO()
+    with h5py.File(memory, "w") as file:
+        file.attrs["advlab"] = json.dumps({"format": FORMAT, **header})
         for name, array in arrays.items():
             array = np.asarray(array)
             packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if array.nbytes > 4096 else {}
             file.create_dataset(name, data=array, **packed)
+    with workspace.written(path) as temporary:
+        temporary.write_bytes(memory.getbuffer())
 
 
 def read_header(path: Path) -> dict[str, Any]:
@@ -217,10 +235,12 @@ def _read(path: Path, arrays: bool) -> tuple[dict[str, Any], dict[str, np.ndarra
                 what = "a saved model" if "model_config" in file.attrs else "an HDF5 file of something else"
                 raise InvalidFile(f"'{path}' is {what}, not an archive. 'advlab attack' writes archives.")
             header = json.loads(file.attrs["advlab"])
+            if not isinstance(header, dict):
+                raise ValueError("its header is no table")
             found: dict[str, np.ndarray] = {}
             if arrays:
                 file.visititems(lambda name, node: found.update({name: node[()]}) if hasattr(node, "dtype") else None)
-    except (OSError, KeyError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidFile(f"'{path}' cannot be read as an archive ({error}). Craft it again.") from error
     if header.get("format") != FORMAT:
         raise InvalidFile(f"'{path}' has archive format {header.get('format')}; this advlab reads format {FORMAT}.")

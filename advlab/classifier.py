@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -17,8 +17,8 @@ import tensorflow as tf
 from advlab import hdf5, modelcard, workspace
 from advlab.errors import InvalidValue, Mismatch
 from advlab.samples import Dataset
+from advlab.softmax import strip_softmax
 
-Logits = Callable[[tf.Tensor], tf.Tensor]
 Numbers = float | Sequence[float] | np.ndarray
 
 
@@ -45,7 +45,12 @@ class Classifier:
                 f"A classifier needs a keras.Model (Keras {keras.__version__}). Got {type(keras_model).__module__}."
                 f"{type(keras_model).__name__}. Save a model of another Keras as .h5 and load that file."
             )
-        if len(keras_model.inputs or [0]) != 1 or len(keras_model.outputs or [0]) != 1:
+        if not getattr(keras_model, "inputs", None) or not getattr(keras_model, "outputs", None):
+            raise InvalidValue(
+                f"Model '{name}' is a subclass of keras.Model that does not tell the shape of its input. Wrap it: "
+                "inputs = keras.Input((28, 28, 1)); keras.Model(inputs, model(inputs))."
+            )
+        if len(keras_model.inputs) != 1 or len(keras_model.outputs) != 1:
             raise InvalidValue(f"Model '{name}' must have one input and one output to be a classifier.")
         self.keras_model = keras_model
         self.name = name
@@ -98,13 +103,15 @@ class Classifier:
         """The same model fed with other pixel units; None keeps what it has."""
         if scale is None and offset is None:
             return self
-        return Classifier(
+        other = Classifier(
             self.keras_model,
             name=self.name,
             scale=self.scale if scale is None else scale,
             offset=self.offset if offset is None else offset,
             card=self.card,
         )
+        other.source = self.source
+        return other
 
     def __repr__(self) -> str:
         return f"Classifier {self.name}: {self.keras_model.count_params():,} parameters, {self.classes} classes"
@@ -179,6 +186,12 @@ class Classifier:
                 f"Model '{self.name}' takes inputs of shape {wanted}, but the images have shape {tuple(shape)}. "
                 "Choose the data set that the model was trained on with --dataset."
             )
+        for name, values in (("scale", self.scale), ("offset", self.offset)):
+            if values.ndim and len(values) != shape[-1]:
+                raise Mismatch(
+                    f"Model '{self.name}' has {len(values)} values of {name}, the images {shape[-1]} channels. "
+                    "Give one value, or one for each channel."
+                )
 
     def _probabilities(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(self.logits(x))
@@ -195,66 +208,6 @@ def load_classifier(name_or_path: str | PathLike[str], *, trust: bool = False) -
     return classifier
 
 
-def strip_softmax(model: keras.Model) -> tuple[Logits, tuple[str, ...]]:
-    """A function from the model's input to its logits, and notes on how far that succeeded."""
-    last = next((layer for layer in reversed(model.layers) if _is_output_of(layer, model)), None)
-    if last is None:
-        return _probed(model)
-    if isinstance(last, keras.Model):
-        inner, notes = strip_softmax(last)
-        body = keras.Model(model.inputs, last.input)
-        return lambda x: inner(body(x, training=False)), notes
-    activation = getattr(last, "activation", None)
-    sigmoid = activation is keras.activations.sigmoid
-    if isinstance(last, keras.layers.Softmax) or (isinstance(last, keras.layers.Activation) and _squashes(activation)):
-        logits = _inference(keras.Model(model.inputs, last.input))
-    elif _squashes(activation):
-        logits = _without_activation(keras.Model(model.inputs, last.input), last)
-    elif activation is keras.activations.linear:
-        logits = _inference(model)
-    else:
-        return _probed(model)
-    return logits, ("independent-sigmoids",) if sigmoid and model.output_shape[-1] > 1 else ()
-
-
-def _squashes(activation: object) -> bool:
-    return activation in (keras.activations.softmax, keras.activations.sigmoid)
-
-
-def _is_output_of(layer: keras.Layer, model: keras.Model) -> bool:
-    try:
-        return layer.output is model.outputs[0]
-    except (AttributeError, ValueError, TypeError):
-        return False  # called several times, or a model without a symbolic graph
-
-
-def _inference(model: keras.Model) -> Logits:
-    return lambda x: model(x, training=False)
-
-
-def _without_activation(body: keras.Model, last: keras.Layer) -> Logits:
-    def logits(x: tf.Tensor) -> tf.Tensor:
-        # The layer keeps its own weights: a copy would go stale when the user trains on.
-        hidden = body(x, training=False)
-        activation, last.activation = last.activation, keras.activations.linear
-        try:
-            return last(hidden)
-        finally:
-            last.activation = activation
-
-    return logits
-
-
-def _probed(model: keras.Model) -> tuple[Logits, tuple[str, ...]]:
-    """For an end that is not understood: log p where the outputs are probabilities, else the outputs as they are."""
-    shape = [d or 1 for d in model.input_shape[1:]]
-    output = np.asarray(model(np.random.default_rng(0).random((4, *shape), np.float32), training=False))
-    if output.min() < 0 or not np.allclose(output.sum(-1), 1, atol=1e-3):
-        return _inference(model), ()
-    smallest = float(np.finfo(np.float32).tiny)
-    return lambda x: tf.math.log(tf.maximum(model(x, training=False), smallest)), ("log-probabilities",)
-
-
 def _finite(name: str, value: Numbers) -> np.ndarray:
     array = np.asarray(value, np.float32)
     if array.ndim > 1 or not np.all(np.isfinite(array)) or (name == "scale" and np.any(array == 0)):
@@ -262,12 +215,23 @@ def _finite(name: str, value: Numbers) -> np.ndarray:
     return array
 
 
-def _settings(layer: keras.Layer) -> dict[str, Any]:
-    """What a layer computes, apart from its weights: the plain values of its configuration, but for its names."""
-    unimportant = {"name", "dtype", "seed", "trainable", "batch_shape", "batch_input_shape"}
+def _settings(layer: keras.Layer) -> Any:
+    """What a layer computes, apart from its weights: its configuration without names and what only training uses."""
     try:
-        config = layer.get_config()
+        return _computing(layer.get_config())
     except NotImplementedError:
-        return {}
-    plain = (bool, int, float, str, list, tuple)
-    return {k: v for k, v in config.items() if k not in unimportant and isinstance(v, plain)}
+        return None
+
+
+_NAMES = {"name", "registered_name", "module", "inbound_nodes", "input_layers", "output_layers", "build_config"}
+_UNIMPORTANT = _NAMES | {"dtype", "seed", "trainable", "batch_shape", "batch_input_shape", "build_input_shape"}
+_TRAINING = ("_initializer", "_regularizer", "_constraint")
+
+
+def _computing(value: Any) -> Any:
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if k not in _UNIMPORTANT and not k.endswith(_TRAINING)}
+        return {key: _computing(inner) for key, inner in kept.items()}
+    if isinstance(value, list | tuple):
+        return [_computing(inner) for inner in value]
+    return value if isinstance(value, bool | int | float | str | None) else type(value).__name__

@@ -6,6 +6,7 @@ Results go to standard output; progress and the next command to type go to stand
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from typing import Any
 
@@ -24,11 +25,11 @@ class _Group(click.Group):
         try:
             return super().invoke(ctx)
         except (AdvlabError, OSError) as error:
-            if ctx.params.get("debug"):
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt as error:
-            raise click.ClickException(f"Interrupted. {error or 'Nothing was left half written.'}") from error
+            raise click.ClickException(f"Interrupted. {str(error) or 'Nothing was left half written.'}") from error
 
 
 @click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -76,7 +77,9 @@ def train(recipe: str, epochs: int | None, seed: int | None, force: bool, tensor
 @click.option("--dataset", help="A name or path [default: what the model was trained on].")
 @click.option("--norm", help="linf, l2, l1, l0 or none [default: the method's first].")
 @click.option(
-    "--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: linf 0.1, l2 1.5, l1 10]."
+    "--epsilon",
+    metavar="E",
+    help="Radius for pixels in [0, 1]: 0.1 or 8/255; not for minimal methods [default: linf 0.1, l2 1.5, l1 10].",
 )
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")
 @click.option("--target", metavar="CLASS", help="Class to reach, by number or name [default: any wrong one].")
@@ -99,7 +102,7 @@ def attack(settings: tuple[str, ...], **options: Any) -> None:
     """
     parameters = dict(_pair(setting) for setting in settings)
     result, path = advlab.attack_to_archive(parameters=parameters, **options)
-    click.echo(advlab.table([advlab.evaluate(result)]))
+    _show([advlab.evaluate(result)])
     click.echo(f"Saved {_near(path)}. Next: advlab report {_near(path)}", err=True)
 
 
@@ -120,8 +123,9 @@ def evaluate(archives: tuple[str, ...], model: str | None, trust: bool, as_json:
 
         click.echo(json.dumps([evaluation.to_dict() for evaluation in evaluations], indent=2))
         return
-    click.echo(advlab.table(evaluations))
-    click.echo(f"Next: advlab report {' '.join(archives)}", err=True)
+    _show(evaluations)
+    if not model:
+        click.echo(f"Next: advlab report {shlex.join(archives)}", err=True)
 
 
 @main.command()
@@ -151,7 +155,7 @@ def run(suite: str, model: str, dataset: str | None, samples: int, output: str, 
     """
     evaluations = advlab.run(suite, model, dataset, samples=samples, save=True, force=force, trust=trust)
     advlab.report(evaluations, output)
-    click.echo(advlab.table(evaluations))
+    _show(evaluations)
     click.echo(f"Wrote {output}. Open it in a browser.", err=True)
 
 
@@ -186,6 +190,8 @@ def list_(kind: str | None) -> None:
         if not kind:
             click.echo(f"{'' if number == 0 else chr(10)}{each.upper()}")
         entries = advlab.catalogue(each)
+        if not entries:
+            click.echo(f"No {each} here.", err=True)
         width = max((len(name) for name in entries), default=0)
         for name, text in entries.items():
             click.echo(f"{name:<{width}}  {text}")
@@ -196,7 +202,7 @@ def list_(kind: str | None) -> None:
 def demo(output: str) -> None:
     """The whole path on the embedded digits, in under a minute: train, attack, evaluate, report."""
     evaluations = advlab.demo(output)
-    click.echo(advlab.table(evaluations))
+    _show(evaluations)
     click.echo(f"Wrote {output}. Open it in a browser. Next: advlab attack --method pgd --model digits", err=True)
 
 
@@ -211,7 +217,11 @@ def start() -> None:
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 2)
         os.close(silent)
-    main()
+    try:
+        main()
+    except BrokenPipeError:
+        # The reader has seen enough; what is still in the buffer has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _pair(setting: str) -> tuple[str, str]:
@@ -221,6 +231,14 @@ def _pair(setting: str) -> tuple[str, str]:
     return key.strip(), value.strip()
 
 
+def _show(evaluations: list[advlab.Evaluation]) -> None:
+    """The table on standard output; what speaks against its numbers on standard error."""
+    click.echo(advlab.table(evaluations))
+    for evaluation in evaluations:
+        for finding in evaluation.findings:
+            click.echo(f"{finding.severity}: {evaluation.attack.slug}: {finding.evidence}. {finding.do}", err=True)
+
+
 def _near(path: os.PathLike[str]) -> str:
     relative = os.path.relpath(path)
-    return os.fspath(path) if relative.startswith("..") else relative
+    return shlex.quote(os.fspath(path) if relative.startswith("..") else relative)

@@ -90,7 +90,7 @@ class Crafting:
         before = self.seconds
         total = int(self.attempted.sum()) * self.spec.restarts * max(self.steps, 1)
         try:
-            with Progress(total, label, "step", progress) as bar, _patient_interrupt(not self.on_host) as asked:
+            with Progress(total, label, show=progress) as bar, _patient_interrupt(not self.on_host) as asked:
                 shown = 0
                 for _ in self._work():
                     now = time.perf_counter()
@@ -107,6 +107,10 @@ class Crafting:
                 raise KeyboardInterrupt(f"What is done is kept in '{partial}'; the same command continues.") from None
             raise
         self.seconds = before + time.perf_counter() - began
+        if self.kind == "minimal":
+            # A sample that did not fall gets its clean image back: there is no smallest perturbation to show.
+            failed = ~self.found["success"]
+            self.found["x"][failed] = self.dataset.x[failed]
         with suppress(OSError):
             partial.unlink(missing_ok=True)
 
@@ -255,7 +259,7 @@ class Crafting:
         if differs:
             raise Mismatch(
                 f"'{partial}' is an unfinished attack of another kind (it differs in: {', '.join(differs)}). "
-                "Finish that one first, or delete the file."
+                "Finish that one first, or delete the file; on the command line --force starts anew."
             )
         self.place, self.seconds = header["place"], header["seconds"]
         self.rows = arrays["rows"]
@@ -272,6 +276,9 @@ def _patient_interrupt(patient: bool) -> Iterator[threading.Event]:
         yield asked
         return
     before = signal.getsignal(signal.SIGINT)
+    if before in (signal.SIG_IGN, None):
+        yield asked
+        return
 
     def ask(number: int, frame: Any) -> None:
         asked.set()

@@ -4,7 +4,7 @@ Batches, compilation, restarts, randomness, best-keeping, dropping of broken sam
 storage of unfinished work: once, for all methods. The diagnostics of a result, rows first:
 
 ``loss_trace`` float32 ``(n, t)``  the loss at the looks ``trace_steps`` int32 ``(t,)``, of each sample's best restart
-``first_success`` int32 ``(n,)``   the look at which that restart first succeeded, -1 for never
+``first_success`` int32 ``(n,)``   the look at which that restart first succeeded, -1 for never or not known
 ``zero_gradient, nonfinite``       bool ``(n,)``: at some look the gradient was zero; it or the loss was NaN or infinite
 ``unchanged`` bool ``(n,)``        the result equals the clean image
 ``repeat_difference`` float32      the largest difference between two predictions of the same clean image
@@ -40,7 +40,7 @@ def attack(
     dataset: Dataset,
     method: str | Craft = "fgsm",
     *,
-    epsilon: float | None = None,
+    epsilon: float | str | None = None,
     norm: str | None = None,
     target: int | None = None,
     seed: int = 0,
@@ -76,13 +76,13 @@ def attack(
     )
     if compile not in COMPILE:
         raise unknown("compile mode", compile, COMPILE)
-    if batch_size is not None and batch_size < 1:
+    if batch_size is not None and (not hasattr(batch_size, "__index__") or batch_size < 1):
         raise InvalidValue(f"batch_size must be a whole number in [1, inf). Got {batch_size}.")
     classifier.check(dataset)
     if target is not None and target >= classifier.classes:
         raise InvalidValue(f"target must be a class in 0..{classifier.classes - 1}. Got {target}.")
     crafting = Crafting(classifier, dataset, craft, spec, declared.kind, batch_size, compile)
-    crafting.run(progress, f"{spec.slug} on {classifier.name}")
+    crafting.run(progress, f"{spec.method} on {classifier.name}")
     return _result(crafting)
 
 

@@ -51,7 +51,7 @@ def unknown(kind: str, name: object, available: Iterable[str], hint: str = "") -
 
     names = sorted(available)
     near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    message = f"Unknown {kind} '{name}'."
+    message = f"Unknown {kind}: '{name}'." if "'" in kind else f"Unknown {kind} '{name}'."
     if near:
         message += f" Did you mean '{near[0]}'?"
     message += f" Available: {', '.join(names) or 'none'}."

@@ -134,7 +134,7 @@ class Evaluation:
         return (
             f"Evaluation {self.attack.slug} on {self.classifier}{origin}, {self.images}: "
             f"clean accuracy {self.clean_accuracy.value:.1%}, robust accuracy {robust.value:.1%} "
-            f"[{robust.low:.1%}, {robust.high:.1%}], {len(self.findings)} findings"
+            f"[{robust.low:.1%}, {robust.high:.1%}], findings: {len(self.findings)}"
         )
 
     def _repr_html_(self) -> str:
@@ -195,9 +195,10 @@ def _measured(result: AttackResult, transfer_from: str | None) -> Evaluation:
     shift = metrics.confidence_shift(clean, adversarial, labels)
     distances = metrics.distances(result.x, result.x_adv)
     clean_accuracy, robust_accuracy = metrics.rate(correct), metrics.rate(robust)
-    names = result.classes or tuple(str(c) for c in range(k))
+    # A model may know more classes than the data set names.
+    names = (*result.classes, *(str(c) for c in range(len(result.classes), k)))
     scores = zip(
-        names,
+        names[:k],
         metrics.per_class(correct, labels, k),
         metrics.per_class(robust, labels, k),
         metrics.per_class(success, labels, k, scope),

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 Draw = Callable[[int, str], tf.Tensor]  # (number of the draw, "uniform" or "normal") -> shape of the images
 _TINY = 1e-30
-_INSIDE = 1.0 - 1e-6  # keeps rounding of a float32 sum from leaving an L2 or L1 ball
+_PIXEL = 3e-8  # the most that rounding to float32 moves a pixel
 
 
 class Ball(Protocol):
@@ -104,7 +104,7 @@ class L2Ball(NamedTuple):
         change = x - self.center
         room = tf.where(change > 0, 1 - self.center, self.center) ** 2
         squares = change**2
-        budget = tf.cast(self.epsilon * _INSIDE, tf.float32) ** 2
+        budget = _inside(self.epsilon, _PIXEL * _dimensions(change) ** 0.5) ** 2
         largest = tf.maximum(_total(squares), _TINY)
 
         def far(count: tf.Tensor, u: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
@@ -164,7 +164,7 @@ class L1Ball(NamedTuple):
         change = x - self.center
         size = tf.abs(change)
         room = tf.where(change > 0, 1 - self.center, self.center)
-        budget = tf.cast(self.epsilon * _INSIDE, tf.float32)
+        budget = _inside(self.epsilon, _PIXEL * _dimensions(change))
 
         def halve(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             middle = (low + high) / 2
@@ -239,6 +239,11 @@ BALLS: dict[str, Callable[[tf.Tensor, tf.Tensor], Any]] = {
 
 def _dimensions(x: tf.Tensor) -> float:
     return float(x.shape[1] * x.shape[2] * x.shape[3])
+
+
+def _inside(epsilon: tf.Tensor, rounding: float) -> tf.Tensor:
+    """float32: a radius a little smaller, so that the rounding of sums and of pixels does not leave the ball."""
+    return tf.cast(tf.maximum(epsilon * (1 - 1e-6) - rounding, 0), tf.float32)
 
 
 def _repeat(times: int, body: Callable[..., tuple[tf.Tensor, ...]], values: tuple[tf.Tensor, ...]) -> tuple:

@@ -68,7 +68,8 @@ class Problem(NamedTuple):
 
     def _success(self, logits: tf.Tensor) -> tf.Tensor:
         predicted = tf.argmax(logits, -1, tf.int32)
-        return tf.where(self.target >= 0, predicted == self.target, predicted != self.labels)
+        counts = tf.where(self.target >= 0, predicted == self.target, predicted != self.labels)
+        return counts & tf.reduce_all(tf.math.is_finite(logits), -1)
 
 
 class Loop(NamedTuple):

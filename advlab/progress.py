@@ -10,14 +10,16 @@ class Progress:
     """A bar over ``total`` units of work; use it as a context manager.
 
     ``show`` is True, False, or None for "only when standard error is a terminal". tqdm is imported only when shown.
+    Without a ``unit`` worth reading the bar shows its share alone.
     """
 
-    def __init__(self, total: int | None, label: str, unit: str = "it", show: bool | None = None):
+    def __init__(self, total: int | None, label: str, unit: str = "", show: bool | None = None):
         self._bar = None
         if sys.stderr.isatty() if show is None else show:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, desc=label, unit=unit, leave=False, dynamic_ncols=True)
+            form = None if unit else "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+            self._bar = tqdm(total=total, desc=label, unit=unit, bar_format=form, leave=False, dynamic_ncols=True)
 
     def __enter__(self) -> Progress:
         return self

@@ -126,9 +126,10 @@ def _labels(y: Any, k: int, where: str) -> np.ndarray:
     y = np.asarray(y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if y.ndim != 1 or y.dtype.kind not in "iu":
+        mend = "for one-hot labels that is y.argmax(1)" if y.ndim == 2 else "such as y.astype('int64')"
         raise InvalidValue(
-            f"{where} has labels of shape {y.shape} and type {y.dtype}. Give one whole number per sample, shape (n,); "
-            "for one-hot labels that is y.argmax(1)."
+            f"{where} has labels of shape {y.shape} and type {y.dtype}. "
+            f"Give one whole number per sample, shape (n,); {mend}."
         )
     bad = np.flatnonzero((y < 0) | (y >= k))
     if len(bad):

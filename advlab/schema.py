@@ -30,18 +30,19 @@ class Method(NamedTuple):
     native: bool
     parameters: Mapping[str, Value]
     types: Mapping[str, str]
+    code: str = ""
 
     def attack(
         self,
         *,
-        epsilon: float | None = None,
+        epsilon: float | str | None = None,
         norm: str | None = None,
         target: int | None = None,
         parameters: Mapping[str, Any] | None = None,
         **rest: Any,
     ) -> Attack:
         """Aim the method: checks everything that can be checked without a model. ``rest``: seed, restarts, stop."""
-        from advlab.threat import DEFAULT_EPSILON, NORMS, Attack, ThreatModel
+        from advlab.threat import DEFAULT_EPSILON, NORMS, Attack, ThreatModel, parse_epsilon
 
         norm = self.norms[0] if norm is None else norm
         if norm not in self.norms:
@@ -50,6 +51,7 @@ class Method(NamedTuple):
             raise InvalidValue(
                 f"Method '{self.name}' does not cover norm '{norm}'. It covers: {', '.join(self.norms)}."
             )
+        epsilon = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
         if epsilon is None:
             epsilon = DEFAULT_EPSILON[norm] if self.kind == "bounded" and norm != "none" else math.inf
         elif self.kind == "minimal" and math.isfinite(epsilon):
@@ -57,20 +59,28 @@ class Method(NamedTuple):
                 f"Method '{self.name}' looks for the smallest perturbation and takes no epsilon. Got {epsilon:g}. "
                 "Leave epsilon out; a bounded method such as 'pgd' takes one."
             )
+        elif norm == "none" and math.isfinite(epsilon):
+            raise InvalidValue(
+                f"Norm 'none' has no radius: any image in [0, 1] counts. Got epsilon {epsilon:g}; leave it out."
+            )
+        elif self.kind == "bounded" and norm != "none" and math.isinf(epsilon):
+            raise InvalidValue(
+                f"Method '{self.name}' needs a finite epsilon in [0, inf). Got {epsilon:g}. Try epsilon=0.1."
+            )
         full = dict(self.parameters)
         for name, value in (parameters or {}).items():
             if name not in full:
                 raise unknown(f"parameter of method '{self.name}'", name, full)
             full[name] = self._checked(name, value)
         overrides = tuple(sorted(n for n in full if full[n] != self.parameters[n]))
-        return Attack(self.name, ThreatModel(norm, float(epsilon), target), full, overrides, **rest)
+        return Attack(self.name, ThreatModel(norm, float(epsilon), target), full, overrides, code=self.code, **rest)
 
     def _checked(self, name: str, value: Any) -> Value:
         kind = self.types[name]
         parse = _PARSERS[kind]
         try:
             parsed = parse(value)
-        except (TypeError, ValueError, KeyError, ZeroDivisionError):
+        except (TypeError, ValueError, KeyError, ZeroDivisionError, OverflowError):
             parsed = None
         low = 0 if self.parameters[name] in (0, None) or kind == "float" else 1
         if parsed is None or (kind in ("int", "float") and not low <= parsed < math.inf):
@@ -150,13 +160,14 @@ def describe(craft: Callable[..., Any]) -> Method:
     """
     import inspect
 
+    name = getattr(craft, "__name__", type(craft).__name__)
     parameters: dict[str, Value] = {}
     types: dict[str, str] = {}
     for parameter in list(inspect.signature(craft).parameters.values())[1:]:
-        if parameter.kind is not parameter.KEYWORD_ONLY or parameter.default is parameter.empty:
+        if parameter.kind is not parameter.KEYWORD_ONLY or type(parameter.default).__name__ not in _PARSERS:
             raise InvalidValue(
-                f"Method '{craft.__name__}' must take one problem and keyword-only parameters with defaults: "
-                f"def craft(problem, *, steps: int = 10). Got parameter '{parameter}'."
+                f"Method '{name}' must take one problem and keyword-only parameters with defaults that are numbers, "
+                f"truths or texts: def craft(problem, *, steps: int = 10). Got parameter '{parameter}'."
             )
         parameters[parameter.name] = parameter.default
         types[parameter.name] = type(parameter.default).__name__
@@ -164,4 +175,16 @@ def describe(craft: Callable[..., Any]) -> Method:
 
     summary = (inspect.getdoc(craft) or "").partition("\n")[0]
     norms = tuple(getattr(craft, "NORMS", tuple(DEFAULT_EPSILON)))
-    return Method(craft.__name__, summary, norms, getattr(craft, "KIND", "bounded"), True, parameters, types)
+    return Method(name, summary, norms, getattr(craft, "KIND", "bounded"), True, parameters, types, _code(craft))
+
+
+def _code(craft: Callable[..., Any]) -> str:
+    """8 hexadecimal digits of a user's function, so that results of its earlier versions are not taken for its own."""
+    import hashlib
+    import inspect
+
+    try:
+        text = inspect.getsource(craft)
+    except (OSError, TypeError):
+        text = getattr(getattr(craft, "__code__", None), "co_code", b"").hex()
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -40,8 +41,10 @@ class ThreatModel:
                 f"epsilon must be at most 1 with norm 'linf', since pixels lie in [0, 1]. Got {self.epsilon:g}. "
                 f"If it counts steps of 0-255 pixels, write {self.epsilon:g}/255."
             )
-        if self.target is not None and self.target < 0:
-            raise InvalidValue(f"target must be a class number from 0. Got {self.target}.")
+        if self.norm == "l0" and math.isfinite(self.epsilon) and self.epsilon != int(self.epsilon):
+            raise InvalidValue(f"epsilon counts image positions with norm 'l0': a whole number. Got {self.epsilon:g}.")
+        if self.target is not None:
+            _whole(self, "target", 0)
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Attack:
     """A method, aimed: a pure specification that says everything the result depends on besides model and images.
 
     ``parameters`` holds every parameter of the method; ``overrides`` names those that differ from its defaults.
+    ``code`` tells versions of a user's own method apart.
     ``stop`` is ``never`` (each sample keeps its highest loss) or ``success`` (each sample ends at its first success).
     """
 
@@ -60,14 +64,15 @@ class Attack:
     restarts: int = 1
     stop: str = "never"
     precision: str = "float32"
+    code: str = ""
 
     def __post_init__(self) -> None:
         if self.stop not in STOPS:
             raise unknown("stop rule", self.stop, STOPS)
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
-        _whole("restarts", self.restarts, 1)
-        _whole("seed", self.seed, 0)
+        _whole(self, "restarts", 1)
+        _whole(self, "seed", 0, 2**64)
 
     @property
     def slug(self) -> str:
@@ -105,6 +110,7 @@ class Attack:
             "restarts": self.restarts,
             "stop": self.stop,
             "precision": self.precision,
+            "code": self.code,
         }
 
     @classmethod
@@ -125,9 +131,13 @@ def parse_epsilon(text: str) -> float:
         raise InvalidValue(f"epsilon must be a number such as 0.1 or 8/255. Got '{text}'.") from None
 
 
-def _whole(name: str, value: object, least: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise InvalidValue(f"{name} must be a whole number in [{least}, inf). Got {value!r}.")
+def _whole(holder: ThreatModel | Attack, name: str, low: int, high: float = math.inf) -> None:
+    """Check a whole number, NumPy's among them, and keep it as Python's own."""
+    value = getattr(holder, name)
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= value < high:
+        top = "2**64" if high == 2**64 else "inf"
+        raise InvalidValue(f"{name} must be a whole number in [{low}, {top}). Got {value!r}.")
+    object.__setattr__(holder, name, operator.index(value))
 
 
 def _short(value: Value) -> str:

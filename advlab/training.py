@@ -142,7 +142,7 @@ def _fit(
         metrics=["accuracy"],
         steps_per_execution=STEPS_PER_EXECUTION,
     )
-    with Progress(batches * settings.epochs, f"train {recipe.name}", "batch", progress) as bar:
+    with Progress(batches * settings.epochs, f"train {recipe.name}", show=progress) as bar:
         watch = _Watch(bar, batches, recipe)
         history = model.fit(
             x,

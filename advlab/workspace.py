@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
-from advlab.errors import AdvlabError, FileExists, InvalidFile, unknown
+from advlab.errors import AdvlabError, FileExists, InvalidFile, UnknownName, unknown
 
 _chosen: ContextVar[Path | None] = ContextVar("workspace", default=None)
 
@@ -88,13 +88,12 @@ def find_suite(name: str) -> Path:
 def find_weights(name: str) -> Path:
     """The path of a saved classifier, given its name or a path to a file."""
     ready = weights()
-    hint = ""
     if name in recipes() and name not in ready:
-        hint = f"'{name}' is a recipe that is not trained yet: advlab train {name}"
-    return _find(name, "model", ready, hint)
+        raise UnknownName(f"Model '{name}' is a recipe that is not trained yet. Train it first: advlab train {name}")
+    return _find(name, "model", ready)
 
 
-def _find(name: str, kind: str, known: dict[str, Path], hint: str = "") -> Path:
+def _find(name: str, kind: str, known: dict[str, Path]) -> Path:
     if looks_like_path(name):
         path = Path(name)
         if path.is_file():
@@ -102,7 +101,7 @@ def _find(name: str, kind: str, known: dict[str, Path], hint: str = "") -> Path:
         names = ", ".join(sorted(known))
         raise InvalidFile(f"No {kind} file at '{name}'. Give a path that exists, or one of: {names}.")
     if name not in known:
-        raise unknown(kind, name, known, hint)
+        raise unknown(kind, name, known)
     return known[name]
 
 
@@ -135,16 +134,29 @@ def weights_path(name: str) -> Path:
 
 def archive_path(classifier: str, slug: str) -> Path:
     """Where the archive of an attack on a classifier is written."""
-    return root() / "attacks" / _as_file_name(classifier) / f"{slug}.h5"
+    return root() / "attacks" / _as_file_name(classifier) / f"{_as_file_name(slug)}.h5"
 
 
 def partial_path(classifier: str, slug: str) -> Path:
     """Where an unfinished attack is kept until it is continued."""
-    return root() / "attacks" / _as_file_name(classifier) / f"{slug}.partial.h5"
+    return root() / "attacks" / _as_file_name(classifier) / f"{_as_file_name(slug)}.partial.h5"
 
 
 def _as_file_name(name: str) -> str:
-    return "".join(c if c.isalnum() or c in "-_." else "_" for c in name).lstrip(".") or "model"
+    return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in name).lstrip(".") or "model"
+
+
+def require_writable(path: Path) -> None:
+    """Raise ``AdvlabError`` where ``path`` could not be written, before any work that would be lost."""
+    if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
+        existed = [folder for folder in path.parents if folder.exists()]
+        with written(path.with_suffix(".probe")) as temporary:
+            temporary.touch()
+        path.with_suffix(".probe").unlink()
+        for folder in path.parents:
+            if folder in existed:
+                break
+            folder.rmdir()
 
 
 def refuse_existing(path: Path, force: bool, what: str) -> None:
@@ -167,7 +179,7 @@ def written(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise AdvlabError(
             f"Cannot write '{path}': {error.strerror or error}. Nothing was changed. "
-            "Free some space or choose a writable folder with --workspace or ADVLAB_WORKSPACE."
+            "Free some space, or name another place with --output, --workspace or ADVLAB_WORKSPACE."
         ) from error
     finally:
         with contextlib.suppress(OSError):

@@ -60,6 +60,23 @@ def linear():
     return linear_classifier(2)
 
 
+@pytest.fixture(scope="session")
+def rgb():
+    """A small convolutional classifier of 12 x 12 colour images in 3 classes, and ten images."""
+    import keras
+
+    from advlab.classifier import Classifier
+    from advlab.samples import Dataset
+
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((12, 12, 3))
+    hidden = keras.layers.BatchNormalization()(keras.layers.Conv2D(4, 3, activation="relu")(inputs))
+    outputs = keras.layers.Dense(3, activation="softmax")(keras.layers.Flatten()(hidden))
+    x = np.random.default_rng(0).random((10, 12, 12, 3)).astype(np.float32)
+    data = Dataset("colours", "test", x, np.arange(10) % 3, np.arange(10), ("a", "b", "c"))
+    return Classifier.from_keras(keras.Model(inputs, outputs), name="colours"), data
+
+
 def linear_classifier(classes: int, size: int = 6, seed: int = 0):
     import keras
 

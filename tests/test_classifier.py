@@ -9,7 +9,7 @@ import tensorflow as tf
 from keras import layers
 
 from advlab.classifier import Classifier, load_classifier
-from advlab.errors import InvalidValue, UnknownName
+from advlab.errors import InvalidValue, Mismatch, UnknownName
 
 X = np.random.default_rng(0).random((8, 6, 6, 1)).astype(np.float32)
 
@@ -20,6 +20,12 @@ def functional(*ends, shape=(6, 6, 1), first=layers.Flatten):
     for end in ends:
         y = end(y)
     return keras.Model(inputs, y)
+
+
+def nested_functional() -> keras.Model:
+    inner = functional(layers.Dense(3, activation="softmax"))
+    outer = keras.Input((6, 6, 1))
+    return keras.Model(outer, inner(layers.Rescaling(2.0)(outer)))
 
 
 def nested() -> keras.Model:
@@ -36,6 +42,14 @@ ENDS = {
     "a sequential model": lambda: keras.Sequential(
         [keras.Input((6, 6)), layers.Flatten(), layers.Dense(3, activation="softmax")]
     ),
+    "softmax before a cast to float32": lambda: functional(
+        layers.Dense(3, activation="softmax"), layers.Activation("linear", dtype="float32")
+    ),
+    "softmax before a reshape": lambda: functional(
+        layers.Dense(3), layers.Softmax(), layers.Reshape((1, 3)), layers.Flatten()
+    ),
+    "softmax before dropout": lambda: functional(layers.Dense(3, activation="softmax"), layers.Dropout(0.5)),
+    "a functional model inside a model": lambda: nested_functional(),
     "a convolution that ends in softmax": lambda: keras.Sequential(
         [keras.Input((6, 6, 1)), layers.Conv2D(3, 6, activation="softmax"), layers.Flatten()]
     ),
@@ -48,13 +62,41 @@ def test_the_softmax_of_the_logits_is_the_model(name):
     classifier = Classifier.from_keras(model)
     expected = model(X if len(model.input_shape) == 4 else X[..., 0]).numpy()
     np.testing.assert_allclose(classifier.probabilities(X), expected, atol=1e-6)
-    if name != "a convolution that ends in softmax":
-        assert classifier.notes == ()
-        spread = classifier.logits(tf.constant(X)).numpy()
-        assert np.abs(spread.sum(1)).max() > 1e-3, "logits, not log-probabilities, which would be negative throughout"
-        assert spread.max() > 0
-    else:
-        assert classifier.notes == ("log-probabilities",)
+    assert classifier.notes == ()
+    normaliser = tf.reduce_logsumexp(classifier.logits(tf.constant(X)), -1)
+    assert np.abs(normaliser).max() > 1e-3, "logits, not log-probabilities, whose exponentials add up to one"
+
+
+class Halved(layers.Layer):
+    """Probabilities that no rule here knows how to take apart."""
+
+    def call(self, x):
+        return keras.ops.softmax(x) * 0.5 + 0.5 / 3
+
+
+def test_probabilities_that_cannot_be_taken_apart_become_their_logarithms():
+    model = functional(layers.Dense(3), Halved())
+    classifier = Classifier.from_keras(model)
+    assert classifier.notes == ("log-probabilities",)
+    np.testing.assert_allclose(classifier.probabilities(X), model(X), atol=1e-6)
+
+
+class Squash(layers.Layer):
+    """One probability, from a layer of the user's own."""
+
+    def call(self, x):
+        return keras.ops.sigmoid(x)
+
+
+def test_one_probability_becomes_the_log_odds():
+    model = functional(layers.Dense(1), Squash())
+    classifier = Classifier.from_keras(model)
+    np.testing.assert_allclose(classifier.probabilities(X)[:, 1:], model(X), atol=1e-6)
+
+
+def test_mixed_precision_keeps_its_logits_finite():
+    model = functional(layers.Dense(3, dtype="mixed_float16"), layers.Softmax(dtype="mixed_float16"), Halved())
+    assert np.all(np.isfinite(Classifier.from_keras(model).logits(tf.constant(X))))
 
 
 def test_a_model_that_ends_in_logits_is_taken_as_it_is():
@@ -114,8 +156,10 @@ def test_the_digest_does_not_depend_on_names():
     second.set_weights(first.get_weights())
     assert first.layers[1].name != second.layers[1].name
     assert Classifier.from_keras(first).digest == Classifier.from_keras(second).digest
-    second.layers[2].activation = keras.activations.tanh
-    assert Classifier.from_keras(first).digest != Classifier.from_keras(second).digest
+    assert Classifier.from_keras(nested_functional()).digest != Classifier.from_keras(first).digest
+    leaky = [functional(layers.Dense(3, activation=layers.LeakyReLU(slope))) for slope in (0.1, 0.3)]
+    leaky[1].set_weights(leaky[0].get_weights())
+    assert Classifier.from_keras(leaky[0]).digest != Classifier.from_keras(leaky[1]).digest
 
 
 def test_batches_of_prediction_do_not_matter(trained, digits):
@@ -147,8 +191,31 @@ def test_what_is_no_classifier_is_refused():
         Classifier.from_keras(keras.Model(inputs, [layers.Flatten()(inputs), layers.Flatten()(inputs)]), name="two")
 
 
+def test_a_subclassed_model_is_told_how_to_come_in():
+    class Own(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.dense = layers.Dense(3, activation="softmax")
+
+        def call(self, x):
+            return self.dense(keras.ops.reshape(x, (-1, 36)))
+
+    model = Own()
+    with pytest.raises(InvalidValue, match="Wrap it"):
+        Classifier.from_keras(model)
+    inputs = keras.Input((6, 6, 1))
+    wrapped = keras.Model(inputs, model(inputs))
+    np.testing.assert_allclose(Classifier.from_keras(wrapped).probabilities(X), model(X), atol=1e-6)
+
+
+def test_one_value_for_each_channel():
+    model = functional(layers.Dense(3, activation="softmax"))
+    with pytest.raises(Mismatch, match="3 values of scale, the images 1 channels"):
+        Classifier.from_keras(model, scale=[1.0, 2.0, 3.0]).probabilities(X)
+
+
 def test_names_that_do_not_exist():
     with pytest.raises(UnknownName, match=r"Unknown model 'fashin'. Did you mean 'fashion'\?"):
         load_classifier("fashin")
-    with pytest.raises(UnknownName, match="is a recipe that is not trained yet: advlab train mnist-rnn"):
+    with pytest.raises(UnknownName, match="not trained yet. Train it first: advlab train mnist-rnn"):
         load_classifier("mnist-rnn")

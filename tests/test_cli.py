@@ -101,7 +101,7 @@ def test_targets_go_by_number_or_name(workspace):
     by_name = load_result(workspace / "attacks" / "digits" / "fgsm-linf-0.1-target=3.h5")
     attack("--target", "3", "--force")
     np.testing.assert_array_equal(by_name.attempted, by_name.labels != 3)
-    assert "Unknown class of data set 'digits' 'three'" in attack("--target", "three", code=1).stderr
+    assert "Unknown class of data set 'digits': 'three'" in attack("--target", "three", code=1).stderr
 
 
 def test_own_data_and_own_model(tmp_path, trained, digits, workspace):
@@ -125,7 +125,7 @@ def test_own_data_and_own_model(tmp_path, trained, digits, workspace):
         (["--epsilon", "nan"], "epsilon must be a number"),
         (["--epsilon", "8"], "write 8/255"),
         (["--epsilon", "a lot"], "epsilon must be a number such as 0.1 or 8/255. Got 'a lot'"),
-        (["--set", "stepz=4"], "Unknown parameter of method 'fgsm' 'stepz'"),
+        (["--set", "stepz=4"], "Unknown parameter of method 'fgsm': 'stepz'"),
         (["--method", "pgd", "--set", "stepss=4"], "Did you mean 'steps'?"),
         (["--method", "pgd", "--set", "steps=many"], "must be a whole number in [1, inf). Got 'many'"),
         (["--target", "10"], "target must be a class in 0..9"),
@@ -164,7 +164,7 @@ def test_an_archive_of_something_else_is_not_replaced_without_force(archive):
     before = archive.read_bytes()
     attack()
     message = call("attack", "--model", "digits", "--samples", 41, code=1).stderr
-    assert "holds another result (it differs in: dataset digest)" in message
+    assert "holds another result, of 40 images (it differs in: dataset digest)" in message
     assert "--force" in message
     np.testing.assert_array_equal(len(load_result(archive)), 40)
     call("attack", "--model", "digits", "--samples", 41, "--force")
@@ -213,19 +213,92 @@ def test_files_that_are_no_archive(archive, tmp_path, what):
         assert expected.get(what, "cannot be read as an archive") in refused(command, path)
 
 
+def damaged(header=None, **arrays):
+    """Damage to an archive: header entries or arrays replaced."""
+
+    def damage(file):
+        if header is not None:
+            old = json.loads(file.attrs["advlab"])
+            file.attrs["advlab"] = json.dumps(old | header if isinstance(header, dict) else header)
+        for name, value in arrays.items():
+            del file[name]
+            file[name] = value
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        damaged(header=[1]),
+        damaged(header={"attack": {"method": 5}}),
+        damaged(header={"classes": 5}),
+        damaged(labels=np.full(40, 77)),
+        damaged(clean_probabilities=np.zeros((40, 3))),
+        damaged(x_adv=np.zeros((40, 5))),
+        damaged(indices=np.arange(39)),
+    ],
+)
+def test_a_damaged_archive_is_named_so(archive, damage):
+    import h5py
+
+    with h5py.File(archive, "a") as file:
+        damage(file)
+    assert "archive" in refused("evaluate", archive) or "damaged" in refused("evaluate", archive)
+
+
+def test_nothing_but_an_archive_is_replaced_even_with_force(workspace, archive, tmp_path):
+    model = tmp_path / "model.h5"
+    shutil.copy(places.find_weights("digits"), model)
+    before = model.read_bytes()
+    assert "is a saved model" in attack("--output", model, "--force", code=1).stderr
+    assert model.read_bytes() == before
+    assert "end it in .html" in refused("report", archive, "--output", archive)
+    assert load_result(archive)
+
+
+def test_a_full_disk_is_an_error_and_no_crash(tmp_path):
+    """A disk of 300 kB, where the machine lets this process make one."""
+    words = f"mount -t tmpfs -o size=300k none {tmp_path} && cd {tmp_path} && {sys.executable} -c "
+    words += "'from advlab.cli import start; start()' attack --model digits --samples 449; ls -A attacks/digits"
+    done = subprocess.run(["unshare", "--mount", "sh", "-c", words], capture_output=True, text=True)
+    if "Operation not permitted" in done.stderr:
+        pytest.skip("this user may not mount a small disk")
+    assert "No space left on device. Nothing was changed." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout.splitlines()[-1:] == []
+
+
+def test_data_with_fewer_classes_than_the_model(tmp_path, digits, workspace):
+    few = digits.y < 3
+    np.savez(tmp_path / "few.npz", x=digits.x[few], y=digits.y[few])
+    assert "robust %" in call("attack", "--model", "digits", "--dataset", tmp_path / "few.npz").stdout
+
+
+def test_findings_are_told(workspace, tmp_path, trained, digits):
+    done = attack("--samples", 5)
+    assert "info: fgsm-linf-0.1: 5 images: robust accuracy lies between" in done.stderr
+
+
+def test_a_reader_that_stops_early_is_no_error(tmp_path):
+    words = f"{sys.executable} -c 'from advlab.cli import start; start()' list | head -1"
+    done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, cwd=tmp_path)
+    assert done.stdout.startswith("MODELS")
+    assert done.stderr == ""
+
+
 def test_a_model_given_as_archive_of_an_attack_is_refused(archive):
     assert "archive" in attack("--model", archive, "--force", code=1).stderr.lower()
 
 
 def test_a_full_disk_leaves_no_half_file(archive, workspace, monkeypatch):
-    import h5py
-
-    def full(self, *arguments, **options):
+    def full(self, data):
+        self.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
 
     before = archive.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(h5py.Group, "create_dataset", full)
+        patch.setattr(Path, "write_bytes", full)
         assert "No space left on device. Nothing was changed." in attack("--force", code=1).stderr
         assert "No space left" in attack("--method", "noise", code=1).stderr
     assert archive.read_bytes() == before

@@ -13,7 +13,8 @@ from advlab import crafting, workspace
 from advlab.archive import load_result
 from advlab.classifier import Classifier
 from advlab.engine import attack
-from advlab.errors import AdvlabError, InvalidValue, Mismatch, UnknownName
+from advlab.errors import AdvlabError, FileExists, InvalidValue, Mismatch, UnknownName
+from advlab.metrics import distances
 from advlab.problem import Loop
 from advlab.progress import Progress
 from tests.conftest import linear_classifier
@@ -141,6 +142,63 @@ def test_a_function_of_another_shape_is_refused(trained, digits):
         attack(trained, digits, lambda problem, steps: None)
 
 
+def test_versions_of_a_function_are_told_apart(trained, digits):
+    def one(problem):
+        return Loop(0, lambda: {"x": problem.x}, lambda state, view, step: state)
+
+    first = attack(trained, digits, one)
+    first.save()
+
+    def one(problem):
+        return Loop(0, lambda: {"x": problem.ball.project(problem.x + 1)}, lambda state, view, step: state)
+
+    second = attack(trained, digits, one)
+    assert first.attack.slug == second.attack.slug
+    with pytest.raises(FileExists, match="differs in: attack"):
+        second.save()
+
+
+def test_a_minimal_method_returns_the_clean_image_where_it_fails(trained, digits):
+    def shift(problem):
+        return Loop(0, lambda: {"x": tf.clip_by_value(problem.x + 0.01, 0, 1)}, lambda state, view, step: state)
+
+    shift.KIND = "minimal"
+    result = attack(trained, digits, shift, norm="l2")
+    assert not result.success[result.correct].all()
+    np.testing.assert_array_equal(result.x_adv[~result.success], result.x[~result.success])
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+@pytest.mark.parametrize("epsilon", [1e-4, 1e-3, 0.01, 0.1, 1.0])
+def test_small_budgets_hold_and_are_used(trained, digits, norm, epsilon):
+    result = attack(trained, digits.take(40), "bim", norm=norm, epsilon=epsilon)
+    used = getattr(distances(result.x, result.x_adv), norm)
+    assert used.max() <= epsilon
+    if epsilon >= 0.01:
+        assert np.median(used) > 0.99 * epsilon
+
+
+def test_numbers_of_numpy_and_texts_are_welcome(trained, digits):
+    result = attack(trained, digits, epsilon="8/255", target=np.int64(3), seed=np.int64(1))
+    assert result.attack.slug == "fgsm-linf-0.0313725-target=3-seed=1"
+    result.save()
+
+
+def test_colour_images_and_one_sample(rgb):
+    classifier, data = rgb
+    for norm in ("linf", "l2", "l1"):
+        assert len(attack(classifier, data.take(1), "pgd", norm=norm, steps=5)) == 1
+    result = attack(classifier, data, "noise", norm="l0", epsilon=3)
+    assert np.any(result.x_adv != result.x, axis=-1).sum((1, 2)).max() <= 3
+
+
+def test_all_labels_at_the_target_leave_nothing_to_attempt(trained, digits):
+    data = replace(digits, y=np.full(len(digits), 3))
+    result = attack(trained, data, target=3)
+    assert not result.attempted.any()
+    np.testing.assert_array_equal(result.x_adv, result.x)
+
+
 def constant_classifier(broken: float = 0.0) -> Classifier:
     inputs = keras.Input((28, 28, 1))
     flat = keras.layers.Flatten()(inputs)
@@ -194,9 +252,18 @@ def test_passes_are_counted_for_each_sample(trained, digits):
         ({"epsilon": -0.1}, InvalidValue, r"epsilon must be a number in \[0, inf\). Got -0.1"),
         ({"epsilon": float("nan")}, InvalidValue, "epsilon must be a number"),
         ({"epsilon": 8}, InvalidValue, "If it counts steps of 0-255 pixels, write 8/255"),
+        ({"epsilon": float("inf")}, InvalidValue, "needs a finite epsilon"),
+        ({"method": "noise", "norm": "none", "epsilon": 0.3}, InvalidValue, "Norm 'none' has no radius"),
+        ({"method": "noise", "norm": "l0", "epsilon": 2.5}, InvalidValue, "counts image positions"),
+        ({"epsilon": "a lot"}, InvalidValue, "such as 0.1 or 8/255"),
+        ({"target": True}, InvalidValue, "target must be a whole number"),
+        ({"target": 3.0}, InvalidValue, "target must be a whole number"),
+        ({"seed": 2**64}, InvalidValue, "seed must be a whole number"),
+        ({"batch_size": 32.5}, InvalidValue, "batch_size must be a whole number"),
+        ({"method": "pgd", "steps": float("inf")}, InvalidValue, "Got inf"),
         ({"target": 10}, InvalidValue, r"target must be a class in 0..9. Got 10"),
-        ({"target": -1}, InvalidValue, "target must be a class number from 0"),
-        ({"seed": -1}, InvalidValue, r"seed must be a whole number in \[0, inf\)"),
+        ({"target": -1}, InvalidValue, "target must be a whole number"),
+        ({"seed": -1}, InvalidValue, r"seed must be a whole number in \[0, 2\*\*64\)"),
         ({"restarts": 0}, InvalidValue, r"restarts must be a whole number in \[1, inf\)"),
         ({"stop": "succes"}, UnknownName, "Did you mean 'success'?"),
         ({"compile": "jit"}, UnknownName, "Available: auto, graph, xla"),

@@ -15,7 +15,7 @@ HEAVY = ("tensorflow", "keras", "art")
 LAYERS = {
     0: "__init__ archive datasets declared download errors inventory modelcard progress recipes samples schema threat"
     " workspace",
-    1: "architectures classifier geometry hdf5 legacy losses methods problem random",
+    1: "architectures classifier geometry hdf5 legacy losses methods problem random softmax",
     2: "checks crafting engine evaluation figures host loop metrics tables training",
     3: "reporting workflows",
     4: "cli",

@@ -131,6 +131,6 @@ def test_a_method_file_is_short_named_after_its_source_and_imports_little(name):
 
 @pytest.mark.parametrize("name", schema.names())
 def test_an_unknown_parameter_is_refused_with_those_that_exist(trained, few, name):
-    with pytest.raises(UnknownName, match=f"Unknown parameter of method '{name}' 'wobble'") as caught:
+    with pytest.raises(UnknownName, match=f"Unknown parameter of method '{name}': 'wobble'") as caught:
         attack(trained, few, name, wobble=1)
     assert all(parameter in str(caught.value) for parameter in schema.method(name).parameters)

@@ -100,7 +100,7 @@ def test_a_changed_copy_is_checked_like_a_file(recipe):
         ("hidden", "hiden", InvalidValue, "The key architecture.hidden is missing"),
         ("hidden = [8]", "hidden = 8", InvalidValue, "architecture.hidden must be a list of whole numbers.* Got 8"),
         ("hidden = [8]", "hidden = [8, 0]", InvalidValue, "architecture.hidden must be a list of whole numbers"),
-        ("[8]", "[8]\ndropuot = 0.1", UnknownName, "key of architecture 'mlp' 'dropuot'. Did you mean 'dropout'"),
+        ("[8]", "[8]\ndropuot = 0.1", UnknownName, "key of architecture 'mlp': 'dropuot'. Did you mean 'dropout'"),
         ("[8]", "[8]\ndropout = 1", InvalidValue, r"architecture.dropout must be a share in \[0, 1\). Got 1"),
         ("[8]", "[8]\nactivation = 1", InvalidValue, "architecture.activation must be a text"),
         ("[training]", "[[training]]", InvalidValue, "training must be a table"),

@@ -145,7 +145,9 @@ def test_report_is_written_whole_or_not_at_all(tmp_path):
     assert report(attacked(), place) == place.read_text("utf-8")
     assert [path.name for path in place.parent.iterdir()] == ["report.html"]
     with pytest.raises(AdvlabError, match="Cannot write"):
-        report(attacked(), place.parent)
+        report(attacked(), place / "inside.html")
+    with pytest.raises(InvalidValue, match=r"end it in \.html"):
+        report(attacked(), place.with_suffix(".h5"))
     assert [path.name for path in place.parent.iterdir()] == ["report.html"]
 
 

@@ -93,11 +93,13 @@ def _seeded(streams: np.ndarray) -> Iterator[None]:
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """The toolbox takes gradients inside a tape's context, which TensorFlow remarks upon at every call."""
-    logger = tf.get_logger()
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """TensorFlow remarks upon how the toolbox takes gradients, the toolbox upon each sample that it cannot begin."""
+    loggers = (tf.get_logger(), logging.getLogger("art"))
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.CRITICAL)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)

@@ -69,6 +69,8 @@ def report(evaluations: Evaluation | Sequence[Evaluation], path: str | PathLike[
     shown = list(evaluations) if isinstance(evaluations, Sequence) else [evaluations]
     if not shown:
         raise InvalidValue("A report needs at least one evaluation. Got none.")
+    if path is not None and Path(path).suffix not in (".html", ".htm"):
+        raise InvalidValue(f"A report is an HTML page. Got the name '{path}'; end it in .html.")
     environment = jinja2.Environment(
         autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True, lstrip_blocks=True
     )

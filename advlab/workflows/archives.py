@@ -15,7 +15,6 @@ from advlab.datasets import load_dataset
 from advlab.errors import InvalidValue, Mismatch, unknown
 from advlab.inventory import DATASETS
 from advlab.samples import Dataset
-from advlab.threat import parse_epsilon
 
 ALLOWED_FLIPS = 0.001  # the last bit of a logit depends on batch size and machine
 
@@ -70,7 +69,7 @@ def attack_to_archive(
     """
     declared = schema.method(method)
     options: dict[str, Any] = {
-        "epsilon": parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon,
+        "epsilon": epsilon,
         "norm": norm,
         "seed": seed,
         "restarts": restarts,
@@ -87,9 +86,9 @@ def attack_to_archive(
     data = load_dataset(dataset or card["dataset"], limit=samples)
     options["target"] = _class_number(target, data)
     spec = declared.attack(parameters=parameters, **options)
-    place = workspace.archive_path(found.stem, spec.slug) if output is None else Path(output)
-    if not force:
-        archive.refuse_other(place, {"attack": spec.to_dict(), "dataset_digest": data.digest})
+    place = workspace.archive_path(found.stem, spec.slug) if output is None else _as_archive(output)
+    workspace.require_writable(place)
+    archive.refuse_other(place, {} if force else {"attack": spec.to_dict(), "dataset_digest": data.digest})
 
     from advlab.classifier import load_classifier
     from advlab.engine import attack
@@ -101,6 +100,11 @@ def attack_to_archive(
         archive.refuse_other(place, {"classifier_digest": classifier.digest})
     result = attack(classifier, data, method, **options, batch_size=batch_size, progress=progress, **(parameters or {}))
     return result, result.save(place, force=force)
+
+
+def _as_archive(output: str | PathLike[str]) -> Path:
+    path = Path(output)
+    return path if path.suffix in (".h5", ".hdf5") else path.with_name(f"{path.name}.h5")
 
 
 def _class_number(target: int | str | None, data: Dataset) -> int | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from os import PathLike
 from typing import TYPE_CHECKING
 
+from advlab import archive, workspace
 from advlab.datasets import load_dataset
 from advlab.evaluation import Evaluation, evaluate
 from advlab.recipes import load_suite
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 def run(
     suite: str | PathLike[str],
-    classifier: Classifier | str,
+    classifier: Classifier | str | PathLike[str],
     dataset: Dataset | str | None = None,
     *,
     samples: int = 1000,
@@ -33,12 +34,20 @@ def run(
     """
     chosen = load_suite(str(suite))
 
-    from advlab.classifier import load_classifier
+    from advlab.classifier import Classifier, load_classifier
     from advlab.engine import attack
 
-    if isinstance(classifier, str):
+    if not isinstance(classifier, Classifier):
         classifier = load_classifier(classifier, trust=trust)
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or classifier.dataset, limit=samples)
+    if save:
+        for entry in chosen.attacks:
+            spec = entry.attack()
+            place = workspace.archive_path(classifier.name, spec.slug)
+            workspace.require_writable(place)
+            if not force:
+                known = {"classifier_digest": classifier.digest, "dataset_digest": data.digest}
+                archive.refuse_other(place, {"attack": spec.to_dict(), **known})
     evaluations = []
     for entry in chosen.attacks:
         result = attack(
