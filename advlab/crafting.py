@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-import signal
-import threading
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +17,7 @@ from advlab.classifier import Classifier
 from advlab.errors import AdvlabError, Mismatch
 from advlab.host import run_on_host
 from advlab.problem import Craft, Host, Problem
-from advlab.progress import Progress
+from advlab.progress import Progress, patient_interrupt
 from advlab.samples import Dataset
 from advlab.threat import Attack
 
@@ -51,7 +49,7 @@ class Crafting:
         self.on_host = isinstance(planned, Host)
         self.steps = 0 if isinstance(planned, Host) else planned.steps
         self.trace_steps = loop.trace_steps(self.steps)
-        self.xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * spec.restarts * self.steps))
+        self.xla = compile == "xla" or (compile == "auto" and loop.xla_pays(classifier, n * spec.restarts * self.steps))
         most = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
         self.batches = max(1, math.ceil(self.attempted.sum() / most))
         self.size = math.ceil(self.attempted.sum() / self.batches)
@@ -90,7 +88,7 @@ class Crafting:
         before = self.seconds
         total = int(self.attempted.sum()) * self.spec.restarts * max(self.steps, 1)
         try:
-            with Progress(total, label, show=progress) as bar, _patient_interrupt(not self.on_host) as asked:
+            with Progress(total, label, show=progress) as bar, patient_interrupt(not self.on_host) as asked:
                 shown = 0
                 for _ in self._work():
                     now = time.perf_counter()
@@ -266,33 +264,3 @@ class Crafting:
         self.found = {name: arrays[f"found/{name}"] for name in self.found}
         carry = {n.removeprefix("carry/"): a for n, a in arrays.items() if n.startswith("carry/")}
         self.carry = carry or None
-
-
-@contextmanager
-def _patient_interrupt(patient: bool) -> Iterator[threading.Event]:
-    """The first Ctrl-C only sets the event, so that the work stops where it can be kept; the second stops at once."""
-    asked = threading.Event()
-    if not patient or threading.current_thread() is not threading.main_thread():
-        yield asked
-        return
-    before = signal.getsignal(signal.SIGINT)
-    if before in (signal.SIG_IGN, None):
-        yield asked
-        return
-
-    def ask(number: int, frame: Any) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, before)
-
-    signal.signal(signal.SIGINT, ask)
-    try:
-        yield asked
-    finally:
-        signal.signal(signal.SIGINT, before)
-
-
-def xla_pays(classifier: Classifier, samples_times_steps: int) -> bool:
-    """Whether XLA repays its compilation: never for convolutions and recurrent cells, which it runs slower on a CPU."""
-    kinds = {type(layer).__name__ for layer in classifier.keras_model._flatten_layers()}
-    slow = any(word in kind for kind in kinds for word in ("Conv", "RNN", "LSTM", "GRU", "Bidirectional"))
-    return not slow and samples_times_steps >= 200_000

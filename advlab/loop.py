@@ -218,3 +218,10 @@ def _lost(carry: Carry) -> bool:
 
 def _where(rows: tf.Tensor, yes: tf.Tensor, no: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.reshape(rows, [-1] + [1] * (len(no.shape) - 1)), yes, no)
+
+
+def xla_pays(classifier: Classifier, samples_times_steps: int) -> bool:
+    """Whether XLA repays its compilation: never for convolutions and recurrent cells, which it runs slower on a CPU."""
+    kinds = {type(layer).__name__ for layer in classifier.keras_model._flatten_layers()}
+    slow = any(word in kind for kind in kinds for word in ("Conv", "RNN", "LSTM", "GRU", "Bidirectional"))
+    return not slow and samples_times_steps >= 200_000

@@ -1,8 +1,12 @@
-"""One progress bar for all long work: shown on a terminal, silent in a pipe."""
+"""What all long work shares: one progress bar, shown on a terminal and silent in a pipe, and a patient Ctrl-C."""
 
 from __future__ import annotations
 
+import signal
 import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 
@@ -34,3 +38,26 @@ class Progress:
             if facts:
                 self._bar.set_postfix(facts, refresh=False)
             self._bar.update(amount)
+
+
+@contextmanager
+def patient_interrupt(patient: bool) -> Iterator[threading.Event]:
+    """The first Ctrl-C only sets the event, so that the work stops where it can be kept; the second stops at once."""
+    asked = threading.Event()
+    if not patient or threading.current_thread() is not threading.main_thread():
+        yield asked
+        return
+    before = signal.getsignal(signal.SIGINT)
+    if before in (signal.SIG_IGN, None):
+        yield asked
+        return
+
+    def ask(number: int, frame: Any) -> None:
+        asked.set()
+        signal.signal(signal.SIGINT, before)
+
+    signal.signal(signal.SIGINT, ask)
+    try:
+        yield asked
+    finally:
+        signal.signal(signal.SIGINT, before)

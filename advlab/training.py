@@ -59,6 +59,7 @@ def train(
     if save:
         what = f"training '{chosen.name}' (in Python: force=True, or save=False to leave the file alone)"
         workspace.refuse_existing(path, force, what)
+        workspace.require_writable(path)
     callbacks = _tensorboard(tensorboard)
     data = _training_data(chosen)
     test = _test_data(chosen, data)

@@ -310,6 +310,7 @@ def test_a_workspace_that_is_no_folder(tmp_path):
     message = refused("--workspace", tmp_path / "file", "attack", "--model", "digits", "--samples", 10)
     assert "Cannot write" in message
     assert "--workspace" in message
+    assert "Cannot write" in refused("--workspace", tmp_path / "file", "train", "digits")
 
 
 PRINTS_EACH_CHUNK = """
