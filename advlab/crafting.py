@@ -45,11 +45,14 @@ class Crafting:
         self.labels = dataset.y.astype(np.int32)
         self.target = np.full(n, -1 if target is None else target, np.int32)
         self.attempted = self.labels != self.target
+        # A method with a parameter ``targets`` aims at so many of the likeliest wrong classes, one after the other.
+        self.targets = min(int(spec.parameters.get("targets") or 0), classifier.classes - 1)
+        self.rounds = spec.restarts * max(self.targets, 1)
         planned = loop.plan(craft, spec, dataset.x.shape[1:])
         self.on_host = isinstance(planned, Host)
         self.steps = 0 if isinstance(planned, Host) else planned.steps
         self.trace_steps = loop.trace_steps(self.steps)
-        self.xla = compile == "xla" or (compile == "auto" and loop.xla_pays(classifier, n * spec.restarts * self.steps))
+        self.xla = compile == "xla" or (compile == "auto" and loop.xla_pays(classifier, n * self.rounds * self.steps))
         most = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
         self.batches = max(1, math.ceil(self.attempted.sum() / most))
         self.size = math.ceil(self.attempted.sum() / self.batches)
@@ -86,7 +89,7 @@ class Crafting:
         self._continue_from(partial)
         began = kept = time.perf_counter()
         before = self.seconds
-        total = int(self.attempted.sum()) * self.spec.restarts * max(self.steps, 1)
+        total = int(self.attempted.sum()) * self.rounds * max(self.steps, 1)
         try:
             with Progress(total, label, show=progress) as bar, patient_interrupt(not self.on_host) as asked:
                 shown = 0
@@ -119,7 +122,7 @@ class Crafting:
             self._count_clean_errors(waiting)
         resume = (self.place["batch"], self.place["restart"])
         for batch, rows in enumerate(np.array_split(np.flatnonzero(self.attempted), self.batches)):
-            for restart in range(self.spec.restarts):
+            for restart in range(self.rounds):
                 finished = self.finished + len(rows) * max(self.steps, 1)
                 if (batch, restart) >= resume:
                     self.place |= {"batch": batch, "restart": restart}
@@ -201,14 +204,21 @@ class Crafting:
     def _batch(self, rows: np.ndarray, size: int, restart: int) -> loop.Batch:
         """The rows as tensors, repeated up to ``size`` so that every batch has a shape that is compiled already."""
         padded = np.resize(rows, size)
-        target = tf.constant(self.target[padded])
+        target = self.target[padded]
+        aim = self._likely_wrong(padded, restart % self.targets) if self.targets else target
         return loop.Batch(
             x=tf.constant(self.dataset.x[padded]),
             labels=tf.constant(self.labels[padded]),
-            aim=target,
-            target=target,
+            aim=tf.constant(aim),
+            target=tf.constant(target),
             streams=random.streams(self.spec.seed, restart, tf.constant(self.dataset.indices[padded])),
         )
+
+    def _likely_wrong(self, rows: np.ndarray, rank: int) -> np.ndarray:
+        """int32: for each row the class that, its label aside, comes at ``rank`` (from 0) on the clean image."""
+        order = np.argsort(-self.clean[rows], axis=1, kind="stable")
+        wrong = order[order != self.labels[rows, None]].reshape(len(rows), -1)
+        return wrong[:, rank].astype(np.int32)
 
     def _merge(self, rows: np.ndarray, carry: Mapping[str, Any]) -> None:
         """Keep, for each sample, the better of this restart and those before."""

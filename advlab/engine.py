@@ -81,6 +81,10 @@ def attack(
     classifier.check(dataset)
     if target is not None and target >= classifier.classes:
         raise InvalidValue(f"target must be a class in 0..{classifier.classes - 1}. Got {target}.")
+    if target is not None and spec.parameters.get("targets"):
+        raise InvalidValue(
+            f"A target leaves no other classes to aim at. Got target={target} and targets; leave one out."
+        )
     crafting = Crafting(classifier, dataset, craft, spec, declared.kind, batch_size, compile)
     crafting.run(progress, f"{spec.method} on {classifier.name}")
     return _result(crafting)

@@ -20,8 +20,17 @@ _PIXEL = 3e-8  # the most that rounding to float32 moves a pixel
 class Ball(Protocol):
     """What every ball offers; ``steepest`` is left out where a norm has no gradient step of its own."""
 
-    center: tf.Tensor
-    epsilon: tf.Tensor
+    @property
+    def center(self) -> tf.Tensor:
+        """The clean images."""
+
+    @property
+    def epsilon(self) -> tf.Tensor:
+        """The radius."""
+
+    @property
+    def norm(self) -> str:
+        """The name of the norm."""
 
     def start(self, draw: Draw) -> tf.Tensor:
         """A random point."""
@@ -47,6 +56,11 @@ class LinfBall(NamedTuple):
     epsilon: tf.Tensor
     low: tf.Tensor
     high: tf.Tensor
+
+    @property
+    def norm(self) -> str:
+        """The name of the norm."""
+        return "linf"
 
     @classmethod
     def around(cls, center: tf.Tensor, epsilon: tf.Tensor) -> LinfBall:
@@ -81,6 +95,11 @@ class L2Ball(NamedTuple):
 
     center: tf.Tensor
     epsilon: tf.Tensor
+
+    @property
+    def norm(self) -> str:
+        """The name of the norm."""
+        return "l2"
 
     def start(self, draw: Draw) -> tf.Tensor:
         """Uniform in the ball, clipped to the box."""
@@ -132,6 +151,11 @@ class L1Ball(NamedTuple):
 
     center: tf.Tensor
     epsilon: tf.Tensor
+
+    @property
+    def norm(self) -> str:
+        """The name of the norm."""
+        return "l1"
 
     def start(self, draw: Draw) -> tf.Tensor:
         """Uniform in the ball, clipped to the box."""
@@ -187,6 +211,11 @@ class L0Ball(NamedTuple):
     center: tf.Tensor
     epsilon: tf.Tensor
 
+    @property
+    def norm(self) -> str:
+        """The name of the norm."""
+        return "l0"
+
     def start(self, draw: Draw) -> tf.Tensor:
         """Random positions, uniform values."""
         order = draw(0, "uniform")[..., 0]
@@ -206,7 +235,8 @@ class L0Ball(NamedTuple):
         """bool ``(n, h, w, 1)``: the epsilon positions with the largest values."""
         flat = tf.reshape(values, [tf.shape(values)[0], -1])
         rank = tf.argsort(tf.argsort(flat, direction="DESCENDING", stable=True))
-        return tf.reshape(tf.cast(rank, tf.float64) < tf.floor(self.epsilon), tf.shape(values))[..., None]
+        kept = tf.cast(rank, tf.float64) < tf.reshape(tf.floor(self.epsilon), [-1, 1])
+        return tf.reshape(kept, tf.shape(values))[..., None]
 
 
 class Box(NamedTuple):
@@ -214,6 +244,11 @@ class Box(NamedTuple):
 
     center: tf.Tensor
     epsilon: tf.Tensor
+
+    @property
+    def norm(self) -> str:
+        """The name of the norm."""
+        return "none"
 
     def start(self, draw: Draw) -> tf.Tensor:
         """A uniformly random image."""

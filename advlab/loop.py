@@ -12,10 +12,12 @@ import tensorflow as tf
 
 from advlab.classifier import Classifier
 from advlab.geometry import BALLS
+from advlab.losses import margin
 from advlab.problem import Craft, Host, Loop, Problem, View
 from advlab.threat import Attack
 
 TRACE = 100  # at most so many points of the loss are stored for each sample
+_SOLID = 2e-5  # of the largest logit: some times the rounding of float32 through a small network
 _SHARE = 250  # rows that are worth a core of their own
 _REDRAW = 63  # the draw kept for directions where the gradient says nothing
 Carry = dict[str, tf.Tensor]
@@ -190,18 +192,21 @@ def _side_by_side(advance: Callable[..., Carry], xla: bool) -> Callable[..., Car
 def _keep(carry: Carry, view: View, problem: Problem, kind: str, keep: str, live: tf.Tensor) -> Carry:
     """Each sample's best: success first, then the higher loss or, for a minimal method, the smaller distance."""
     distance = carry["distance"]
-    further = view.loss > carry["loss"]
+    further, success = view.loss > carry["loss"], view.success
     if kind == "minimal":
+        # The nearest success lies on the boundary itself: one that the last bit of a logit undoes does not count.
+        predicted = tf.argmax(view.logits, -1, tf.int32)
+        success &= -margin(view.logits, predicted) > _SOLID * tf.reduce_max(tf.abs(view.logits), -1)
         distance = problem.ball.distance(view.x)
-        further = tf.where(view.success, distance < carry["distance"], further)
-    better = (view.success & ~carry["success"]) | ((view.success == carry["success"]) & further)
+        further = tf.where(success, distance < carry["distance"], further)
+    better = (success & ~carry["success"]) | ((success == carry["success"]) & further)
     if keep == "last":
         better = tf.ones_like(better)
     better &= live
     return carry | {
         "x": _where(better, view.x, carry["x"]),
         "loss": tf.where(better, view.loss, carry["loss"]),
-        "success": tf.where(better, view.success, carry["success"]),
+        "success": tf.where(better, success, carry["success"]),
         "distance": tf.where(better, distance, carry["distance"]),
     }
 

@@ -21,7 +21,41 @@ def margin(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return tf.reduce_max(others, -1) - own
 
 
-LOSSES = {"ce": log_odds, "margin": margin}
+def dlr(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """Difference of logits ratio: the margin over the spread between the first and the third logit.
+
+    Croce, Hein 2020, arXiv:2003.01690, equation 6; invariant to shifts and scales of the logits. With two classes there
+    is no third logit: the margin itself.
+    """
+    if logits.shape[-1] < 3:
+        return margin(logits, labels)
+    first, _, third = _highest(logits, 3)
+    return margin(logits, labels) / (first - third + 1e-12)
+
+
+def targeted_dlr(logits: tf.Tensor, labels: tf.Tensor, aim: tf.Tensor) -> tf.Tensor:
+    """The logit of the class aimed at minus that of the label, over the spread of the four highest logits.
+
+    Croce, Hein 2020, arXiv:2003.01690, equation 7. With three classes there is no fourth logit: the difference itself.
+    """
+    rise = _split(logits, aim)[0] - _split(logits, labels)[0]
+    if logits.shape[-1] < 4:
+        return rise
+    first, _, third, fourth = _highest(logits, 4)
+    return rise / (first - (third + fourth) / 2 + 1e-12)
+
+
+def _highest(logits: tf.Tensor, count: int) -> list[tf.Tensor]:
+    """The largest logits in order, each float32 ``(n,)``: for few classes far faster than sorting."""
+    found = []
+    for _ in range(count):
+        found.append(tf.reduce_max(logits, -1))
+        taken = tf.one_hot(tf.argmax(logits, -1), logits.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
+        logits = tf.where(taken, tf.fill(tf.shape(logits), tf.constant(float("-inf"))), logits)
+    return found
+
+
+LOSSES = {"ce": log_odds, "margin": margin, "dlr": dlr}
 
 
 def _split(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from advlab import random
 from advlab.geometry import Ball
-from advlab.losses import LOSSES
+from advlab.losses import LOSSES, targeted_dlr
 
 START = -1  # the step number of whatever is drawn before the first look
 State = dict[str, tf.Tensor]
@@ -63,6 +63,9 @@ class Problem(NamedTuple):
 
     def _loss(self, logits: tf.Tensor, name: str) -> tf.Tensor:
         aimed = self.aim >= 0
+        if name == "dlr":
+            towards = targeted_dlr(logits, self.labels, tf.maximum(self.aim, 0))
+            return tf.where(aimed, towards, LOSSES[name](logits, self.labels))
         value = LOSSES[name](logits, tf.where(aimed, self.aim, self.labels))
         return tf.where(aimed, -value, value)
 

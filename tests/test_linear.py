@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.optimize import brentq
 
 from advlab.engine import attack
 from tests.conftest import linear_classifier
@@ -64,6 +65,55 @@ def test_a_target_is_approached_along_its_own_weights(grey):
     assert np.all(towards[result.attempted])
     np.testing.assert_array_equal(result.attempted, grey.y != 2)
     np.testing.assert_array_equal(result.x_adv[grey.y == 2], grey.x[grey.y == 2])
+
+
+@pytest.mark.parametrize(("method", "norm"), [("ddn", "l2"), ("fmn", "linf"), ("fmn", "l2"), ("fmn", "l1")])
+def test_a_minimal_method_finds_the_distance_to_the_boundary(linear, two, method, norm):
+    result = attack(linear, two, method, norm=norm, steps=400)
+    change = np.abs(result.x_adv - result.x).reshape(len(two), -1).astype(float)
+    found = {"linf": change.max(1), "l2": np.linalg.norm(change, axis=1), "l1": change.sum(1)}[norm]
+    rows = np.flatnonzero(result.correct)
+    assert len(rows) >= 10
+    assert result.success.all()
+    ratio = [found[row] / smallest(linear, result.x[row], result.labels[row], norm) for row in rows]
+    assert min(ratio) >= 1 - 1e-5
+    assert np.median(ratio) < 1.03
+
+
+def smallest(classifier, x: np.ndarray, label: int, norm: str) -> float:
+    """The distance of one image to the boundary within the box: the radius at which the best change of that norm, each
+    pixel as far as the box lets it, takes up the whole margin."""
+    slope = direction(classifier) * (1 if label else -1)
+    margin = margins(classifier, x[None], np.array([label]))[0]
+    room = np.where(slope > 0, 1 - x.ravel(), x.ravel()).astype(float)
+    if norm == "l1":
+        order = np.argsort(-np.abs(slope))
+        gain = np.cumsum(np.abs(slope[order]) * room[order])
+        full = np.searchsorted(gain, margin)
+        rest = margin - (gain[full - 1] if full else 0)
+        return room[order][:full].sum() + rest / np.abs(slope[order[full]])
+
+    def short(radius: float) -> float:
+        step = radius if norm == "linf" else radius * np.abs(slope)  # in l2 the length of the ray, not of the change
+        return margin - (np.abs(slope) * np.minimum(step, room)).sum()
+
+    radius = brentq(short, 0, 1e3)
+    return radius if norm == "linf" else float(np.linalg.norm(np.minimum(radius * np.abs(slope), room)))
+
+
+@pytest.mark.parametrize(("norm", "order"), [("linf", 1), ("l2", 2)])
+def test_apgd_reaches_the_edge_of_the_ball(linear, two, norm, order):
+    result = attack(linear, two, "apgd", norm=norm, epsilon=0.05)
+    np.testing.assert_allclose(
+        lowered(linear, result),
+        0.05 * np.linalg.norm(direction(linear), ord=order),
+        rtol=1e-5 if norm == "linf" else 1e-3,
+    )
+
+
+def test_momentum_changes_nothing_where_the_gradient_is_constant(linear, two):
+    same, plain = (attack(linear, two, method, epsilon=0.05) for method in ("mim", "bim"))
+    np.testing.assert_array_equal(same.x_adv, plain.x_adv)
 
 
 def test_deepfool_finds_the_distance_to_the_boundary(linear, two):

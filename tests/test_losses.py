@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab.losses import log_odds, margin
+from advlab.losses import dlr, log_odds, margin, targeted_dlr
 
 LOGITS = np.random.default_rng(0).normal(0, 5, (50, 10)).astype(np.float32)
 LABELS = np.arange(50, dtype=np.int32) % 10
@@ -33,3 +33,23 @@ def test_the_margin_is_right_when_all_other_logits_are_negative():
     assert float(margin(tf.constant([[-5.0, -1.0, -2.0]]), tf.constant([1]))[0]) == pytest.approx(-1)
     wrong = margin(tf.constant(LOGITS), LABELS).numpy() > 0
     np.testing.assert_array_equal(wrong, LOGITS.argmax(1) != LABELS)
+
+
+def test_dlr_is_as_the_paper_defines_it_and_blind_to_shift_and_scale():
+    ordered = -np.sort(-LOGITS, axis=1)
+    own = LOGITS[np.arange(50), LABELS]
+    other = np.where(own == ordered[:, 0], ordered[:, 1], ordered[:, 0])
+    np.testing.assert_allclose(
+        dlr(tf.constant(LOGITS), LABELS), -(own - other) / (ordered[:, 0] - ordered[:, 2]), rtol=1e-4
+    )
+    np.testing.assert_allclose(dlr(tf.constant(7 * LOGITS + 3), LABELS), dlr(tf.constant(LOGITS), LABELS), rtol=1e-3)
+    aim = (LABELS + 1) % 10
+    rise = LOGITS[np.arange(50), aim] - own
+    spread = ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2
+    np.testing.assert_allclose(targeted_dlr(tf.constant(LOGITS), LABELS, aim), rise / spread, rtol=1e-4)
+
+
+def test_dlr_falls_back_to_differences_where_there_are_too_few_classes():
+    two, labels = tf.constant(LOGITS[:, :2]), tf.constant(LABELS % 2)
+    np.testing.assert_array_equal(dlr(two, labels), margin(two, labels))
+    np.testing.assert_allclose(targeted_dlr(two, labels, 1 - labels), margin(two, labels), rtol=1e-6)

@@ -1,0 +1,86 @@
+"""Auto-PGD: projected gradient ascent with momentum that halves its step where progress ends.
+
+Croce, Hein 2020, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks",
+arXiv:2003.01690, algorithm 1 with its checkpoints (section 3.2): first step 2 epsilon, momentum 0.75, rho 0.75.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from advlab.problem import START, Loop, Problem, State, View
+
+NORMS = ("linf", "l2")
+KIND = "bounded"
+MOMENTUM, RHO = 0.75, 0.75
+
+
+def craft(problem: Problem, *, steps: int = 100, loss: str = "ce", targets: int = 0) -> Loop:
+    """``loss`` is ``ce`` or ``dlr``; with ``targets`` each restart aims at so many of the likeliest wrong classes."""
+    ball = problem.ball
+    gaps = checkpoint_gaps(steps)
+
+    def start() -> State:
+        x = ball.start(lambda draw, kind: problem.random(START, draw, kind))
+        row = tf.zeros_like(x[:, 0, 0, 0])
+        return {
+            "x": x,
+            "previous": x,
+            "step": row + 2 * tf.cast(ball.epsilon, tf.float32),
+            "best_x": x,
+            "best_gradient": tf.zeros_like(x),
+            "best": row - np.inf,
+            "best_before": row - np.inf,
+            "last_loss": row + np.inf,
+            "rises": row,
+            "halved": row > 1,
+        }
+
+    def update(state: State, view: View, step: tf.Tensor) -> State:
+        better = view.loss > state["best"]
+        best_x = _where(better, view.x, state["best_x"])
+        best_gradient = _where(better, view.gradient, state["best_gradient"])
+        best = tf.maximum(view.loss, state["best"])
+        rises = state["rises"] + tf.cast(view.loss > state["last_loss"], tf.float32)
+
+        gap = tf.cast(tf.gather(gaps, step), tf.float32)
+        stuck = ~state["halved"] & (best <= state["best_before"])
+        halve = (gap > 0) & ((rises <= RHO * gap) | stuck)
+        size = tf.where(halve, state["step"] / 2, state["step"])
+        x, gradient = _where(halve, best_x, view.x), _where(halve, best_gradient, view.gradient)
+
+        ahead = ball.project(x + ball.steepest(gradient, x, size[:, None, None, None]))
+        share = tf.where(step > 0, MOMENTUM, 1.0)
+        moved = ball.project(x + share * (ahead - x) + (1 - share) * (x - state["previous"]))
+        return {
+            "x": moved,
+            "previous": x,
+            "step": size,
+            "best_x": best_x,
+            "best_gradient": best_gradient,
+            "best": best,
+            "best_before": tf.where(gap > 0, best, state["best_before"]),
+            "last_loss": view.loss,
+            "rises": tf.where(gap > 0, tf.zeros_like(rises), rises),
+            "halved": tf.where(gap > 0, halve, state["halved"]),
+        }
+
+    return Loop(steps, start, update, loss=loss)
+
+
+def checkpoint_gaps(steps: int) -> np.ndarray:
+    """int32 ``(steps + 1,)``: at each checkpoint the number of steps since the one before, else 0."""
+    gaps = np.zeros(steps + 1, np.int32)
+    before, here, last = 0.0, 0.22, 0
+    # 0.57 x 100 is 57.00000000000001 in floating point, which is not the fifty-eighth step.
+    while (place := math.ceil(here * steps - 1e-9)) < steps:
+        gaps[place], last = place - last, place
+        before, here = here, here + max(here - before - 0.03, 0.06)
+    return gaps
+
+
+def _where(rows: tf.Tensor, yes: tf.Tensor, no: tf.Tensor) -> tf.Tensor:
+    return tf.where(rows[:, None, None, None], yes, no)

@@ -1,0 +1,41 @@
+"""Decoupled direction and norm: the gradient gives the direction, success alone the norm.
+
+Rony et al. 2018, "Decoupling direction and norm for efficient gradient-based L2 adversarial attacks and defenses",
+arXiv:1811.09600, algorithm 1. The norm shrinks by ``gamma`` where the last image succeeded and grows by it otherwise.
+"""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from advlab.problem import Loop, Problem, State, View
+
+NORMS = ("l2",)
+KIND = "minimal"
+
+
+def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, radius: float = 1.0) -> Loop:
+    """``radius`` is the norm to begin with; the step falls from 1 to 0.01 along a cosine."""
+
+    def start() -> State:
+        x = problem.x
+        return {"x": x, "change": tf.zeros_like(x), "radius": tf.zeros_like(x[:, :1, :1, :1]) + radius}
+
+    def update(state: State, view: View, step: tf.Tensor) -> State:
+        size = 0.01 + 0.99 * (1 + tf.cos(math.pi * tf.cast(step, tf.float32) / steps)) / 2
+        success = view.success[:, None, None, None]
+        radius = state["radius"] * tf.where(success, 1 - gamma, 1 + gamma)
+        # Divided by its largest entry first: squares of tiny gradients would underflow.
+        largest = tf.reduce_max(tf.abs(view.gradient), [1, 2, 3], keepdims=True)
+        scaled = view.gradient / tf.where(largest > 0, largest, tf.ones_like(largest))
+        change = state["change"] + size * scaled / tf.maximum(_norm(scaled), 1e-12)
+        x = tf.clip_by_value(problem.x + radius * change / tf.maximum(_norm(change), 1e-12), 0, 1)
+        return {"x": x, "change": x - problem.x, "radius": radius}
+
+    return Loop(steps, start, update)
+
+
+def _norm(values: tf.Tensor) -> tf.Tensor:
+    return tf.sqrt(tf.reduce_sum(values**2, [1, 2, 3], keepdims=True))

@@ -1,0 +1,65 @@
+"""Fast minimum-norm attack: a gradient step, then a projection onto a ball whose radius follows success.
+
+Pintor et al. 2021, "Fast minimum-norm adversarial attacks through adaptive norm constraints", arXiv:2102.12827,
+algorithm 1. Until a sample first succeeds its radius is where the linearised loss reaches zero (equation 7); from then
+on it shrinks by ``gamma`` on success and grows by it otherwise. Both ``gamma`` and the step fall along a cosine.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import tensorflow as tf
+
+from advlab.geometry import BALLS
+from advlab.problem import Loop, Problem, State, View
+
+NORMS = ("linf", "l2", "l1", "l0")
+KIND = "minimal"
+DUAL = {"linf": "l1", "l2": "l2", "l1": "linf", "l0": "linf"}
+
+
+def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, step: float = 1.0) -> Loop:
+    """``step`` is the Euclidean length of the first gradient step, in pixel units."""
+    norm = problem.ball.norm
+
+    def start() -> State:
+        row = tf.zeros_like(problem.x[:, :1, :1, :1])
+        return {"x": problem.x, "radius": row + np.inf, "smallest": row + np.inf}
+
+    def update(state: State, view: View, step_number: tf.Tensor) -> State:
+        fall = (1 + tf.cos(math.pi * tf.cast(step_number, tf.float32) / steps)) / 2
+        change = view.x - problem.x
+        size, slope = _norm(change, norm), tf.maximum(_norm(view.gradient, DUAL[norm]), 1e-12)
+        success = view.success[:, None, None, None]
+        smallest = tf.where(success & (size < state["smallest"]), size, state["smallest"])
+        shrink = tf.maximum(gamma * fall, 1.0 / steps / 100)
+        # Beyond the linearised boundary by as much as the radius moves later: a projection onto it would never cross.
+        reach = (size + tf.abs(view.loss)[:, None, None, None] / slope) * (1 + gamma)
+        known = tf.where(success, tf.minimum(state["radius"] * (1 - shrink), smallest), state["radius"] * (1 + shrink))
+        if norm == "l0":
+            reach = tf.maximum(tf.math.ceil(reach), size + 1)
+            one = tf.where(success, tf.floor(known), tf.math.ceil(known))
+            known = tf.where(success, tf.minimum(one, smallest - 1), tf.maximum(one, state["radius"] + 1))
+        radius = tf.where(
+            tf.math.is_finite(smallest), tf.where(tf.math.is_finite(state["smallest"]), known, size), reach
+        )
+        radius = tf.minimum(radius, smallest)
+        direction = view.gradient / tf.maximum(_norm(view.gradient, "l2"), 1e-12)
+        ball = BALLS[norm](problem.x, tf.cast(tf.maximum(radius, 0), tf.float64))
+        return {"x": ball.project(view.x + step * fall * direction), "radius": radius, "smallest": smallest}
+
+    return Loop(steps, start, update, loss="margin")
+
+
+def _norm(values: tf.Tensor, norm: str) -> tf.Tensor:
+    size = tf.abs(values)
+    axes = [1, 2, 3]
+    if norm == "linf":
+        return tf.reduce_max(size, axes, keepdims=True)
+    if norm == "l2":
+        return tf.sqrt(tf.reduce_sum(size**2, axes, keepdims=True))
+    if norm == "l1":
+        return tf.reduce_sum(size, axes, keepdims=True)
+    return tf.reduce_sum(tf.cast(tf.reduce_any(values != 0, -1, keepdims=True), tf.float32), axes, keepdims=True)

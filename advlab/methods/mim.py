@@ -1,0 +1,33 @@
+"""Momentum iterative method: the sign of an accumulated gradient.
+
+Dong et al. 2017, "Boosting adversarial attacks with momentum", arXiv:1710.06081, algorithm 1 (equations 6 and 7):
+``g <- decay g + gradient / ||gradient||_1``, then the steepest step along g. ``step`` is in units of epsilon / steps.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from advlab.problem import Loop, Problem, State, View
+
+NORMS = ("linf", "l2")
+KIND = "bounded"
+
+
+def craft(problem: Problem, *, steps: int = 10, step: float = 1.25, decay: float = 1.0) -> Loop:
+    """From the clean image, as the authors do; a momentum of zero is the basic iterative method."""
+    ball = problem.ball
+    size = step * tf.cast(ball.epsilon, tf.float32) / steps
+
+    def start() -> State:
+        return {"x": problem.x, "momentum": tf.zeros_like(problem.x)}
+
+    def update(state: State, view: View, step: tf.Tensor) -> State:
+        # Divided by the largest entry first: a sum of tiny gradients would underflow to a division by zero.
+        largest = tf.reduce_max(tf.abs(view.gradient), [1, 2, 3], keepdims=True)
+        scaled = view.gradient / tf.where(largest > 0, largest, tf.ones_like(largest))
+        total = tf.reduce_sum(tf.abs(scaled), [1, 2, 3], keepdims=True)
+        momentum = decay * state["momentum"] + scaled / tf.maximum(total, 1)
+        return {"x": ball.project(view.x + ball.steepest(momentum, view.x, size)), "momentum": momentum}
+
+    return Loop(steps, start, update)
