@@ -186,15 +186,15 @@ def verify(archive: str, model: str | None, trust: bool) -> None:
 @click.argument("kind", required=False, metavar=f"[{'|'.join(_KINDS)}]")
 def list_(kind: str | None) -> None:
     """List what there is to work with; without a kind, everything."""
-    for number, each in enumerate([kind] if kind else _KINDS):
-        if not kind:
-            click.echo(f"{'' if number == 0 else chr(10)}{each.upper()}")
+    lines = []
+    for each in [kind] if kind else _KINDS:
         entries = advlab.catalogue(each)
-        if not entries:
+        if kind and not entries:
             click.echo(f"No {each} here.", err=True)
         width = max((len(name) for name in entries), default=0)
-        for name, text in entries.items():
-            click.echo(f"{name:<{width}}  {text}")
+        lines += [] if kind else ["", each.upper()]
+        lines += [f"{name:<{width}}  {text}" for name, text in entries.items()]
+    click.echo("\n".join(lines).lstrip("\n"))
 
 
 @main.command()
@@ -217,11 +217,18 @@ def start() -> None:
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 2)
         os.close(silent)
+    code: object = 1
     try:
         main()
+    except SystemExit as end:
+        code = end.code
     except BrokenPipeError:
         # The reader has seen enough; what is still in the buffer has nowhere to go.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    # Every file is closed by now. Taking the interpreter apart costs a tenth of a listing, and more behind TensorFlow.
+    os._exit(code if isinstance(code, int) else int(code is not None))
 
 
 def _pair(setting: str) -> tuple[str, str]:
