@@ -6,7 +6,6 @@ Results go to standard output; progress and the next command to type go to stand
 from __future__ import annotations
 
 import os
-import shlex
 import sys
 from typing import Any
 
@@ -125,7 +124,7 @@ def evaluate(archives: tuple[str, ...], model: str | None, trust: bool, as_json:
         return
     _show(evaluations)
     if not model:
-        click.echo(f"Next: advlab report {shlex.join(archives)}", err=True)
+        click.echo(f"Next: advlab report {' '.join(_near(path) for path in archives)}", err=True)
 
 
 @main.command()
@@ -246,6 +245,8 @@ def _show(evaluations: list[advlab.Evaluation]) -> None:
             click.echo(f"{finding.severity}: {evaluation.attack.slug}: {finding.evidence}. {finding.do}", err=True)
 
 
-def _near(path: os.PathLike[str]) -> str:
+def _near(path: str | os.PathLike[str]) -> str:
+    import shlex
+
     relative = os.path.relpath(path)
     return shlex.quote(os.fspath(path) if relative.startswith("..") else relative)
