@@ -45,6 +45,6 @@ def _method(method: schema.Method) -> str:
 
 
 def _title(toml: str) -> str:
-    """The value of ``title``: reading whole files with tomllib would take most of the time of a listing."""
+    """The value of ``title``: a listing need not parse whole files with tomllib."""
     line = next((line for line in toml.splitlines() if line.startswith("title")), "")
     return line.partition("=")[2].strip().strip("\"'")

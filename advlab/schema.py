@@ -130,7 +130,7 @@ def method(name: str) -> Method:
 
 
 def _read(path: Path) -> Method:
-    # Up to the end of the signature: parsing the bodies would take most of the time of a listing.
+    # Only up to the end of the signature: a listing need not parse the bodies.
     head, define, rest = path.read_text("utf-8").partition("\ndef craft(")
     signature = rest.partition(":\n")[0]
     tree = ast.parse(f"{head}{define}{signature}: ..." if define else head)
