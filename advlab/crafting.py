@@ -165,21 +165,22 @@ class Crafting:
             batch = self._batch(rows, size, restart)
             carry = {name: tf.constant(value) for name, value in self.carry.items()}
         # Short first where rows may leave, or where a step is slow; then as long as a bar that moves allows.
-        most = 10 if self.spec.stop == "success" else int(_CHUNK_WORK // (size * self.classifier.activation_size))
+        may_leave = self.spec.stop == "success" or "state/done" in carry
+        most = 10 if may_leave else int(_CHUNK_WORK // (size * self.classifier.activation_size))
         chunk = max(1, min(self.steps, most))
         while True:
             began = time.perf_counter()
             last = min(first + chunk, self.steps)
             carry = traced.run(batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
-            success = carry["success"].numpy()[: len(rows)]
+            idle = loop.idle(carry, self.spec.stop == "success").numpy()[: len(rows)]
             self.finished += len(rows) * (last - first)
             if last == self.steps:
                 return rows, carry
-            left = np.flatnonzero(~success)
-            smaller = self._smaller(len(left), size) if self.spec.stop == "success" else size
+            left = np.flatnonzero(~idle)
+            smaller = self._smaller(len(left), size)
             if smaller < size:
-                # Broken rows leave; the others move into a batch of one of a few fixed sizes.
-                gone = np.flatnonzero(success)
+                # Idle rows leave; the others move into a batch of one of a few fixed sizes.
+                gone = np.flatnonzero(idle)
                 broken = {name: tf.gather(value, gone) for name, value in carry.items()}
                 if not len(left):
                     return rows, broken

@@ -134,7 +134,7 @@ def _trace(
 
         def look(carry: Carry, step: tf.Tensor, gradient: bool) -> tuple[Carry, View]:
             view = problem.look(carry["state/x"], loop.loss, gradient)
-            live = ~carry["success"] if frozen else tf.ones_like(carry["success"])
+            live = ~idle(carry, frozen)
             slot = tf.one_hot(tf.gather(column, step), carry["loss_trace"].shape[1], on_value=True, off_value=False)
             carry = carry | {
                 "forward": carry["forward"] + tf.cast(live, tf.int32),
@@ -143,7 +143,7 @@ def _trace(
                 "nonfinite": carry["nonfinite"] | ~tf.math.is_finite(view.loss),
                 "first_success": tf.where(view.success & (carry["first_success"] < 0), step, carry["first_success"]),
             }
-            return _keep(carry, view, problem, kind, loop.keep, live), view
+            return _keep(carry, view, problem, kind, loop.keep, live & (step >= loop.counts_from)), view
 
         def one(step: tf.Tensor, carry: Carry) -> tuple[tf.Tensor, Carry]:
             seen, view = look(carry, step, loop.gradient)
@@ -156,8 +156,14 @@ def _trace(
                     view = view._replace(gradient=_where(lost, drawn, view.gradient))
             state = {name.removeprefix("state/"): v for name, v in carry.items() if name.startswith("state/")}
             new = loop.update(state, view, step)
-            if frozen:
-                new = {name: _where(seen["success"], state[name], value) for name, value in new.items()}
+            if frozen or "done" in state:
+                still = idle(seen, frozen)
+                new = {name: _where(still, state[name], value) for name, value in new.items()}
+                spent = tf.cast(~still, tf.int32)
+            else:
+                spent = tf.ones_like(seen["forward"])
+            for name, passes in zip(("forward", "backward"), loop.extra, strict=True):
+                seen[name] += passes * spent
             return step + 1, seen | {f"state/{name}": value for name, value in new.items()}
 
         _, carry = tf.while_loop(lambda step, _: step < last, one, (first, carry), maximum_iterations=loop.steps)
@@ -168,6 +174,13 @@ def _trace(
         for flag in (False, True)
     )
     return Compiled(begin, plain, careful, traces)
+
+
+def idle(carry: Mapping[str, Any], frozen: bool) -> Any:
+    """bool ``(b,)``: the rows with nothing left to do, broken ones among them where ``frozen``."""
+    done = carry.get("state/done")
+    broken = carry["success"] if frozen else tf.zeros_like(carry["success"])
+    return broken if done is None else broken | done
 
 
 def _side_by_side(advance: Callable[..., Carry], xla: bool) -> Callable[..., Carry]:

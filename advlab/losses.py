@@ -33,12 +33,17 @@ def dlr(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     return margin(logits, labels) / (first - third + 1e-12)
 
 
+def difference(logits: tf.Tensor, labels: tf.Tensor, aim: tf.Tensor) -> tf.Tensor:
+    """The logit of the class aimed at minus that of the label: zero on the boundary between the two."""
+    return _split(logits, aim)[0] - _split(logits, labels)[0]
+
+
 def targeted_dlr(logits: tf.Tensor, labels: tf.Tensor, aim: tf.Tensor) -> tf.Tensor:
     """The logit of the class aimed at minus that of the label, over the spread of the four highest logits.
 
     Croce, Hein 2020, arXiv:2003.01690, equation 7. With three classes there is no fourth logit: the difference itself.
     """
-    rise = _split(logits, aim)[0] - _split(logits, labels)[0]
+    rise = difference(logits, labels, aim)
     if logits.shape[-1] < 4:
         return rise
     first, _, third, fourth = _highest(logits, 4)
@@ -55,7 +60,8 @@ def _highest(logits: tf.Tensor, count: int) -> list[tf.Tensor]:
     return found
 
 
-LOSSES = {"ce": log_odds, "margin": margin, "dlr": dlr}
+LOSSES = {"ce": log_odds, "margin": margin, "dlr": dlr, "difference": margin}
+TOWARDS = {"dlr": targeted_dlr, "difference": difference}  # the others aim by changing sign
 
 
 def _split(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from advlab import random
 from advlab.geometry import Ball
-from advlab.losses import LOSSES, targeted_dlr
+from advlab.losses import LOSSES, TOWARDS
 
 START = -1  # the step number of whatever is drawn before the first look
 State = dict[str, tf.Tensor]
@@ -54,6 +54,21 @@ class Problem(NamedTuple):
         slope = tape.gradient(value, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
         return View(x, logits, value, self._success(logits), slope)
 
+    def pullback(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """float32 ``(b, m, h, w, c)``: the gradients of m weighted sums of logits, ``weights`` float32 ``(b, m, k)``.
+
+        One forward pass and m backward passes; identity weights give the Jacobian.
+        """
+        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+            tape.watch(x)
+            logits = self.logits(x)
+        none = tf.UnconnectedGradients.ZERO
+        slopes = [
+            tape.gradient(logits, x, output_gradients=weights[:, row], unconnected_gradients=none)
+            for row in range(weights.shape[1])
+        ]
+        return tf.stack(slopes, 1)
+
     def random(self, step: tf.Tensor | int, draw: int, kind: str = "uniform") -> tf.Tensor:
         """float32, the shape of ``x``: uniform in [0, 1) or standard normal; a function of seed, restart, sample index,
         step and ``draw`` (below 60) alone."""
@@ -63,8 +78,8 @@ class Problem(NamedTuple):
 
     def _loss(self, logits: tf.Tensor, name: str) -> tf.Tensor:
         aimed = self.aim >= 0
-        if name == "dlr":
-            towards = targeted_dlr(logits, self.labels, tf.maximum(self.aim, 0))
+        if name in TOWARDS:
+            towards = TOWARDS[name](logits, self.labels, tf.maximum(self.aim, 0))
             return tf.where(aimed, towards, LOSSES[name](logits, self.labels))
         value = LOSSES[name](logits, tf.where(aimed, self.aim, self.labels))
         return tf.where(aimed, -value, value)
@@ -78,8 +93,11 @@ class Problem(NamedTuple):
 class Loop(NamedTuple):
     """What a native method returns; the engine runs it.
 
-    ``start()`` gives the state: a dict of tensors with rows first that has ``x``, the first point to look at.
-    ``update(state, view, step)`` gives the next state. ``keep`` is ``best``, or ``last`` for the last iterate.
+    ``start()`` gives the state: a dict of tensors with rows first that has ``x``, the first point to look at. Where it
+    has ``done``, bool ``(b,)``, the rows for which that is True are not looked at again.
+    ``update(state, view, step)`` gives the next state. ``keep`` is ``best``, or ``last`` for the last iterate. Looks
+    before step ``counts_from`` may lie outside the ball: they are never kept. ``extra`` counts the forward and backward
+    passes that each update spends by itself.
     """
 
     steps: int
@@ -88,6 +106,8 @@ class Loop(NamedTuple):
     loss: str = "ce"
     gradient: bool = True
     keep: str = "best"
+    counts_from: int = 0
+    extra: tuple[int, int] = (0, 0)
 
 
 class Host(NamedTuple):
