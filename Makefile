@@ -8,14 +8,15 @@ test: .venv/ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	$(python) -m pytest --numprocesses auto --dist loadfile
+	$(python) -m pytest --numprocesses auto --dist loadgroup
 
 readme: .venv/ready
 	$(python) benchmarks/readme.py --results
 
 bench: .venv/ready
+	$(python) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
 	$(python) benchmarks/commands.py
-	$(python) benchmarks/attacks.py
+	$(python) benchmarks/peers.py
 	$(python) benchmarks/training.py
 
 # Set up once: the pinned versions, and advlab itself in place.

@@ -28,6 +28,7 @@ _HOME = {
     "load_result": "archive",
     "report": "reporting",
     "run": "workflows.suites",
+    "selftest": "workflows.selftest",
     "table": "tables",
     "train": "training",
     "verify": "workflows.archives",

@@ -55,7 +55,8 @@ class AttackResult:
 
     Shapes and types: ``x`` and ``x_adv`` float32 ``(n, h, w, c)`` in [0, 1]; ``labels`` and ``indices`` (positions in
     the full split) int64 ``(n,)``; the probabilities float32 ``(n, k)``, of exactly the stored arrays; ``attempted``
-    bool ``(n,)``, False where the sample was out of scope (its label is the target) and ``x_adv`` equals ``x``;
+    bool ``(n,)``, False where the sample was out of scope (its label is the target) or left out, having been broken by
+    an earlier attack of the same suite; there ``x_adv`` equals ``x``;
     passes int32 ``(n,)`` per sample. ``diagnostics`` holds arrays with rows first, see ``advlab.engine``.
     ``notes`` are codes of findings about the classifier; ``settings`` says how it was run (batch size, compilation).
     """
@@ -106,9 +107,15 @@ class AttackResult:
         return predicted != self.labels if target is None else (predicted == target) & self.attempted
 
     @property
+    def left_out(self) -> np.ndarray:
+        """bool ``(n,)``: not attempted, because an earlier attack had broken it."""
+        target = self.attack.threat.target
+        return ~self.attempted & (True if target is None else self.labels != target)
+
+    @property
     def robust(self) -> np.ndarray:
-        """bool ``(n,)``: classified as its label on the clean and on the perturbed image."""
-        return self.correct & (self.adversarial_probabilities.argmax(1) == self.labels)
+        """bool ``(n,)``: classified as its label on the clean and on the perturbed image, and not left out."""
+        return self.correct & (self.adversarial_probabilities.argmax(1) == self.labels) & ~self.left_out
 
     @property
     def path(self) -> Path:

@@ -19,6 +19,7 @@ SEVERITIES = ("error", "warning", "info")
 ZERO_GRADIENT_SHARE = 0.05
 REPEAT_TOLERANCE = 1e-3
 WIDTH = 0.10
+PLANTED_FOUND = 0.95
 
 
 class Finding(NamedTuple):
@@ -101,7 +102,8 @@ def _zero_gradients(facts: Facts) -> str:
 
 def _unchanged(facts: Facts) -> str:
     result = facts.result
-    if not facts.by_gradient or not 0 < result.attack.threat.epsilon < math.inf:
+    minimal = result.settings.get("kind") == "minimal"  # where it fails it returns the clean image on purpose
+    if minimal or not facts.by_gradient or not 0 < result.attack.threat.epsilon < math.inf:
         return ""
     held = result.robust & result.attempted
     still = facts.distances.l0[held] == 0
@@ -139,6 +141,20 @@ def _few(facts: Facts) -> str:
 
 def _training(facts: Facts) -> str:
     return f"split '{facts.result.split}' of {facts.result.dataset}" if facts.result.split == "train" else ""
+
+
+def _short_walk(facts: Facts) -> str:
+    attack = facts.result.attack
+    walks = facts.result.settings.get("kind") == "bounded" and {"steps", "step"} <= attack.parameters.keys()
+    reach = float(attack.parameters["step"] or 0) if walks else 1.0
+    return f"all {attack.parameters['steps']} steps together reach {reach:.3g} epsilon" if reach < 1 else ""
+
+
+def _planted(facts: Facts) -> str:
+    test = facts.result.settings.get("selftest")
+    if not test or not test["planted"] or test["found"] >= PLANTED_FOUND * test["planted"]:
+        return ""
+    return f"{test['found']} of {test['planted']} planted adversarial examples were found"
 
 
 def _noted(code: str) -> Callable[[Facts], str]:
@@ -230,6 +246,22 @@ CHECKS: tuple[Check, ...] = (
         "Classifiers know these images; accuracy on them flatters.",
         "Attack images of the test split.",
         _training,
+    ),
+    Check(
+        "short-walk",
+        "warning",
+        "steps times step size is below epsilon",
+        "The attack cannot reach the edge of its ball, so the budget was not used.",
+        "Raise step to at least 1 (its unit is epsilon / steps); 2.5 crosses the ball in any direction.",
+        _short_walk,
+    ),
+    Check(
+        "selftest-failed",
+        "warning",
+        f"the attacks find fewer than {PLANTED_FOUND:.0%} of the adversarial examples planted for them",
+        "They miss what is certainly there, so what they left standing proves little.",
+        "Look for a masked gradient or a random layer in the model; raise steps and restarts.",
+        _planted,
     ),
     Check(
         "few-samples",

@@ -57,6 +57,7 @@ class Classifier:
         self.source = name  # what load_classifier was asked for: how to find it again
         self.scale, self.offset = _finite("scale", scale), _finite("offset", offset)
         self.card = dict(card or {})
+        self._lowered: Classifier | None = None
         self.compiled: dict[Any, Any] = {}  # functions traced for this model; they live and die with it
         shape = tuple(keras_model.input_shape[1:])
         self._input_shape = shape
@@ -113,6 +114,21 @@ class Classifier:
         other.source = self.source
         return other
 
+    def lowered(self) -> Classifier:
+        """A copy that computes in bfloat16, with weights in float32 and logits that are float32 numbers again.
+
+        It is made once; each call brings its weights up to date.
+        """
+
+        def in_bfloat16(layer: keras.Layer) -> keras.Layer:
+            return type(layer).from_config({**layer.get_config(), "dtype": "mixed_bfloat16"})
+
+        if self._lowered is None:
+            model = keras.models.clone_model(self.keras_model, clone_function=in_bfloat16)
+            self._lowered = Classifier(model, name=self.name, scale=self.scale, offset=self.offset)
+        self._lowered.keras_model.set_weights(self.keras_model.get_weights())
+        return self._lowered
+
     def __repr__(self) -> str:
         return f"Classifier {self.name}: {self.keras_model.count_params():,} parameters, {self.classes} classes"
 
@@ -150,12 +166,15 @@ class Classifier:
         shapes = [getattr(getattr(layer, "output", None), "shape", ()) for layer in self.keras_model.layers]
         return max(sum(math.prod(d or 1 for d in shape[1:]) for shape in shapes), 1000)
 
-    def logits(self, x: tf.Tensor) -> tf.Tensor:
-        """float32 ``(n, k)`` from images ``(n, h, w, c)``; differentiable, and traceable in a ``tf.function``."""
+    def adapted(self, x: tf.Tensor) -> tf.Tensor:
+        """What the Keras model is given for images ``(n, h, w, c)``: scaled, and in the shape it expects."""
         scaled = x * self.scale + self.offset if np.any(self.scale != 1) or np.any(self.offset != 0) else x
         inner = [-1 if d is None else d for d in self._input_shape]
-        logits = self._model_logits(scaled if len(inner) == 3 else tf.reshape(scaled, [tf.shape(x)[0], *inner]))
-        logits = tf.cast(logits, tf.float32)
+        return scaled if len(inner) == 3 else tf.reshape(scaled, [tf.shape(x)[0], *inner])
+
+    def logits(self, x: tf.Tensor) -> tf.Tensor:
+        """float32 ``(n, k)`` from images ``(n, h, w, c)``; differentiable, and traceable in a ``tf.function``."""
+        logits = tf.cast(self._model_logits(self.adapted(x)), tf.float32)
         return tf.concat([tf.zeros_like(logits), logits], 1) if logits.shape[-1] == 1 else logits
 
     def probabilities(self, x: np.ndarray, batch_size: int | None = None) -> np.ndarray:

@@ -91,6 +91,13 @@ def train(recipe: str, epochs: int | None, seed: int | None, force: bool, tensor
 @click.option("--batch-size", type=int, metavar="N", help="Images at a time [default: by the model's size].")
 @click.option("--scale", type=float, help="The model is given scale * pixel + offset: 255 for 0-255 models.")
 @click.option("--offset", type=float, help="See --scale.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of gradients; success is always verified in float32.",
+)
 @click.option("--output", metavar="PATH", help="[default: attacks/MODEL/METHOD-NORM-EPSILON.h5]")
 @click.option("--force", is_flag=True, help="Replace an archive of something else; start an unfinished one anew.")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
@@ -102,6 +109,11 @@ def attack(settings: tuple[str, ...], **options: Any) -> None:
     parameters = dict(_pair(setting) for setting in settings)
     result, path = advlab.attack_to_archive(parameters=parameters, **options)
     _show([advlab.evaluate(result)])
+    share = result.settings["computed_share"]
+    if options["stop"] == "success" and 0 < share < 1:
+        click.echo(
+            f"Broken images left early: {share:.0%} of all steps were computed, {1 / share:.1f} times fewer.", err=True
+        )
     click.echo(f"Saved {_near(path)}. Next: advlab report {_near(path)}", err=True)
 
 
@@ -144,15 +156,17 @@ def report(archives: tuple[str, ...], output: str) -> None:
 @click.option("--model", default="fashion", show_default=True, help="A name ('advlab list models') or a path.")
 @click.option("--dataset", help="A name or path [default: what the model was trained on].")
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")
+@click.option("--norm", help="linf, l2, l1 or l0 [default: the suite's own].")
+@click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: the suite's own].")
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")
-@click.option("--force", is_flag=True, help="Replace archives of something else.")
+@click.option("--force", is_flag=True, help="Craft everything again; replace archives of something else.")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
-def run(suite: str, model: str, dataset: str | None, samples: int, output: str, force: bool, trust: bool) -> None:
+def run(suite: str, model: str, dataset: str | None, output: str, **options: Any) -> None:
     """Run every attack of SUITE, save the archives, print the table and write the report.
 
-    Example: advlab run quick --model mnist
+    Interrupted, the same command continues. Example: advlab run standard --model mnist --epsilon 0.2
     """
-    evaluations = advlab.run(suite, model, dataset, samples=samples, save=True, force=force, trust=trust)
+    evaluations = advlab.run(suite, model, dataset, save=True, **options)
     advlab.report(evaluations, output)
     _show(evaluations)
     click.echo(f"Wrote {output}. Open it in a browser.", err=True)
@@ -179,6 +193,37 @@ def verify(archive: str, model: str | None, trust: bool) -> None:
     if not found.holds:
         raise click.ClickException(f"'{archive}' does not hold on this machine.")
     click.echo("It holds.")
+
+
+@main.command()
+@click.option("--method", default="pgd", show_default=True, help="'advlab list methods' shows them.")
+@click.option("--model", "classifier", default="fashion", show_default=True, help="A name or a path.")
+@click.option("--dataset", help="A name or path [default: what the model was trained on].")
+@click.option("--norm", help="linf, l2, l1 or l0 [default: the method's first].")
+@click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1] [default: linf 0.1, l2 1.5, l1 10, l0 20].")
+@click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="The first N test images.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all random draws.")
+@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+def selftest(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Plant adversarial examples near the decision boundary and count how many a method finds.
+
+    A sound attack finds nearly all of them; a random search should find few.
+
+    Example: advlab selftest --method apgd --model mnist --epsilon 0.2
+    """
+    tested = advlab.selftest(parameters=dict(_pair(setting) for setting in settings), **options)
+    if as_json:
+        import json
+
+        click.echo(json.dumps(tested.to_dict(), indent=2))
+        return
+    click.echo(f"{tested}")
+    if tested.planted < tested.samples:
+        click.echo(
+            f"In {tested.samples - tested.planted} of {tested.samples} images nothing could be planted.", err=True
+        )
 
 
 @main.command(name="list")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -12,14 +13,16 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from advlab import archive, loop, random, workspace
+from advlab import loop, random, unfinished, workspace
 from advlab.classifier import Classifier
-from advlab.errors import AdvlabError, Mismatch
+from advlab.errors import InvalidValue
 from advlab.host import run_on_host
-from advlab.problem import Craft, Host, Problem
+from advlab.problem import Craft, Host, Loop, Problem, Sweep
 from advlab.progress import Progress, patient_interrupt
 from advlab.samples import Dataset
+from advlab.sweep import Sweeping
 from advlab.threat import Attack
+from advlab.unfinished import Work
 
 _CHUNK_SECONDS = 0.5
 _CHUNK_WORK = 5e8  # activations
@@ -39,19 +42,31 @@ class Crafting:
         kind: str,
         batch_size: int | None,
         compile: str,
+        attempted: np.ndarray | None = None,
     ):
         self.classifier, self.dataset, self.craft, self.spec, self.kind = classifier, dataset, craft, spec, kind
         n, target = len(dataset), spec.threat.target
         self.labels = dataset.y.astype(np.int32)
         self.target = np.full(n, -1 if target is None else target, np.int32)
-        self.attempted = self.labels != self.target
+        self.attempted = (self.labels != self.target) & (True if attempted is None else attempted)
+        self.name = spec.slug if attempted is None else f"{spec.slug}-{_digest(attempted)}"
         # A method with a parameter ``targets`` aims at so many of the likeliest wrong classes, one after the other.
         self.targets = min(int(spec.parameters.get("targets") or 0), classifier.classes - 1)
         self.rounds = spec.restarts * max(self.targets, 1)
         planned = loop.plan(craft, spec, dataset.x.shape[1:])
-        self.on_host = isinstance(planned, Host)
-        self.steps = 0 if isinstance(planned, Host) else planned.steps
-        self.trace_steps = loop.trace_steps(self.steps)
+        self.on_host, self.sweeps = isinstance(planned, Host), isinstance(planned, Sweep)
+        if self.sweeps and spec.stop == "success":
+            raise InvalidValue(
+                f"Method '{spec.method}' looks for one perturbation of all images; none can stop by itself. "
+                "Got stop 'success'; leave it out."
+            )
+        if self.on_host and spec.precision != "float32":
+            raise InvalidValue(
+                f"Method '{spec.method}' runs in another library, in float32. Got precision '{spec.precision}'; "
+                "leave it out."
+            )
+        self.steps = planned.steps if isinstance(planned, Loop) else planned.epochs if isinstance(planned, Sweep) else 0
+        self.trace_steps = loop.trace_steps(self.steps if isinstance(planned, Loop) else 0)
         self.xla = compile == "xla" or (compile == "auto" and loop.xla_pays(classifier, n * self.rounds * self.steps))
         most = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
         self.batches = max(1, math.ceil(self.attempted.sum() / most))
@@ -60,10 +75,11 @@ class Crafting:
         self.repeat_difference = np.abs(classifier.probabilities(dataset.x) - self.clean).max(1, initial=0)
         self.settings = {
             "batch_size": self.size,
-            "compile": "host" if self.on_host else "xla" if self.xla else "graph",
+            "compile": "host" if self.on_host else "xla" if self.xla and not self.sweeps else "graph",
             "model": classifier.source,
             "scale": classifier.scale.tolist(),
             "offset": classifier.offset.tolist(),
+            "kind": kind,
         }
         self.found: dict[str, np.ndarray] = {
             "x": dataset.x.copy(),
@@ -79,13 +95,13 @@ class Crafting:
         }
         self.seconds = 0.0
         self.finished = 0  # steps taken, over all samples
-        self.place = {"batch": 0, "restart": 0, "step": 0}
+        self.place = {"batch": 0, "restart": 0, "step": 0, "computed": 0}
         self.rows = np.zeros(0, np.int64)  # those in hand
         self.carry: dict[str, Any] | None = None  # and how far they are, between two chunks
 
     def run(self, progress: bool | None, label: str) -> None:
         """Do what is left of the work, keeping it where it is interrupted."""
-        partial = workspace.partial_path(self.classifier.name, self.spec.slug)
+        partial = workspace.partial_path(self.classifier.name, self.name)
         self._continue_from(partial)
         began = kept = time.perf_counter()
         before = self.seconds
@@ -115,8 +131,16 @@ class Crafting:
         with suppress(OSError):
             partial.unlink(missing_ok=True)
 
+    @property
+    def computed_share(self) -> float:
+        """How much of all work was done; the rest was saved by rows that left early."""
+        return self.place["computed"] / max(self.size * self.batches * self.rounds * self.steps, 1)
+
     def _work(self) -> Iterator[None]:
         """Go through batches and restarts; yields wherever an interruption may be kept."""
+        if self.sweeps:
+            yield from self._sweep()
+            return
         waiting = self.attempted.copy()
         if self.kind == "minimal" or self.spec.stop == "success":
             self._count_clean_errors(waiting)
@@ -136,6 +160,22 @@ class Crafting:
                     self.carry = None
                 self.finished = finished
                 yield
+
+    def _sweep(self) -> Iterator[None]:
+        """Look for one perturbation of all images, as often as there are restarts; not continued once interrupted."""
+        rows = np.flatnonzero(self.attempted)
+        if not len(rows):
+            return
+        # Rows are repeated to fill the last batch: every batch then has one shape.
+        padded = np.resize(rows, self.size * self.batches).reshape(self.batches, -1)
+        for restart in range(self.spec.restarts):
+            batches = [self._batch(part, self.size, restart) for part in padded]
+            sweeping = Sweeping(self.classifier, self.craft, self.spec, batches, len(rows))
+            for _ in sweeping.epochs():
+                self.finished += len(rows)
+                yield
+            better = sweeping.found["success"].sum() > self.found["success"].sum()
+            self._merge(rows, sweeping.found, whole=better or not restart)
 
     def _count_clean_errors(self, waiting: np.ndarray) -> None:
         """An image that already succeeds unchanged needs no perturbation: it is its own best, at no cost."""
@@ -174,6 +214,7 @@ class Crafting:
             carry = traced.run(batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
             idle = loop.idle(carry, self.spec.stop == "success").numpy()[: len(rows)]
             self.finished += len(rows) * (last - first)
+            self.place["computed"] += size * (last - first)
             if last == self.steps:
                 return rows, carry
             left = np.flatnonzero(~idle)
@@ -221,13 +262,15 @@ class Crafting:
         wrong = order[order != self.labels[rows, None]].reshape(len(rows), -1)
         return wrong[:, rank].astype(np.int32)
 
-    def _merge(self, rows: np.ndarray, carry: Mapping[str, Any]) -> None:
-        """Keep, for each sample, the better of this restart and those before."""
+    def _merge(self, rows: np.ndarray, carry: Mapping[str, Any], whole: bool | None = None) -> None:
+        """Keep, for each sample, the better of this restart and those before; all or none where ``whole`` says so."""
         new = {name: np.asarray(carry[name])[: len(rows)] for name in self.found if name in carry}
         old = {name: self.found[name][rows] for name in new}
         gained = new["distance"] < old["distance"] if self.kind == "minimal" else new["loss"] > old["loss"]
         better = (new["success"] & ~old["success"]) | ((new["success"] == old["success"]) & gained)
         better |= np.isneginf(old["loss"]) & ~old["success"]
+        if whole is not None:
+            better[:] = whole
         for name, value in new.items():
             if name in ("forward", "backward"):
                 self.found[name][rows] += value
@@ -249,29 +292,14 @@ class Crafting:
         }
 
     def _keep(self, partial: Path) -> bool:
-        header = {"kind": "partial", **self._specification(), "place": self.place, "seconds": self.seconds}
-        arrays = {f"found/{name}": value for name, value in self.found.items()} | {"rows": self.rows}
-        if self.carry is not None:
-            arrays |= {f"carry/{name}": np.asarray(value) for name, value in self.carry.items()}
-        try:
-            archive.write(partial, header, arrays)
-        except AdvlabError:
-            return False  # a workspace that cannot be written to must not cost the result
-        return True
+        work = Work(self.place, self.seconds, self.found, self.rows, self.carry)
+        return unfinished.keep(partial, self._specification(), work)
 
     def _continue_from(self, partial: Path) -> None:
-        if not partial.exists():
-            return
-        header, arrays = archive.read(partial)
-        mine = self._specification()
-        differs = [name.replace("_", " ") for name in mine if header.get(name) != mine[name]]
-        if differs:
-            raise Mismatch(
-                f"'{partial}' is an unfinished attack of another kind (it differs in: {', '.join(differs)}). "
-                "Finish that one first, or delete the file; on the command line --force starts anew."
-            )
-        self.place, self.seconds = header["place"], header["seconds"]
-        self.rows = arrays["rows"]
-        self.found = {name: arrays[f"found/{name}"] for name in self.found}
-        carry = {n.removeprefix("carry/"): a for n, a in arrays.items() if n.startswith("carry/")}
-        self.carry = carry or None
+        work = unfinished.take_up(partial, self._specification())
+        if work is not None:
+            self.place, self.seconds, self.found, self.rows, self.carry = work
+
+
+def _digest(rows: np.ndarray) -> str:
+    return hashlib.sha256(np.packbits(rows).tobytes()).hexdigest()[:8]

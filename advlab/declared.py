@@ -87,6 +87,12 @@ def choice(key: str, value: Any, allowed: tuple[str, ...]) -> None:
         raise unknown(key, value, allowed)
 
 
+def described(declaration: Any) -> None:
+    """Require what every declaration has: a title and a version."""
+    text("title", declaration.title)
+    whole("version", declaration.version, 1)
+
+
 def invalid(key: str, value: Any, allowed: str) -> InvalidValue:
     """The error for a value outside what is allowed."""
     return InvalidValue(f"{key} must be {allowed}. Got {value!r}.")

@@ -49,6 +49,7 @@ def attack(
     batch_size: int | None = None,
     precision: str = "float32",
     compile: str = "auto",
+    attempted: np.ndarray | None = None,
     progress: bool | None = None,
     **parameters: Any,
 ) -> AttackResult:
@@ -57,7 +58,9 @@ def attack(
     ``method`` is a name (``advlab list methods``) or a function ``craft(problem, *, ...)``; ``parameters`` are its own.
     ``epsilon`` is in pixel units of a [0, 1] image; None means linf 0.1, l2 1.5, l1 10, l0 20. ``norm`` None means the
     method's first. ``target`` is the class to reach (None: any wrong one). ``stop="never"`` returns each sample's
-    highest loss among its successes, ``"success"`` its first success. ``compile`` is ``auto``, ``xla`` or ``graph``.
+    highest loss among its successes, ``"success"`` its first success. ``precision="bfloat16"`` takes gradients in that
+    type, fast where the processor has units for it, and verifies success in float32. ``compile`` is ``auto``, ``xla``
+    or ``graph``. ``attempted``, bool ``(n,)``, says which images to attack (None: all); the others count as broken.
     ``progress`` None shows a bar on a terminal.
 
     Interrupted after some seconds of work, it leaves ``attacks/<classifier>/<slug>.partial.h5`` in the workspace, from
@@ -85,7 +88,12 @@ def attack(
         raise InvalidValue(
             f"A target leaves no other classes to aim at. Got target={target} and targets; leave one out."
         )
-    crafting = Crafting(classifier, dataset, craft, spec, declared.kind, batch_size, compile)
+    if attempted is not None and (np.shape(attempted) != (len(dataset),) or np.asarray(attempted).dtype != bool):
+        raise InvalidValue(
+            f"attempted must be a bool array of shape ({len(dataset)},), one for each image. "
+            f"Got {np.asarray(attempted).dtype} {np.shape(attempted)}."
+        )
+    crafting = Crafting(classifier, dataset, craft, spec, declared.kind, batch_size, compile, attempted)
     crafting.run(progress, f"{spec.method} on {classifier.name}")
     return _result(crafting)
 
@@ -128,7 +136,7 @@ def _result(crafting: Crafting) -> AttackResult:
         seconds=round(crafting.seconds, 3),
         versions=versions(),
         command=" ".join(["advlab", *sys.argv[1:]]) if Path(sys.argv[0]).stem == "advlab" else "",
-        settings=crafting.settings,
+        settings=crafting.settings | {"computed_share": round(crafting.computed_share, 4)},
         notes=classifier.notes,
         diagnostics=diagnostics,
     )

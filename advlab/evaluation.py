@@ -12,7 +12,8 @@ import numpy as np
 from advlab import metrics, tables
 from advlab.archive import AttackResult
 from advlab.checks import Facts, Finding, findings
-from advlab.errors import InvalidValue, Mismatch
+from advlab.combined import refuse_different
+from advlab.errors import Mismatch
 from advlab.metrics import Rate, Size, Summary
 from advlab.tables import table
 from advlab.threat import Attack
@@ -108,6 +109,11 @@ class Evaluation:
         return float(self.result.backward_passes.mean()) if len(self) else 0.0
 
     @property
+    def joins(self) -> bool:
+        """It is the worst case, or the smallest change, of several attacks."""
+        return "broken_by" in self.result.diagnostics
+
+    @property
     def at_boundary(self) -> bool:
         """Samples end where they are first broken, so their confidence shift says nothing about strength."""
         return self.attack.stop == "success" or math.isinf(self.attack.threat.epsilon)
@@ -163,23 +169,9 @@ def worst_case(evaluations: Sequence[Evaluation]) -> WorstCase:
 
     Raises ``Mismatch``, naming what differs, unless classifier, samples and threat model are equal.
     """
-    if not evaluations:
-        raise InvalidValue("The worst case needs at least one evaluation. Got none.")
-    first = evaluations[0]
-    for other in evaluations[1:]:
-        pairs = {
-            "classifier": (first.result.classifier_digest, other.result.classifier_digest),
-            "samples": (first.result.dataset_digest, other.result.dataset_digest),
-            "threat model": (first.attack.threat, other.attack.threat),
-        }
-        differ = [f"{name} ({one} and {two})" for name, (one, two) in pairs.items() if one != two]
-        if differ:
-            raise Mismatch(
-                f"'{first.attack.slug}' and '{other.attack.slug}' cannot join in one worst case; they differ in: "
-                f"{', '.join(differ)}. Join attacks on one classifier, the same samples and one threat model."
-            )
+    refuse_different([evaluation.result for evaluation in evaluations])
     held = np.stack([evaluation.robust for evaluation in evaluations])
-    broken = first.result.correct & ~held
+    broken = evaluations[0].result.correct & ~held
     robust = np.asarray(held.all(0))
     broken_by = np.where(broken.any(0), broken.argmax(0), -1)
     return WorstCase(robust, broken_by, metrics.rate(robust), tuple(e.attack for e in evaluations))
@@ -188,7 +180,7 @@ def worst_case(evaluations: Sequence[Evaluation]) -> WorstCase:
 def _measured(result: AttackResult, transfer_from: str | None) -> Evaluation:
     labels, correct, robust = result.labels, result.correct, result.robust
     threat = result.attack.threat
-    scope = correct if threat.target is None else correct & (labels != threat.target)
+    scope = correct & result.attempted
     success = result.success & scope
     k = result.clean_probabilities.shape[1]
     clean, adversarial = result.clean_probabilities, result.adversarial_probabilities

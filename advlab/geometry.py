@@ -45,8 +45,12 @@ class Ball(Protocol):
         """float32 ``(n,)``: how far ``x`` is from the center."""
 
 
-def _total(values: tf.Tensor) -> tf.Tensor:
-    return tf.reduce_sum(values, [1, 2, 3], keepdims=True)
+def total(values: tf.Tensor) -> tf.Tensor:
+    """The sum over each image: the last three axes, of known size, become 1."""
+    # As a product with ones: compiled for a processor, a sum along rows is not vectorised.
+    pixels = values.shape[-3] * values.shape[-2] * values.shape[-1]
+    sums = tf.reshape(values, [-1, pixels]) @ tf.ones([pixels, 1])
+    return tf.reshape(sums, tf.concat([tf.shape(values)[:-3], [1, 1, 1]], 0))
 
 
 class LinfBall(NamedTuple):
@@ -104,7 +108,7 @@ class L2Ball(NamedTuple):
     def start(self, draw: Draw) -> tf.Tensor:
         """Uniform in the ball, clipped to the box."""
         direction = draw(0, "normal")
-        direction /= tf.sqrt(_total(direction**2) + _TINY)
+        direction /= tf.sqrt(total(direction**2) + _TINY)
         radius = draw(1, "uniform")[:, :1, :1, :1] ** (1.0 / _dimensions(self.center))
         return self.project(self.center + tf.cast(self.epsilon, tf.float32) * radius * direction)
 
@@ -112,7 +116,7 @@ class L2Ball(NamedTuple):
         """The change of norm ``size`` along the gradient; zero where the gradient is zero."""
         # Scaled by its largest entry first: squares of tiny gradients would underflow.
         scaled = gradient / tf.maximum(tf.reduce_max(tf.abs(gradient), [1, 2, 3], keepdims=True), _TINY)
-        return size * scaled / tf.sqrt(tf.maximum(_total(scaled**2), _TINY))
+        return size * scaled / tf.sqrt(tf.maximum(total(scaled**2), _TINY))
 
     def project(self, x: tf.Tensor) -> tf.Tensor:
         """The nearest point of ball and box: ``clip(s d)`` with the largest s in [0, 1] that is inside.
@@ -124,15 +128,15 @@ class L2Ball(NamedTuple):
         room = tf.where(change > 0, 1 - self.center, self.center) ** 2
         squares = change**2
         budget = _inside(self.epsilon, _PIXEL * _dimensions(change) ** 0.5) ** 2
-        largest = tf.maximum(_total(squares), _TINY)
+        largest = tf.maximum(total(squares), _TINY)
 
         def far(count: tf.Tensor, u: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
             return (count < 50) & tf.reduce_any(moved > 1e-7 * u)
 
         def newton(count: tf.Tensor, u: tf.Tensor, moved: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
             clipped = u * squares >= room
-            used = _total(tf.where(clipped, room, u * squares))
-            slope = _total(tf.where(clipped, tf.zeros_like(squares), squares))
+            used = total(tf.where(clipped, room, u * squares))
+            slope = total(tf.where(clipped, tf.zeros_like(squares), squares))
             ahead = tf.where(slope > 0, u + tf.nn.relu(budget - used) / tf.maximum(slope, _TINY), tf.ones_like(u))
             ahead = tf.minimum(ahead, 1)
             return count + 1, ahead, ahead - u
@@ -160,7 +164,7 @@ class L1Ball(NamedTuple):
     def start(self, draw: Draw) -> tf.Tensor:
         """Uniform in the ball, clipped to the box."""
         direction = -tf.math.log1p(-draw(0, "uniform")) * tf.sign(draw(1, "uniform") - 0.5)
-        direction /= _total(tf.abs(direction)) + _TINY
+        direction /= total(tf.abs(direction)) + _TINY
         radius = draw(2, "uniform")[:, :1, :1, :1] ** (1.0 / _dimensions(self.center))
         return self.project(self.center + tf.cast(self.epsilon, tf.float32) * radius * direction)
 
@@ -173,14 +177,14 @@ class L1Ball(NamedTuple):
 
         def halve(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             middle = (low + high) / 2
-            fits = _total(tf.where(height > middle, room, tf.zeros_like(room))) <= size
+            fits = total(tf.where(height > middle, room, tf.zeros_like(room))) <= size
             return tf.where(fits, low, middle), tf.where(fits, middle, high)
 
         top = tf.reduce_max(height, [1, 2, 3], keepdims=True)
-        low, high = _repeat(30, halve, (tf.zeros_like(top), top))
+        low, high = _repeat(24, halve, (tf.zeros_like(top), top))  # float32 tells no more heights apart
         full = tf.where(height > high, room, tf.zeros_like(room))
         edge = tf.where((height > low) & (height <= high), room, tf.zeros_like(room))
-        rest = tf.nn.relu(size - _total(full)) / tf.maximum(_total(edge), _TINY)
+        rest = tf.nn.relu(size - total(full)) / tf.maximum(total(edge), _TINY)
         return tf.sign(gradient) * (full + edge * tf.minimum(rest, 1))
 
     def project(self, x: tf.Tensor) -> tf.Tensor:
@@ -190,15 +194,29 @@ class L1Ball(NamedTuple):
         room = tf.where(change > 0, 1 - self.center, self.center)
         budget = _inside(self.epsilon, _PIXEL * _dimensions(change))
 
-        def halve(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            middle = (low + high) / 2
-            fits = _total(tf.minimum(tf.nn.relu(size - middle), room)) <= budget
-            return tf.where(fits, low, middle), tf.where(fits, middle, high)
+        # The norm falls along straight pieces as t grows: Newton's iteration ends on the root's own piece, and halving
+        # steps in where a step would leave the interval that holds the root.
+        def newton(
+            count: tf.Tensor, t: tf.Tensor, low: tf.Tensor, high: tf.Tensor, far: tf.Tensor
+        ) -> tuple[tf.Tensor, ...]:
+            left = size - t
+            used = total(tf.clip_by_value(left, 0, room))
+            slope = total(tf.cast((left > 0) & (left < room), tf.float32))
+            outside = used > budget
+            low, high = tf.where(outside, t, low), tf.where(outside, high, t)
+            far = outside | ((t > 0) & (used < budget * (1 - 2e-6)))
+            ahead = t + (used - budget * (1 - 1e-6)) / tf.maximum(slope, _TINY)
+            ahead = tf.where((ahead > low) & (ahead < high), ahead, (low + high) / 2)
+            return count + 1, tf.where(far, ahead, t), low, high, far
 
-        inside = _total(tf.minimum(size, room)) <= budget
-        high = tf.where(inside, tf.zeros_like(size[:, :1, :1, :1]), tf.reduce_max(size, [1, 2, 3], keepdims=True))
-        _, threshold = _repeat(32, halve, (tf.zeros_like(high), high))
-        return self.center + tf.sign(change) * tf.minimum(tf.nn.relu(size - threshold), room)
+        zero = tf.zeros_like(size[:, :1, :1, :1])
+        top = tf.reduce_max(size, [1, 2, 3], keepdims=True)
+        _, t, _, high, far = tf.while_loop(
+            lambda count, t, low, high, far: (count < 50) & tf.reduce_any(far),
+            newton,
+            (tf.constant(0), zero, zero, top, zero == 0),
+        )
+        return self.center + tf.sign(change) * tf.clip_by_value(size - tf.where(far, high, t), 0, room)
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n,)``: the sum of the absolute changes."""

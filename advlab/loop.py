@@ -11,9 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.classifier import Classifier
-from advlab.geometry import BALLS
+from advlab.geometry import BALLS, total
 from advlab.losses import margin
-from advlab.problem import Craft, Host, Loop, Problem, View
+from advlab.problem import Craft, Host, Loop, Problem, Sweep, View
 from advlab.threat import Attack
 
 TRACE = 100  # at most so many points of the loss are stored for each sample
@@ -67,7 +67,7 @@ def trace_steps(steps: int) -> np.ndarray:
     return np.unique(np.linspace(0, steps, min(steps + 1, TRACE)).round().astype(np.int32))
 
 
-def plan(craft: Craft, attack: Attack, shape: tuple[int, ...]) -> Loop | Host:
+def plan(craft: Craft, attack: Attack, shape: tuple[int, ...]) -> Loop | Sweep | Host:
     """What the method returns for images of shape ``(h, w, c)``: its kind and number of steps, before any work."""
     one = tf.zeros([1], tf.int32)
     batch = Batch(tf.zeros((1, *shape)), one, one - 1, one - 1, tf.zeros([1, 2], tf.uint32))
@@ -81,22 +81,29 @@ def compiled(classifier: Classifier, craft: Craft, attack: Attack, kind: str, xl
     Numbers with a fraction, epsilon among them, enter as tensors: five epsilons are one compilation.
     """
     fixed = {name: v for name, v in attack.parameters.items() if not isinstance(v, float)}
-    key = (craft, attack.threat.norm, attack.stop, kind, xla, tuple(sorted(fixed.items())))
+    key = (craft, attack.threat.norm, attack.stop, attack.precision, kind, xla, tuple(sorted(fixed.items())))
+    lowered = classifier.lowered() if attack.precision == "bfloat16" else None
     if key not in classifier.compiled:
-        classifier.compiled[key] = _trace(classifier, craft, attack.threat.norm, fixed, kind, attack.stop, xla)
+        classifier.compiled[key] = _trace(classifier, lowered, craft, attack, fixed, kind, xla)
     return classifier.compiled[key]
 
 
 def _trace(
-    classifier: Classifier, craft: Craft, norm: str, fixed: Mapping[str, Any], kind: str, stop: str, xla: bool
+    classifier: Classifier,
+    lowered: Classifier | None,
+    craft: Craft,
+    attack: Attack,
+    fixed: Mapping[str, Any],
+    kind: str,
+    xla: bool,
 ) -> Compiled:
     traces: list[str] = []
+    logits = (lowered or classifier).logits
 
     def setting(batch: Batch, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor]) -> tuple[Problem, Any]:
-        problem = problem_of(batch, norm, epsilon, classifier.logits)
+        problem = problem_of(batch, attack.threat.norm, epsilon, logits)
         return problem, craft(problem, **fixed, **floats)
 
-    @tf.function(autograph=False, jit_compile=xla)
     def begin(batch: Batch, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor]) -> Carry:
         traces.append("begin")
         _, loop = setting(batch, epsilon, floats)
@@ -130,30 +137,35 @@ def _trace(
         problem, loop = setting(batch, epsilon, floats)
         column = np.full(loop.steps + 1, -1, np.int32)
         column[trace_steps(loop.steps)] = np.arange(len(trace_steps(loop.steps)))
-        frozen = stop == "success"
+        frozen = attack.stop == "success"
+        exact = problem._replace(logits=classifier.logits)
 
         def look(carry: Carry, step: tf.Tensor, gradient: bool) -> tuple[Carry, View]:
-            view = problem.look(carry["state/x"], loop.loss, gradient)
             live = ~idle(carry, frozen)
+            again = tf.zeros_like(live)
+            if lowered and gradient:
+                view, again = _verified(problem, exact, carry, loop.loss, kind)
+            else:
+                view = exact.look(carry["state/x"], loop.loss, gradient)
+            if kind == "minimal":
+                view = view._replace(success=view.success & _solid(view.logits))
             slot = tf.one_hot(tf.gather(column, step), carry["loss_trace"].shape[1], on_value=True, off_value=False)
             carry = carry | {
-                "forward": carry["forward"] + tf.cast(live, tf.int32),
+                "forward": carry["forward"] + tf.cast(live, tf.int32) + tf.cast(live & again, tf.int32),
                 "backward": carry["backward"] + tf.cast(live & gradient, tf.int32),
                 "loss_trace": tf.where(slot[None] & live[:, None], view.loss[:, None], carry["loss_trace"]),
                 "nonfinite": carry["nonfinite"] | ~tf.math.is_finite(view.loss),
-                "first_success": tf.where(view.success & (carry["first_success"] < 0), step, carry["first_success"]),
             }
-            return _keep(carry, view, problem, kind, loop.keep, live & (step >= loop.counts_from)), view
+            return _keep(carry, view, problem, kind, loop.keep, live & (step >= loop.counts_from), step), view
 
         def one(step: tf.Tensor, carry: Carry) -> tuple[tf.Tensor, Carry]:
             seen, view = look(carry, step, loop.gradient)
             if view.gradient is not None:
-                flags = _flags(view.gradient)
+                flags = {name: flag & ~idle(carry, frozen) for name, flag in _flags(view.gradient).items()}
                 seen = seen | {name: seen[name] | flag for name, flag in flags.items()}
                 if careful:
                     lost = flags["zero_gradient"] | flags["nonfinite"]
-                    drawn = problem.random(step, _REDRAW, "normal")
-                    view = view._replace(gradient=_where(lost, drawn, view.gradient))
+                    view = view._replace(gradient=_walked(problem, view.gradient, lost, step))
             state = {name.removeprefix("state/"): v for name, v in carry.items() if name.startswith("state/")}
             new = loop.update(state, view, step)
             if frozen or "done" in state:
@@ -166,14 +178,53 @@ def _trace(
                 seen[name] += passes * spent
             return step + 1, seen | {f"state/{name}": value for name, value in new.items()}
 
-        _, carry = tf.while_loop(lambda step, _: step < last, one, (first, carry), maximum_iterations=loop.steps)
+        def goes_on(step: tf.Tensor, carry: Carry) -> tf.Tensor:
+            may_rest = frozen or "state/done" in carry
+            return (step < last) & tf.reduce_any(~idle(carry, frozen)) if may_rest else step < last
+
+        _, carry = tf.while_loop(goes_on, one, (first, carry), maximum_iterations=loop.steps)
         return tf.cond(last >= loop.steps, lambda: look(carry, tf.constant(loop.steps), False)[0], lambda: carry)
 
-    plain, careful = (
-        _side_by_side(tf.function(partial(steps, flag), autograph=False, jit_compile=xla), xla)
-        for flag in (False, True)
+    plain, careful = (_compiled(partial(steps, flag), xla) for flag in (False, True))
+    return Compiled(_compiled(begin, xla), _side_by_side(plain, xla), _side_by_side(careful, xla), traces)
+
+
+def _compiled(function: Callable[..., Carry], xla: bool) -> Callable[..., Carry]:
+    """XLA compiles for each size of a batch; a plain graph is traced once, for any size."""
+    traced = tf.function(function, autograph=False, jit_compile=xla)
+    if xla:
+        return traced
+
+    general: list[Any] = []
+
+    def any_size(value: tf.Tensor) -> tf.TensorSpec:
+        return tf.TensorSpec([None, *value.shape[1:]] if value.shape.rank else [], value.dtype)
+
+    def call(*arguments: Any) -> Carry:
+        if not general:
+            # There first, it serves every size: results must not depend on which sizes came before.
+            general.append(traced.get_concrete_function(*tf.nest.map_structure(any_size, arguments)))
+        return traced(*arguments)
+
+    return call
+
+
+def _verified(problem: Problem, exact: Problem, carry: Carry, loss: str, kind: str) -> tuple[View, tf.Tensor]:
+    """A look whose gradient is of low precision and whose success is not, and the rows that were looked at twice.
+
+    A minimal method feels its way along the boundary, so each of its looks is exact. A bounded one moves away from it:
+    there only what would count as a sample's first success is looked at again.
+    """
+    view = problem.look(carry["state/x"], loss)
+    if kind == "minimal":
+        return exact.look(view.x, loss, gradient=False)._replace(gradient=view.gradient), tf.ones_like(view.success)
+    new = view.success & ~carry["success"]
+    success = tf.cond(
+        tf.reduce_any(new),
+        lambda: view.success & (~new | exact.look(view.x, loss, gradient=False).success),
+        lambda: view.success,
     )
-    return Compiled(begin, plain, careful, traces)
+    return view._replace(success=success), new
 
 
 def idle(carry: Mapping[str, Any], frozen: bool) -> Any:
@@ -202,14 +253,11 @@ def _side_by_side(advance: Callable[..., Carry], xla: bool) -> Callable[..., Car
     return shared if cores > 1 else advance
 
 
-def _keep(carry: Carry, view: View, problem: Problem, kind: str, keep: str, live: tf.Tensor) -> Carry:
+def _keep(carry: Carry, view: View, problem: Problem, kind: str, keep: str, live: tf.Tensor, step: tf.Tensor) -> Carry:
     """Each sample's best: success first, then the higher loss or, for a minimal method, the smaller distance."""
     distance = carry["distance"]
     further, success = view.loss > carry["loss"], view.success
     if kind == "minimal":
-        # The nearest success lies on the boundary itself: one that the last bit of a logit undoes does not count.
-        predicted = tf.argmax(view.logits, -1, tf.int32)
-        success &= -margin(view.logits, predicted) > _SOLID * tf.reduce_max(tf.abs(view.logits), -1)
         distance = problem.ball.distance(view.x)
         further = tf.where(success, distance < carry["distance"], further)
     better = (success & ~carry["success"]) | ((success == carry["success"]) & further)
@@ -221,13 +269,29 @@ def _keep(carry: Carry, view: View, problem: Problem, kind: str, keep: str, live
         "loss": tf.where(better, view.loss, carry["loss"]),
         "success": tf.where(better, success, carry["success"]),
         "distance": tf.where(better, distance, carry["distance"]),
+        "first_success": tf.where(live & success & (carry["first_success"] < 0), step, carry["first_success"]),
     }
+
+
+def _solid(logits: tf.Tensor) -> tf.Tensor:
+    """The nearest success lies on the boundary itself: one that the last bit of a logit undoes does not count."""
+    predicted = tf.argmax(logits, -1, tf.int32)
+    return -margin(logits, predicted) > _SOLID * tf.reduce_max(tf.abs(logits), -1)
 
 
 def _flags(gradient: tf.Tensor) -> Carry:
     """For which rows the gradient is zero, and for which it is not finite: one pass over memory tells both."""
-    size = tf.reduce_sum(tf.abs(gradient), [1, 2, 3])
+    size = total(tf.abs(gradient))[:, 0, 0, 0]
     return {"zero_gradient": size == 0, "nonfinite": ~tf.math.is_finite(size)}
+
+
+def _walked(problem: Problem, gradient: tf.Tensor, lost: tf.Tensor, step: tf.Tensor) -> tf.Tensor:
+    """A random direction where the gradient says nothing; the draw is dear, and made only where a row needs it."""
+
+    def drawn() -> tf.Tensor:
+        return _where(lost, problem.random(step, _REDRAW, "normal"), gradient)
+
+    return tf.cond(tf.reduce_any(lost), drawn, lambda: gradient)
 
 
 def _lost(carry: Carry) -> bool:

@@ -110,6 +110,20 @@ class Loop(NamedTuple):
     extra: tuple[int, int] = (0, 0)
 
 
+class Sweep(NamedTuple):
+    """What a method returns that looks for one perturbation of all images; the engine runs it.
+
+    It goes through the images ``epochs`` times, batch by batch. ``start()`` gives the state, a dict of tensors without
+    rows that has ``delta``, float32 ``(1, h, w, c)``. ``update(state, view, share)`` gives the next one from a look at
+    ``ball.project(x + delta)`` of a batch; ``share``, float32 in [0, 1), says how much of the work is done.
+    """
+
+    epochs: int
+    start: Callable[[], State]
+    update: Callable[[State, View, tf.Tensor], State]
+    loss: str = "ce"
+
+
 class Host(NamedTuple):
     """What a method that runs outside TensorFlow's graph returns: the library behind it loops by itself.
 
@@ -120,4 +134,4 @@ class Host(NamedTuple):
     run: Callable[[Problem], np.ndarray]
 
 
-Craft = Callable[..., Any]  # craft(problem, *, parameter: type = default, ...) -> Loop | Host
+Craft = Callable[..., Any]  # craft(problem, *, parameter: type = default, ...) -> Loop | Sweep | Host

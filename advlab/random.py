@@ -46,7 +46,7 @@ def bits(key: tf.Tensor, step: tf.Tensor | int, draw: int, count: int) -> tf.Ten
     place = (tf.cast(step, tf.int32) + 1) * _DRAWS + draw
     counter = tf.stack([element, tf.fill(tf.shape(element), place)], -1)
     words = threefry(key[:, None, :], tf.cast(counter, tf.uint32)[None])
-    return tf.reshape(words, [tf.shape(key)[0], -1])[:, :count]
+    return tf.reshape(words, [-1, 2 * ((count + 1) // 2)])[:, :count]
 
 
 def uniform(key: tf.Tensor, step: tf.Tensor | int, draw: int, count: int) -> tf.Tensor:
@@ -58,8 +58,8 @@ def uniform(key: tf.Tensor, step: tf.Tensor | int, draw: int, count: int) -> tf.
 def normal(key: tf.Tensor, step: tf.Tensor | int, draw: int, count: int) -> tf.Tensor:
     """float32 ``(n, count)``, standard normal (Box and Muller 1958)."""
     even = count + count % 2
-    pairs = tf.reshape(uniform(key, step, draw, even), [tf.shape(key)[0], even // 2, 2])
+    pairs = tf.reshape(uniform(key, step, draw, even), [-1, even // 2, 2])
     radius = tf.sqrt(-2.0 * tf.math.log1p(-pairs[..., 0]))
     angle = 2 * math.pi * pairs[..., 1]
     both = tf.stack([radius * tf.cos(angle), radius * tf.sin(angle)], -1)
-    return tf.reshape(both, [tf.shape(key)[0], even])[:, :count]
+    return tf.reshape(both, [-1, even])[:, :count]

@@ -1,7 +1,7 @@
-"""Recipes and suites: what to train and what to attack it with, declared in TOML and read into frozen dataclasses.
+"""Recipes: what to train and how, declared in TOML and read into frozen dataclasses.
 
-``models/<name>.toml`` is a recipe and ``attacks/<name>.toml`` a suite; the file's name is the name. Every setting is
-checked here, before anything heavy is imported: an unknown key, a wrong type or a value out of range is refused.
+``models/<name>.toml`` is a recipe; the file's name is its name. Every setting is checked here, before anything heavy is
+imported: an unknown key, a wrong type or a value out of range is refused.
 """
 
 from __future__ import annotations
@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from advlab import declared, schema, workspace
+from advlab import declared, workspace
 from advlab.errors import InvalidValue, unknown
-from advlab.threat import Attack, parse_epsilon
 
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
 MONITORS = ("accuracy", "loss", "val_accuracy", "val_loss")
@@ -87,7 +86,7 @@ class Recipe:
     version: int = 1
 
     def __post_init__(self) -> None:
-        _described(self)
+        declared.described(self)
         declared.text("dataset", self.dataset)
         _check_architecture(self.architecture)
         for key, value in self.published.items():
@@ -99,60 +98,6 @@ class Recipe:
                 declared.whole("published.parameters", value, 1)
             elif not (declared.is_number(value) and 0 <= value <= 1):
                 raise declared.invalid(f"published.{key}", value, "a share in [0, 1]")
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One attack of a suite, as the keyword arguments of ``advlab.attack``; None is the method's own default."""
-
-    method: str
-    norm: str | None = None
-    epsilon: float | None = None
-    target: int | None = None
-    stop: str = "success"
-    restarts: int = 1
-    seed: int = 0
-    parameters: Mapping[str, Any] = field(default_factory=dict)
-
-    def attack(self) -> Attack:
-        """The specification, checked against the method's own declaration."""
-        declared.text("method", self.method)
-        declared.text("stop", self.stop)
-        if self.norm is not None:
-            declared.text("norm", self.norm)
-        if self.target is not None:
-            declared.whole("target", self.target, 0)
-        if self.epsilon is not None and not declared.is_number(self.epsilon):
-            raise declared.invalid("epsilon", self.epsilon, "a number such as 0.1 or a text such as '8/255'")
-        if not isinstance(self.parameters, Mapping):
-            raise declared.invalid("parameters", self.parameters, "a table such as { steps = 40 }")
-        return schema.method(self.method).attack(
-            epsilon=self.epsilon,
-            norm=self.norm,
-            target=self.target,
-            parameters=self.parameters,
-            seed=self.seed,
-            restarts=self.restarts,
-            stop=self.stop,
-        )
-
-
-@dataclass(frozen=True)
-class Suite:
-    """Several attacks that are run one after the other and reported together."""
-
-    name: str
-    title: str
-    attacks: tuple[Entry, ...]
-    version: int = 1
-
-    def __post_init__(self) -> None:
-        _described(self)
-        if not self.attacks:
-            raise InvalidValue("A suite needs at least one [[attack]] table. Got none.")
-        for number, entry in enumerate(self.attacks, 1):
-            with declared.about(f"attack {number}"):
-                entry.attack()
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -170,25 +115,6 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         for key in ("architecture", "published"):
             declared.table(table.get(key, {}), key)
         return Recipe(**{**table, "name": path.stem, "training": Training(**training)})
-
-
-def load_suite(name_or_path: str | Path) -> Suite:
-    """The suite of that name, or in that TOML file; errors name the file, the key, the value and what is allowed."""
-    path = workspace.find_suite(str(name_or_path))
-    table = declared.read(path)
-    with declared.about(path):
-        attacks = table.pop("attack", [])
-        declared.known_keys(Suite, table, "", besides="attack")
-        if not isinstance(attacks, list):
-            raise declared.invalid("attack", attacks, "a list of tables, each headed [[attack]]")
-        entries = []
-        for number, attack in enumerate(attacks, 1):
-            with declared.about(f"attack {number}"):
-                declared.known_keys(Entry, declared.table(attack, "attack"), "")
-                if isinstance(attack.get("epsilon"), str):
-                    attack["epsilon"] = parse_epsilon(attack["epsilon"])
-                entries.append(Entry(**attack))
-        return Suite(**table, name=path.stem, attacks=tuple(entries))
 
 
 def _check_architecture(architecture: Mapping[str, Any]) -> None:
@@ -227,8 +153,3 @@ def _check_argument(key: str, value: Any, annotation: str) -> None:
             raise declared.invalid(key, value, "a list of whole numbers in [1, inf)")
     elif "Mapping" not in annotation or not isinstance(value, Mapping):
         declared.text(key, value)
-
-
-def _described(declaration: Recipe | Suite) -> None:
-    declared.text("title", declaration.title)
-    declared.whole("version", declaration.version, 1)

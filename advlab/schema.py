@@ -22,7 +22,10 @@ KINDS = ("bounded", "minimal")
 
 
 class Method(NamedTuple):
-    """One method as its file declares it. ``norms``: the first is the default. ``parameters``: name -> default."""
+    """One method as its file declares it. ``norms``: the first is the default. ``parameters``: name -> default.
+
+    ``choices``: name of a text parameter -> the texts allowed, where they are declared as ``CHOICES``.
+    """
 
     name: str
     summary: str
@@ -31,6 +34,7 @@ class Method(NamedTuple):
     native: bool
     parameters: Mapping[str, Value]
     types: Mapping[str, str]
+    choices: Mapping[str, tuple[str, ...]]
     code: str = ""
 
     def attack(
@@ -87,6 +91,8 @@ class Method(NamedTuple):
         if parsed is None or (kind in ("int", "float") and not low <= parsed < math.inf):
             allowed = {"int": f"a whole number in [{low}, inf)", "float": f"a number in [{low}, inf)"}.get(kind, kind)
             raise InvalidValue(f"Parameter '{name}' of method '{self.name}' must be {allowed}. Got {value!r}.")
+        if parsed not in self.choices.get(name, (parsed,)):
+            raise unknown(f"'{name}' of method '{self.name}'", parsed, self.choices[name])
         return parsed
 
 
@@ -157,13 +163,15 @@ def _read(path: Path) -> Method:
         parameters[argument.arg] = ast.literal_eval(default)
         types[argument.arg] = kind
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-    return Method(path.stem, summary, constants["NORMS"], constants["KIND"], native, parameters, types)
+    norms, kind, choices = constants["NORMS"], constants["KIND"], constants.get("CHOICES", {})
+    return Method(path.stem, summary, norms, kind, native, parameters, types, choices)
 
 
 def describe(craft: Callable[..., Any]) -> Method:
     """The declaration of a user's own ``craft(problem, *, ...)``: a plain function needs no file.
 
-    Attributes ``NORMS`` and ``KIND`` on the function are honoured; without them it is bounded, in every norm.
+    Attributes ``NORMS``, ``KIND`` and ``CHOICES`` on the function are honoured; without them it is bounded, in every
+    norm, and takes any text.
     """
     import inspect
 
@@ -182,7 +190,8 @@ def describe(craft: Callable[..., Any]) -> Method:
 
     summary = (inspect.getdoc(craft) or "").partition("\n")[0]
     norms = tuple(getattr(craft, "NORMS", tuple(DEFAULT_EPSILON)))
-    return Method(name, summary, norms, getattr(craft, "KIND", "bounded"), True, parameters, types, _code(craft))
+    kind, choices = getattr(craft, "KIND", "bounded"), getattr(craft, "CHOICES", {})
+    return Method(name, summary, norms, kind, True, parameters, types, choices, _code(craft))
 
 
 def _code(craft: Callable[..., Any]) -> str:

@@ -29,21 +29,33 @@ def strip_softmax(model: keras.Model) -> tuple[Logits, tuple[str, ...]]:
     linear = activation is keras.activations.linear
     if isinstance(last, keras.Model) and getattr(last, "inputs", None):
         inner, notes = strip_softmax(last)
-        return _chain(keras.Model(model.inputs, tensor), inner), notes
+        return _chain(keras.Model(model.inputs[0], tensor), inner), notes
     if isinstance(last, _PASSING) or (isinstance(last, keras.layers.Activation) and linear):
         # It moves numbers without changing them, so it may as well come after the logits.
-        inner, notes = strip_softmax(keras.Model(model.inputs, tensor))
+        inner, notes = strip_softmax(keras.Model(model.inputs[0], tensor))
         return _chain(inner, lambda logits: last(logits, training=False) if _trains(last) else last(logits)), notes
     if isinstance(last, keras.layers.Softmax) or (isinstance(last, keras.layers.Activation) and _squashes(activation)):
-        logits = _inference(keras.Model(model.inputs, tensor))
+        logits = _inference(keras.Model(model.inputs[0], tensor))
     elif _squashes(activation):
-        logits = _without_activation(keras.Model(model.inputs, tensor), last)
+        logits = _without_activation(keras.Model(model.inputs[0], tensor), last)
     elif linear:
         logits = _inference(model)
     else:
         return _probed(model)
     sigmoids = activation is keras.activations.sigmoid and model.output_shape[-1] > 1
     return logits, ("independent-sigmoids",) if sigmoids else ()
+
+
+def features_of(model: keras.Model) -> keras.Model:
+    """The model up to what its last dense layer is given; where there is none, the whole model."""
+    last, tensor = _end(model)
+    while last is not None:
+        if isinstance(last, keras.layers.Dense):
+            return keras.Model(model.inputs[0], tensor)
+        if isinstance(last, keras.Model) and getattr(last, "inputs", None):
+            return keras.Model(model.inputs[0], features_of(last)(tensor))
+        last, tensor = _end(keras.Model(model.inputs[0], tensor))
+    return model
 
 
 def _end(model: keras.Model) -> tuple[Any, Any]:

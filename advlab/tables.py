@@ -26,12 +26,10 @@ _INFINITE = "inf: more than half of the images were not broken."
 def label(evaluation: Evaluation, full: bool = False) -> str:
     """The attack in a few words, ``pgd linf 0.1``; ``full`` adds every setting that is not the default."""
     attack, threat = evaluation.attack, evaluation.attack.threat
-    if full:
-        words = [attack.slug]
-    else:
-        words = [attack.method, threat.norm]
-        words += [f"{threat.epsilon:.4g}"] if math.isfinite(threat.epsilon) else []
-        words += [] if threat.target is None else ["target", evaluation.per_class[threat.target].name]
+    words = [attack.method, threat.norm]
+    words += [f"{threat.epsilon:.4g}"] if math.isfinite(threat.epsilon) else []
+    words += [] if threat.target is None else ["target", evaluation.per_class[threat.target].name]
+    words += attack.variant.split()[1:] if full else []
     words += [f"from {evaluation.transfer_from}"] if evaluation.transfer_from else []
     return " ".join(words)
 
@@ -104,6 +102,26 @@ def caption(evaluations: Sequence[Evaluation]) -> list[str]:
         lines.append(_SIGNED)
     if any(math.isinf(distance(e)) for e in evaluations):
         lines.append(_INFINITE)
+    if any(e.result.left_out.any() for e in evaluations):
+        lines.append(
+            "The attacks of a cascade see only what those before them left standing; robust counts all so far."
+        )
+    return lines + [line for e in evaluations if e.joins for line in _joined(e)]
+
+
+def _joined(evaluation: Evaluation) -> list[str]:
+    """Which attack of a suite did what, and what its self-test found."""
+    result = evaluation.result
+    broken_by, attacks = result.diagnostics["broken_by"], result.settings["attacks"]
+    counts = Counter(int(number) for number in broken_by[broken_by >= 0])
+    shares = ", ".join(f"{slug} {counts[number]:,}" for number, slug in enumerate(attacks))
+    wrong, held = int((~result.correct).sum()), int(result.robust.sum())
+    lines = [f"{label(evaluation)}: {wrong:,} images wrong before any attack; broken by {shares}; {held:,} stand."]
+    if test := result.settings.get("selftest"):
+        lines.append(
+            f"Self-test: the suite found {test['found']} of {test['planted']} planted adversarial examples, a random "
+            f"search {test['random']}."
+        )
     return lines
 
 

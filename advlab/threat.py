@@ -13,7 +13,7 @@ from advlab.errors import InvalidValue, unknown
 DEFAULT_EPSILON = {"linf": 0.1, "l2": 1.5, "l1": 10.0, "l0": 20.0}
 NORMS = (*DEFAULT_EPSILON, "none")
 STOPS = ("never", "success")
-PRECISIONS = ("float32",)
+PRECISIONS = ("float32", "bfloat16")
 
 Value = bool | int | float | str | None
 
@@ -84,16 +84,29 @@ class Attack:
         parts += [f"{name}={_short(self.parameters[name])}" for name in sorted(self.overrides)]
         if threat.target is not None:
             parts.append(f"target={threat.target}")
-        plain = Attack(self.method, threat)
-        for name in ("restarts", "seed", "stop", "precision"):
-            if getattr(self, name) != getattr(plain, name):
-                parts.append(f"{name}={getattr(self, name)}")
+        parts += [f"{name}={value}" for name, value, plain in self._running() if value != plain]
         slug = "-".join(parts)
         if len(slug) > 60:
             import hashlib
 
             slug = f"{slug[:51]}-{hashlib.sha256(slug.encode()).hexdigest()[:8]}"
         return slug
+
+    @property
+    def variant(self) -> str:
+        """The method and what is not its default, apart from threat and stop rule: ``apgd loss=dlr targets=9``."""
+        parts = [f"{name}={_short(self.parameters[name])}" for name in sorted(self.overrides)]
+        running = [f"{name}={value}" for name, value, plain in self._running() if value != plain and name != "stop"]
+        return " ".join([self.method, *parts, *running])
+
+    def _running(self) -> list[tuple[str, Value, Value]]:
+        """How it is run: name, value and default of each such setting."""
+        return [
+            ("restarts", self.restarts, 1),
+            ("seed", self.seed, 0),
+            ("stop", self.stop, "never"),
+            ("precision", self.precision, "float32"),
+        ]
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; an infinite epsilon is null."""

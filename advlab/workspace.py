@@ -75,7 +75,7 @@ def suites() -> dict[str, Path]:
 
 def archives() -> list[Path]:
     """Every finished archive of the workspace, sorted."""
-    return sorted(p for p in (root() / "attacks").glob("*/*.h5") if not p.name.endswith(".partial.h5"))
+    return sorted(p for p in (root() / "attacks").glob("*/**/*.h5") if not p.name.endswith(".partial.h5"))
 
 
 def find_recipe(name: str) -> Path:
@@ -135,9 +135,10 @@ def weights_path(name: str) -> Path:
     return root() / "models" / f"{name}.h5"
 
 
-def archive_path(classifier: str, slug: str) -> Path:
-    """Where the archive of an attack on a classifier is written."""
-    return root() / "attacks" / _as_file_name(classifier) / f"{_as_file_name(slug)}.h5"
+def archive_path(classifier: str, slug: str, suite: str = "") -> Path:
+    """Where the archive of an attack on a classifier is written; the parts of a cascade have a folder of their own."""
+    folder = root() / "attacks" / _as_file_name(classifier)
+    return (folder / _as_file_name(suite) if suite else folder) / f"{_as_file_name(slug)}.h5"
 
 
 def partial_path(classifier: str, slug: str) -> Path:

@@ -67,6 +67,10 @@ RAISED = {
     "log-probabilities": [result(notes=("log-probabilities",))],
     "independent-sigmoids": [result(notes=("independent-sigmoids",))],
     "training-images": [result(split="train")],
+    "short-walk": [
+        result(attack={"parameters": {"steps": 10, "step": 0.5}}, settings={"kind": "bounded"}),
+    ],
+    "selftest-failed": [result(settings={"selftest": {"planted": 100, "found": 94, "random": 1}})],
     "few-samples": [build([0, 1, 2] * 20, [0, 1, 2] * 20, [0, 1, 0] * 20)],
 }
 
@@ -105,6 +109,10 @@ def test_a_sound_archive_raises_nothing(sound):
     [
         ("unchanged-images", result(change=STILL, method="noise", backward_passes=np.zeros(N, np.int32))),
         ("unchanged-images", result(change=STILL, norm="l2", epsilon=math.inf)),
+        ("unchanged-images", result(change=STILL, settings={"kind": "minimal"})),
+        ("short-walk", result(attack={"parameters": {"steps": 10, "step": 1.0}}, settings={"kind": "bounded"})),
+        ("short-walk", result(attack={"parameters": {"steps": 10, "step": 0.5}}, settings={"kind": "minimal"})),
+        ("selftest-failed", result(settings={"selftest": {"planted": 100, "found": 95, "random": 1}})),
         ("unchanged-images", result(change=np.where(np.arange(N) < 49, 0, 0.05))),
         ("unchanged-images", result(np.where(np.arange(N) < 4, LABELS, WRONG), change=STILL)),
         ("perturbed-equals-clean", result(adversarial=LABELS, epsilon=0.01)),

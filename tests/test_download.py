@@ -33,7 +33,7 @@ def md5(content: bytes) -> str:
 
 
 CONTENT = {IMAGES: idx(PIXELS), LABELS: idx(DIGITS)}
-PACKED = {f"/{name}.gz": gzip.compress(content) for name, content in CONTENT.items()}
+PACKED = {f"/{name}.gz": gzip.compress(content, mtime=0) for name, content in CONTENT.items()}
 WHOLE = PACKED[f"/{IMAGES}.gz"]
 
 
@@ -159,7 +159,7 @@ def test_a_part_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Pa
     assert target.read_bytes() == WHOLE
 
 
-@pytest.mark.parametrize("body", [gzip.compress(idx(PIXELS[::-1])), b"<html>please log in</html>", WHOLE[:-9]])
+@pytest.mark.parametrize("body", [gzip.compress(idx(PIXELS[::-1]), mtime=0), b"<html>please log in</html>", WHOLE[:-9]])
 def test_a_download_with_a_wrong_checksum_is_deleted(server: Server, tmp_path: Path, body: bytes):
     server.files[f"/{IMAGES}.gz"] = body
     with pytest.raises(InvalidFile, match=r"wrong checksum.*deleted.*Repeat"):
@@ -231,7 +231,7 @@ def test_files_of_another_data_set_under_the_same_names_are_refused(tmp_path: Pa
         (CONTENT[IMAGES] + b"\0", r"holds 156801"),
         (CONTENT[IMAGES][:10], "not an IDX file"),
         (CONTENT[LABELS], r"begins with '00 00 08 01' instead of '00 00 08 03'"),
-        (gzip.compress(b"hello, world"), "not an IDX file"),
+        (gzip.compress(b"hello, world", mtime=0), "not an IDX file"),
         (b"", "not an IDX file"),
     ],
 )

@@ -247,7 +247,7 @@ def test_passes_are_counted_for_each_sample(trained, digits):
     [
         ({"method": "fgms"}, UnknownName, "Unknown method 'fgms'. Did you mean 'fgsm'?"),
         ({"norm": "l3"}, UnknownName, "Unknown norm 'l3'"),
-        ({"method": "deepfool", "norm": "linf"}, InvalidValue, "does not cover norm 'linf'. It covers: l2"),
+        ({"method": "ddn", "norm": "linf"}, InvalidValue, "does not cover norm 'linf'. It covers: l2"),
         ({"method": "deepfool", "epsilon": 0.1}, InvalidValue, "takes no epsilon"),
         ({"epsilon": -0.1}, InvalidValue, r"epsilon must be a number in \[0, inf\). Got -0.1"),
         ({"epsilon": float("nan")}, InvalidValue, "epsilon must be a number"),

@@ -158,7 +158,7 @@ def test_table_fits_in_100_columns_and_markdown_keeps_names_whole(name):
 def test_table_tells_attacks_apart_that_differ_in_a_parameter_only():
     more = {"parameters": {"steps": 100}, "overrides": ("steps",)}
     text = table([evaluate(build([0], [0], [1])), evaluate(build([0], [0], [1], attack=more))])
-    assert "pgd-linf-0.1-steps=100" in text
+    assert "pgd linf 0.1 steps=100" in text
 
 
 @pytest.mark.parametrize("marked", [{"attack": {"stop": "success"}}, {"norm": "l2", "epsilon": math.inf}])

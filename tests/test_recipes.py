@@ -6,7 +6,8 @@ import pytest
 
 from advlab import workspace
 from advlab.errors import InvalidFile, InvalidValue, UnknownName
-from advlab.recipes import EarlyStopping, load_recipe, load_suite
+from advlab.recipes import EarlyStopping, load_recipe
+from advlab.suites import load_suite
 
 RECIPE = """
 title = "A test"
@@ -173,7 +174,10 @@ def test_every_shipped_recipe_names_its_source(name):
 @pytest.mark.parametrize("name", sorted(workspace.suites()))
 def test_every_shipped_suite_aims_each_of_its_attacks(name):
     read = load_suite(name)
-    assert [entry.attack().method for entry in read.attacks] == [entry.method for entry in read.attacks]
+    for norm in read.norms or (None,):
+        entries = read.entries(norm)
+        assert entries
+        assert {entry.attack().threat.norm for entry in entries} <= {norm} or norm is None
 
 
 def test_the_quick_suite_is_a_control_and_two_attacks_that_never_stop():

@@ -73,7 +73,7 @@ def test_a_minimal_attack_is_told_by_its_distance():
 
 
 def test_findings_are_told_with_what_to_do_and_their_absence_too():
-    assert "None of the 12 checks found a fault" in Page(report(attacked(190, split="test"))).text
+    assert "None of the 14 checks found a fault" in Page(report(attacked(190, split="test"))).text
     page = Page(report(attacked(split="train")))
     assert "training-images" in page.text
     assert "Attack images of the test split." in page.text

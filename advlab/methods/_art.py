@@ -1,4 +1,4 @@
-"""Any evasion attack of the adversarial-robustness-toolbox as a method, in about twelve lines: see ``deepfool.py``."""
+"""Any evasion attack of the adversarial-robustness-toolbox as a method, in about twelve lines: see ``boundary.py``."""
 
 from __future__ import annotations
 

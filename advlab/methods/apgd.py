@@ -11,16 +11,20 @@ import math
 import numpy as np
 import tensorflow as tf
 
+from advlab.methods import _apgd_l1
 from advlab.problem import START, Loop, Problem, State, View
 
-NORMS = ("linf", "l2")
+NORMS = ("linf", "l2", "l1")
 KIND = "bounded"
+CHOICES = {"loss": ("ce", "dlr", "margin")}
 MOMENTUM, RHO = 0.75, 0.75
 
 
 def craft(problem: Problem, *, steps: int = 100, loss: str = "ce", targets: int = 0) -> Loop:
     """``loss`` is ``ce`` or ``dlr``; with ``targets`` each restart aims at so many of the likeliest wrong classes."""
     ball = problem.ball
+    if ball.norm == "l1":
+        return _apgd_l1.craft(problem, steps, loss)
     gaps = checkpoint_gaps(steps)
 
     def start() -> State:

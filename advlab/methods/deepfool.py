@@ -1,18 +1,34 @@
-"""DeepFool, by the adversarial-robustness-toolbox: linearise, step to the nearest class boundary, repeat.
+"""DeepFool: linearise, step to the nearest class boundary, repeat until it is crossed.
 
 Moosavi-Dezfooli, Fawzi, Frossard 2015, "DeepFool: a simple and accurate method to fool deep neural networks",
-arXiv:1511.04599, algorithm 2. ``overshoot`` is the relative step beyond the boundary.
+arXiv:1511.04599, algorithm 2 and, for other norms, equations 10 and 11. ``overshoot`` is the relative step beyond the
+boundary. The paper takes no notice of the box; here each step is the smallest that stays inside it.
 """
 
 from __future__ import annotations
 
-from advlab.methods._art import adapt
-from advlab.problem import Host, Problem
+import tensorflow as tf
 
-NORMS = ("l2",)
+from advlab.methods._hyperplane import boundary, cost, reach
+from advlab.problem import Loop, Problem, State, View
+
+NORMS = ("l2", "linf")
 KIND = "minimal"
+CLEAR = 3e-5  # of the largest logit: more than rounding, so that no sample ends where the last bit may undo it
 
 
-def craft(problem: Problem, *, steps: int = 50, overshoot: float = 0.02) -> Host:
+def craft(problem: Problem, *, steps: int = 50, overshoot: float = 0.02) -> Loop:
     """At most ``steps`` linearisations for each image."""
-    return adapt("DeepFool", max_iter=steps, epsilon=overshoot, batch_size=len(problem.x))
+
+    def start() -> State:
+        return {"x": problem.x, "walked": tf.zeros_like(problem.x), "done": problem.labels < 0}
+
+    def update(state: State, view: View, step: tf.Tensor) -> State:
+        normal, height = boundary(problem, view.x, view.logits)
+        clear = CLEAR * tf.reduce_max(tf.abs(view.logits), -1)
+        rise = tf.abs(height) + 2 * clear[:, None, None, None]
+        walked = state["walked"] + reach(view.x, normal, rise, problem.ball.norm)
+        x = tf.clip_by_value(problem.x + (1 + overshoot) * walked, 0, 1)
+        return {"x": x, "walked": walked, "done": view.success & (view.loss > clear)}
+
+    return Loop(steps, start, update, loss="margin", gradient=False, extra=cost(problem))

@@ -1,20 +1,48 @@
-"""Uniform noise in the ball: the control that every attack must beat.
+"""Noise in the ball, uniform, Gaussian or salt-and-pepper: the control that every attack must beat.
 
-One random point for each sample and restart; no gradient is used.
+One random point for each sample and restart; no gradient is used. ``kind`` says how it is drawn before it is projected:
+
+``uniform``          anywhere in the ball.
+``gaussian``         normal, of standard deviation epsilon / 2 under linf, and such that the norm is epsilon on average
+                     under l2 and l1. Under l0 (at epsilon random positions) and none: 0.5.
+``salt-and-pepper``  each position turns black or white, even odds, with probability ``share``; under l0: epsilon of
+                     them. A ball keeps the direction of that change and cuts its size.
 """
 
 from __future__ import annotations
 
-from advlab.problem import START, Loop, Problem
+import math
+
+import tensorflow as tf
+
+from advlab.problem import START, Loop, Problem, State
 
 NORMS = ("linf", "l2", "l1", "l0", "none")
 KIND = "bounded"
+CHOICES = {"kind": ("uniform", "gaussian", "salt-and-pepper")}
 
 
-def craft(problem: Problem) -> Loop:
+def craft(problem: Problem, *, kind: str = "uniform", share: float = 0.1) -> Loop:
     """Draw one point of the ball and look at it."""
+    ball = problem.ball
 
-    def start() -> dict:
-        return {"x": problem.ball.start(lambda draw, kind: problem.random(START, draw, kind))}
+    def start() -> State:
+        point = ball.start(lambda draw, law: problem.random(START, draw, law))
+        if kind == "uniform":
+            return {"x": point}
+        # The ball's own random point tells which epsilon positions it chose.
+        chosen = tf.reduce_any(point != problem.x, -1, keepdims=True) if ball.norm == "l0" else True
+        if kind == "gaussian":
+            noisy = problem.x + _deviation(problem) * problem.random(START, 2, "normal")
+        else:
+            noisy = tf.round(problem.random(START, 2)[..., :1])
+            chosen = chosen if ball.norm == "l0" else problem.random(START, 3)[..., :1] < share
+        return {"x": ball.project(tf.where(chosen, noisy, problem.x))}
 
     return Loop(0, start, lambda state, view, step: state, gradient=False)
+
+
+def _deviation(problem: Problem) -> tf.Tensor | float:
+    pixels = math.prod(problem.x.shape[1:])
+    per_epsilon = {"linf": 0.5, "l2": pixels**-0.5, "l1": math.sqrt(math.pi / 2) / pixels}.get(problem.ball.norm)
+    return 0.5 if per_epsilon is None else per_epsilon * tf.cast(problem.ball.epsilon, tf.float32)

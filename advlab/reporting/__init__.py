@@ -128,8 +128,8 @@ def _answers(shown: list[Evaluation], grids: list[list[Sample]]) -> list[Answer]
 def _answer(group: list[tuple[Evaluation, list[Sample]]]) -> Answer:
     bounded = [pair for pair in group if math.isfinite(pair[0].attack.threat.epsilon)]
     minimal = [e for e, _ in group if not math.isnan(e.median_distance) and math.isinf(e.attack.threat.epsilon)]
-    smallest = min(minimal, key=lambda e: e.median_distance, default=None)
-    first, grid = min(bounded or group, key=lambda pair: pair[0].robust_accuracy.value)
+    smallest = min(minimal, key=lambda e: (e.median_distance, not e.joins), default=None)
+    first, grid = min(bounded or group, key=lambda pair: (pair[0].robust_accuracy.value, not pair[0].joins))
     example = next((sample for sample in grid if sample.outcome == "fooled"), None)
     if not bounded:
         return Answer(first, None, None, smallest, None, example)

@@ -57,6 +57,7 @@ def attack_to_archive(
     seed: int = 0,
     restarts: int = 1,
     stop: str = "never",
+    precision: str = "float32",
     batch_size: int | None = None,
     progress: bool | None = None,
     parameters: Mapping[str, Any] | None = None,
@@ -74,6 +75,7 @@ def attack_to_archive(
         "seed": seed,
         "restarts": restarts,
         "stop": stop,
+        "precision": precision,
     }
     declared.attack(parameters=parameters, **options)
     found = workspace.find_weights(model)

@@ -1,15 +1,23 @@
-"""Run a suite: several attacks on one classifier, evaluated together."""
+"""Run a suite: several attacks on one classifier, each for itself, in cascade, or for the smallest change."""
 
 from __future__ import annotations
 
+from dataclasses import replace
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advlab import archive, workspace
+import numpy as np
+
+from advlab import archive, combined, workspace
+from advlab.archive import AttackResult
 from advlab.datasets import load_dataset
 from advlab.evaluation import Evaluation, evaluate
-from advlab.recipes import load_suite
+from advlab.progress import Progress
 from advlab.samples import Dataset
+from advlab.suites import Entry, Suite, load_suite
+from advlab.threat import Attack, ThreatModel
+from advlab.workflows.selftest import SelfTest, planted
 
 if TYPE_CHECKING:
     from advlab.classifier import Classifier
@@ -20,50 +28,126 @@ def run(
     classifier: Classifier | str | PathLike[str],
     dataset: Dataset | str | None = None,
     *,
+    norm: str | None = None,
+    epsilon: float | str | None = None,
     samples: int = 1000,
     save: bool = False,
     force: bool = False,
     trust: bool = False,
+    precision: str = "float32",
+    selftest: int | None = None,
     progress: bool | None = None,
 ) -> list[Evaluation]:
     """Attack a classifier with every attack of a suite (a name, or a path to a TOML file) and evaluate each.
 
     ``classifier`` and ``dataset`` may be names or paths; None means the data set that the model card names. Of a data
-    set that is loaded here, the first ``samples`` test images are used. ``save`` writes each archive as soon as it is
-    there; ``force`` lets it replace an archive of something else. ``trust`` is ``load_classifier``'s.
+    set that is loaded here, the first ``samples`` test images are used. ``norm`` and ``epsilon`` None are the suite's
+    own. The last evaluation of a cascade is its worst case, that of a suite of minimal methods the smallest change.
+
+    ``save`` writes each archive as soon as it is there, and takes up what an earlier run of the same suite has saved;
+    ``force`` crafts everything again and lets it replace archives of something else. ``trust`` is
+    ``load_classifier``'s. ``selftest`` says around how many images a cascade's self-test plants an adversarial example
+    (None: as the suite says).
     """
     chosen = load_suite(str(suite))
+    entries = chosen.entries(norm, epsilon)
+    threat = None if chosen.mode == "each" else chosen.threat(norm, epsilon)
 
     from advlab.classifier import Classifier, load_classifier
-    from advlab.engine import attack
 
     if not isinstance(classifier, Classifier):
         classifier = load_classifier(classifier, trust=trust)
     data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or classifier.dataset, limit=samples)
-    if save:
-        for entry in chosen.attacks:
-            spec = entry.attack()
-            place = workspace.archive_path(classifier.name, spec.slug)
+    specs = [replace(entry.attack(), precision=precision) for entry in entries]
+    whole = "" if threat is None else Attack(chosen.name, threat, precision=precision).slug
+    inside = whole if chosen.mode == "cascade" else ""
+    if threat is not None and inside:
+        specs = [replace(spec, threat=threat) for spec in specs]
+    places = [workspace.archive_path(classifier.name, spec.slug, inside) for spec in specs]
+    known = {"classifier_digest": classifier.digest, "dataset_digest": data.digest}
+    if save and not force:
+        for place, spec in zip(places, specs, strict=True):
             workspace.require_writable(place)
-            if not force:
-                known = {"classifier_digest": classifier.digest, "dataset_digest": data.digest}
-                archive.refuse_other(place, {"attack": spec.to_dict(), **known})
-    evaluations = []
-    for entry in chosen.attacks:
-        result = attack(
-            classifier,
-            data,
-            entry.method,
-            norm=entry.norm,
-            epsilon=entry.epsilon,
-            target=entry.target,
-            stop=entry.stop,
-            restarts=entry.restarts,
-            seed=entry.seed,
-            progress=progress,
-            **entry.parameters,
-        )
+            archive.refuse_other(place, {"attack": spec.to_dict(), **known})
+
+    results: list[AttackResult] = []
+    for entry, place in zip(entries, places, strict=True):
+        # In a cascade each attack sees only what those before it left standing.
+        attempted = results[-1].robust if inside and results else None
+        result = _kept(place, attempted, progress) if save and not force else None
+        if result is None:
+            result = _craft(classifier, data, entry, precision, attempted, progress)
+            if threat is not None and inside:
+                result = combined.within(result, threat)
+            if save:
+                result.save(place, force=force)
+        results.append(result)
+    if threat is not None:
+        joined = (combined.worst_case if inside else combined.smallest)(results, chosen.name)
+        count = chosen.selftest if selftest is None else selftest
+        if count:
+            tested = _tested(classifier, data.take(count), chosen, entries, threat, progress)
+            joined = replace(joined, settings={**joined.settings, "selftest": tested.to_dict()})
         if save:
-            result.save(force=force)
-        evaluations.append(evaluate(result))
-    return evaluations
+            joined.save(workspace.archive_path(classifier.name, whole), force=force)
+        results.append(joined)
+    return [evaluate(result) for result in results]
+
+
+def _tested(
+    classifier: Classifier,
+    data: Dataset,
+    suite: Suite,
+    entries: tuple[Entry, ...],
+    threat: ThreatModel,
+    progress: bool | None,
+) -> SelfTest:
+    """Whether the cascade finds what is planted: its attacks take turns until one does."""
+
+    def run(head: Classifier, one: Dataset) -> AttackResult:
+        for entry in entries:
+            result = combined.within(_craft(head, one, entry, "float32", None, False), threat)
+            if result.success.all():
+                break
+        return result
+
+    return planted(classifier, data, threat, run, suite.name, progress=progress)
+
+
+def _kept(place: Path, attempted: np.ndarray | None, progress: bool | None) -> AttackResult | None:
+    """What an earlier run of the same suite has saved, where it attacked the same images."""
+    if not place.exists():
+        return None
+    result = archive.load_result(place)
+    if attempted is not None and not np.array_equal(result.attempted, attempted):
+        return None
+    with Progress(len(result), f"{result.attack.method} on {result.classifier}, kept", show=progress) as bar:
+        bar.advance(len(result))
+    return result
+
+
+def _craft(
+    classifier: Classifier,
+    data: Dataset,
+    entry: Entry,
+    precision: str,
+    attempted: np.ndarray | None,
+    progress: bool | None,
+) -> AttackResult:
+    from advlab.engine import attack
+
+    return attack(
+        classifier,
+        data,
+        entry.method,
+        norm=entry.norm,
+        epsilon=entry.epsilon,
+        target=entry.target,
+        stop=entry.stop,
+        restarts=entry.restarts,
+        seed=entry.seed,
+        precision=precision,
+        attempted=attempted,
+        progress=progress,
+        **entry.parameters,
+    )

@@ -1,0 +1,98 @@
+"""Adam on distance plus c times the margin, with a search over c: strong and slow.
+
+Carlini, Wagner 2016, "Towards evaluating the robustness of neural networks", arXiv:1608.04644, sections V and VI.
+The pixels are ``(tanh(w) + 1) / 2``, so that every ``w`` lies in the box.
+
+L2 minimises ``||x' - x||^2 + c max(confidence - margin, 0)`` in ``searches`` binary-search steps of ``steps`` each.
+Linf minimises ``sum max(|x' - x| - tau, 0) + c max(confidence - margin, 0)``: ``tau`` shrinks by a tenth wherever no
+pixel exceeds it and the attack succeeds, and c doubles where ``steps`` do not suffice, until it is too large.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from advlab.methods import _search
+from advlab.problem import Loop, Problem, State, View
+
+NORMS = ("l2", "linf")
+KIND = "minimal"
+SHRINK = 0.999999  # towards grey: at a pixel of exactly 0 or 1 tanh has no slope
+FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # Adam's
+TIGHTEN, LARGEST = 0.9, 20.0  # what tau is multiplied by; where c is given up
+
+
+def craft(
+    problem: Problem,
+    *,
+    steps: int = 1000,
+    searches: int = 9,
+    learning_rate: float = 0.01,
+    constant: float = 1e-3,
+    confidence: float = 0.0,
+    abort: bool = True,
+) -> Loop:
+    """``constant`` is the first c, ``confidence`` the margin asked of a search; the nearest success on the way is kept.
+
+    With ``abort`` a search also ends where its loss no longer falls. Linf takes ``steps * searches`` looks at most.
+    """
+    linf = problem.ball.norm == "linf"
+    clean = tf.atanh((2 * problem.x - 1) * SHRINK)
+
+    def start() -> State:
+        rows = _begin_tau(problem, constant) if linf else _search.begin(problem, constant)
+        return {"x": _pixels(clean), "w": clean, "first": 0 * clean, "second": 0 * clean, **rows}
+
+    def update(state: State, view: View, step: tf.Tensor) -> State:
+        change = view.x - problem.x
+        over = tf.nn.relu(tf.abs(change) - state["tau"][:, None, None, None]) if linf else change**2
+        rise = tf.where(over > 0, tf.sign(change), 0.0) if linf else 2 * change
+        short = tf.nn.relu(confidence - view.loss)
+        loss = tf.reduce_sum(over, [1, 2, 3]) + state["c"] * short
+        weight = tf.where(short > 0, state["c"], 0.0)[:, None, None, None]
+        slope = (rise - weight * view.gradient) * 2 * view.x * (1 - view.x)  # tanh's slope is told by the pixel itself
+
+        time = tf.cast(state["inner"] + 1, tf.float32)[:, None, None, None]
+        rate = learning_rate * tf.sqrt(1 - SECOND**time) / (1 - FIRST**time)
+        first = FIRST * state["first"] + (1 - FIRST) * slope
+        second = SECOND * state["second"] + (1 - SECOND) * slope**2
+        w = state["w"] - rate * first / (tf.sqrt(second) + TINY)
+
+        success = view.success & (view.loss >= confidence)
+        if linf:
+            reach = tf.reduce_max(tf.abs(change), [1, 2, 3])
+            rows, anew = _tighten(state, loss, success, reach, steps, abort)
+        else:
+            rows, anew = _search.advance(state, loss, success, steps, searches, abort)
+        anew = anew[:, None, None, None]
+        w = w if linf else tf.where(anew, clean, w)
+        first, second = tf.where(anew, 0.0, first), tf.where(anew, 0.0, second)
+        return {"x": _pixels(w), "w": w, "first": first, "second": second, **rows}
+
+    return Loop(steps * searches, start, update, loss="margin")
+
+
+def _pixels(w: tf.Tensor) -> tf.Tensor:
+    return (tf.tanh(w) + 1) / 2
+
+
+def _begin_tau(problem: Problem, constant: float) -> State:
+    row = tf.zeros_like(problem.x[:, 0, 0, 0])
+    pace = {"began": row, "checked": row, "inner": tf.zeros_like(problem.labels)}
+    return {"c": row + constant, "tau": row + 1, "done": row > 0, **pace}
+
+
+def _tighten(
+    state: State, loss: tf.Tensor, success: tf.Tensor, reach: tf.Tensor, steps: int, abort: bool
+) -> tuple[State, tf.Tensor]:
+    ended, pace = _search.stuck(state, loss, steps, abort)
+    inside = success & (reach <= state["tau"])
+    c = tf.where(ended & ~inside, 2 * state["c"], state["c"])
+    anew = ended | inside
+    return {
+        "c": c,
+        "tau": tf.where(inside, TIGHTEN * reach, state["tau"]),
+        "inner": tf.where(anew, 0, state["inner"] + 1),
+        "done": c > LARGEST,
+        **pace,
+    }, anew

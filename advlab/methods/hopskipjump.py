@@ -1,0 +1,56 @@
+"""HopSkipJump, by the adversarial-robustness-toolbox: the boundary's normal from labels of random points around it.
+
+Chen, Jordan, Wainwright 2019, "HopSkipJumpAttack: a query-efficient decision-based attack", arXiv:1904.02144,
+algorithm 2. Step t estimates the normal from ``queries`` x sqrt(t) labels, steps along it, and returns to the boundary
+by bisection. The start is a uniformly random image of another class; a sample for which none is found fails.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+
+from advlab.methods._art import adapt
+from advlab.problem import Host, Problem
+
+NORMS = ("l2", "linf")
+KIND = "minimal"
+TRIALS = 100  # random images among which the start is sought
+MOST = 10_000  # labels for one normal
+BISECTIONS = 12
+
+
+def craft(problem: Problem, *, steps: int = 10, queries: int = 100) -> Host:
+    """Approach each image along the decision boundary in ``steps`` steps."""
+    norm = problem.ball.norm
+    toolbox = adapt(
+        "HopSkipJump",
+        norm=np.inf if norm == "linf" else 2,
+        max_iter=steps,
+        init_eval=min(queries, MOST),
+        max_eval=MOST,
+        init_size=TRIALS,
+        batch_size=MOST,
+    )
+    # The toolbox leaves out the return after the last step, which is 1 / sqrt(steps) of the distance.
+    return Host(lambda given: _nearest(given, tf.constant(toolbox.run(given)), norm).numpy())
+
+
+def _nearest(given: Problem, far: tf.Tensor, norm: str) -> tf.Tensor:
+    """Where the way from ``far`` to the clean images crosses the boundary: straight, or through the balls of linf."""
+    change = far - given.x
+    largest = tf.reduce_max(tf.abs(change), [1, 2, 3], keepdims=True)
+
+    def between(share: tf.Tensor) -> tf.Tensor:
+        if norm == "linf":
+            return given.x + tf.clip_by_value(change, -share * largest, share * largest)
+        return given.x + share * change
+
+    low, high = tf.zeros_like(largest), tf.ones_like(largest)
+    for _ in range(BISECTIONS):
+        middle = (low + high) / 2
+        view = given.look(between(middle), "margin", gradient=False)
+        # A tie may be undone by the last bit of a logit.
+        fell = (view.loss > 1e-4 * tf.reduce_max(tf.abs(view.logits), -1))[:, None, None, None]
+        low, high = tf.where(fell, low, middle), tf.where(fell, middle, high)
+    return between(high)

@@ -1,0 +1,39 @@
+"""Rotations and translations, by the adversarial-robustness-toolbox: a grid of both is searched for what fools.
+
+Engstrom, Tran, Tsipras, Schmidt, Madry 2017, "Exploring the landscape of spatial robustness", arXiv:1712.02779,
+section 3 (grid search). Angles reach ``rotation`` degrees either way, shifts ``translation`` of the image's height and
+width; what leaves the image is lost, and what enters is black. The first of the grid that fools is returned.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from advlab.methods._art import adapt
+from advlab.problem import Host, Problem
+
+NORMS = ("none",)
+KIND = "bounded"
+
+
+def craft(
+    problem: Problem, *, rotation: float = 30.0, angles: int = 7, translation: float = 0.1, shifts: int = 3
+) -> Host:
+    """``angles`` x ``shifts`` x ``shifts`` looks at each image."""
+    # A grid of one would be its lowest end, not its middle.
+    toolbox = adapt(
+        "SpatialTransformation",
+        max_rotation=rotation if angles > 1 else 0.0,
+        num_rotations=angles,
+        max_translation=100 * translation if shifts > 1 else 0.0,
+        num_translations=shifts,
+    )
+
+    def run(given: Problem) -> np.ndarray:
+        # The toolbox seeks one transformation of all images; the authors, and so each call here, one of each image.
+        rows = range(len(given.x))
+        per_row = ("x", "labels", "aim", "target", "streams")
+        alone = (given._replace(**{name: getattr(given, name)[row : row + 1] for name in per_row}) for row in rows)
+        return np.concatenate([toolbox.run(one) for one in alone])
+
+    return Host(run)

@@ -1,0 +1,50 @@
+"""Universal perturbation: one change for all images, by gradient ascent over the whole data set.
+
+Moosavi-Dezfooli et al. 2016, "Universal adversarial perturbations", arXiv:1610.08401, posed the question; the ascent is
+that of Shafahi et al. 2018, "Universal adversarial training", arXiv:1811.11304, algorithm 2: the loss of each image is
+clipped, so that those already fooled do not drown the others.
+"""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from advlab.problem import START, Problem, State, Sweep, View
+
+NORMS = ("linf", "l2")
+KIND = "bounded"
+MOMENTUM = 0.9
+
+
+def craft(problem: Problem, *, epochs: int = 100, step: float = 0.3, bound: float = 2.0) -> Sweep:
+    """``step`` is in units of epsilon and falls along a cosine; images whose log-odds exceed ``bound`` do not count."""
+    epsilon = tf.cast(problem.ball.epsilon, tf.float32)
+    linf = problem.ball.norm == "linf"
+
+    def inside(delta: tf.Tensor) -> tf.Tensor:
+        if linf:
+            return tf.clip_by_value(delta, -epsilon, epsilon)
+        return delta * tf.minimum(epsilon / tf.maximum(_norm(delta), 1e-30), 1)
+
+    def start() -> State:
+        delta = inside(epsilon * (2 * problem.random(START, 0)[:1] - 1))
+        return {"delta": delta, "momentum": tf.zeros_like(delta)}
+
+    def update(state: State, view: View, share: tf.Tensor) -> State:
+        # Where the box stops delta, only a step back changes the image.
+        wanted, upwards = problem.x + state["delta"], tf.sign(view.gradient)
+        stopped = ((wanted >= 1) & (upwards > 0)) | ((wanted <= 0) & (upwards < 0))
+        counts = (view.loss < bound)[:, None, None, None] & ~stopped
+        slope = tf.reduce_sum(tf.where(counts, view.gradient, tf.zeros_like(view.gradient)), 0, keepdims=True)
+        momentum = MOMENTUM * state["momentum"] + slope / tf.maximum(_norm(slope), 1e-30)
+        size = step * epsilon * (1 + tf.cos(math.pi * share)) / 2
+        direction = tf.sign(momentum) if linf else momentum / tf.maximum(_norm(momentum), 1e-30)
+        return {"delta": inside(state["delta"] + size * direction), "momentum": momentum}
+
+    return Sweep(epochs, start, update)
+
+
+def _norm(delta: tf.Tensor) -> tf.Tensor:
+    return tf.sqrt(tf.reduce_sum(delta**2))

@@ -1,0 +1,319 @@
+"""Time attacks of advlab beside those of ART, Foolbox and CleverHans: the same networks, images and budgets, one run.
+
+    python benchmarks/peers.py [--samples N] [--repeat 3] [--quick] [--cnn PATH] [--write]
+
+PGD on the classifier `fashion` and on a convolutional network trained here for one epoch (kept in PATH, if given), then
+the smallest Euclidean perturbation on `fashion`. Each run is repeated, and its fastest counts, until `--repeat` runs or
+two minutes are spent; the first, with whatever is compiled in it, stands beside. Every peer is given the same compiled
+function of logits. Prints Markdown, which `--write` keeps in benchmarks/RESULTS.md. Needs the real data (ADVLAB_DATA).
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from datetime import date
+from functools import partial
+from importlib import metadata
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+import advlab
+from advlab import schema
+from advlab.metrics import distances
+from advlab.recipes import load_recipe
+from advlab.threat import PRECISIONS
+from advlab.training import train
+
+EPSILON, STEP, STEPS = 0.1, 0.01, 40
+BATCH = 1000
+SEARCHES = 9  # of Carlini and Wagner's constant
+PATIENCE = 120.0  # seconds after which no further repetition begins
+RESULTS = Path(__file__).with_name("RESULTS.md")
+PEERS = ("advlab", "tensorflow", "keras", "numpy", "adversarial-robustness-toolbox", "foolbox", "cleverhans")
+# What a library that does not fit these versions may raise; anything else is a fault of this file.
+FAILURES = (ImportError, LookupError, AttributeError, TypeError, ValueError, RuntimeError, AssertionError)
+Craft = Callable[[], np.ndarray]
+
+
+class Task(NamedTuple):
+    """A classifier and images to attack it on; ``logits`` is compiled once, for all peers."""
+
+    classifier: advlab.Classifier
+    data: advlab.Dataset
+    logits: Callable[[tf.Tensor], tf.Tensor]
+
+    @classmethod
+    def of(cls, classifier: advlab.Classifier, data: advlab.Dataset) -> Task:
+        """Compile the logits."""
+        return cls(classifier, data, tf.function(classifier.logits, autograph=False, reduce_retracing=True))
+
+    def in_batches(self, size: int, craft: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> np.ndarray:
+        """``craft(x, labels)`` over batches, for the libraries that leave batches to their user."""
+        x, labels = self.data.x, self.data.y.astype(np.int32)
+        cuts = range(0, len(x), size)
+        return np.concatenate(
+            [craft(tf.constant(x[c : c + size]), tf.constant(labels[c : c + size])).numpy() for c in cuts]
+        )
+
+
+class Measured(NamedTuple):
+    """Seconds of the first and of the fastest run, and the last images; or why there are none."""
+
+    first: float = 0.0
+    best: float = 0.0
+    x_adv: np.ndarray | None = None
+    error: str = ""
+
+
+def ours(task: Task, method: str, **options: Any) -> np.ndarray:
+    """A method of advlab, at its own batch size."""
+    return advlab.attack(task.classifier, task.data, method, progress=False, **options).x_adv
+
+
+def art(task: Task, name: str, **options: Any) -> np.ndarray:
+    """An attack of the adversarial-robustness-toolbox."""
+    from advlab.methods._art import harmless_import
+
+    with harmless_import():
+        import art.attacks.evasion
+        from art.estimators.classification import TensorFlowV2Classifier
+
+    wrapped = TensorFlowV2Classifier(
+        model=lambda x, training=False: task.logits(tf.cast(x, tf.float32)),
+        nb_classes=task.classifier.classes,
+        input_shape=task.data.shape,
+        loss_object=tf.keras.losses.CategoricalCrossentropy(from_logits=True),
+        clip_values=(0.0, 1.0),
+    )
+    labels = np.eye(task.classifier.classes, dtype=np.float32)[task.data.y]
+    return getattr(art.attacks.evasion, name)(wrapped, verbose=False, **options).generate(x=task.data.x, y=labels)
+
+
+def foolbox(task: Task, name: str, size: int, budget: Mapping[str, float] | None = None, **options: Any) -> np.ndarray:
+    """An attack of Foolbox."""
+    import foolbox
+
+    # Below Foolbox, eagerpy calls what NumPy 2 removed: without it none of its minimal attacks would run.
+    vars(np).setdefault("find_common_type", lambda arrays, scalars: np.result_type(*arrays, *scalars))
+    model = foolbox.TensorFlowModel(task.logits, bounds=(0, 1))
+    tool = getattr(foolbox.attacks, name)(**options)
+    return task.in_batches(size, lambda x, labels: tool.run(model, x, labels, **budget or {}))
+
+
+def cleverhans(task: Task, size: int) -> np.ndarray:
+    """PGD of CleverHans."""
+    from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent
+
+    options = {"norm": np.inf, "clip_min": 0.0, "clip_max": 1.0, "rand_init": True}
+    return task.in_batches(
+        size, lambda x, labels: projected_gradient_descent(task.logits, x, EPSILON, STEP, STEPS, y=labels, **options)
+    )
+
+
+def bounded(task: Task) -> dict[str, Craft]:
+    """PGD of everyone from a random start; Foolbox and CleverHans have no batches: by default all data is one."""
+    toolbox = partial(
+        art,
+        task,
+        "ProjectedGradientDescent",
+        eps=EPSILON,
+        eps_step=STEP,
+        max_iter=STEPS,
+        num_random_init=1,
+    )
+    box = partial(foolbox, task, "LinfPGD", budget={"epsilon": EPSILON}, abs_stepsize=STEP, steps=STEPS)
+    pgd = partial(ours, task, "pgd", epsilon=EPSILON, steps=STEPS, step=STEP * STEPS / EPSILON)
+    sizes = {f"batch {BATCH:,}": BATCH, "all at once": len(task.data)} if len(task.data) > BATCH else {"": BATCH}
+    return {
+        **{f"advlab, {precision}": partial(pgd, precision=precision) for precision in PRECISIONS},
+        "ART, batch 32 (its default)": partial(toolbox, batch_size=32),
+        f"ART, batch {BATCH:,}": partial(toolbox, batch_size=BATCH),
+        **{f"Foolbox, {words}".rstrip(", "): partial(box, size=size) for words, size in sizes.items()},
+        **{f"CleverHans, {words}".rstrip(", "): partial(cleverhans, task, size) for words, size in sizes.items()},
+    }
+
+
+def minimal(task: Task, steps: int) -> dict[str, Craft]:
+    """The smallest Euclidean perturbation; ``steps`` are those of each of Carlini and Wagner's searches."""
+    wagner = f"{SEARCHES} x {steps:,}"
+    runs = {
+        "advlab ddn, 100 steps": partial(ours, task, "ddn", steps=100),
+        "advlab fmn, 100 steps": partial(ours, task, "fmn", norm="l2", steps=100),
+        "advlab deepfool": partial(ours, task, "deepfool"),
+        f"advlab carlini_wagner, {wagner}": partial(ours, task, "carlini_wagner", searches=SEARCHES, steps=steps),
+        "Foolbox DDN, 100 steps": partial(foolbox, task, "DDNAttack", BATCH, steps=100),
+        "Foolbox DeepFool": partial(foolbox, task, "L2DeepFoolAttack", BATCH),
+        f"Foolbox C&W, {wagner}": partial(
+            foolbox, task, "L2CarliniWagnerAttack", BATCH, binary_search_steps=SEARCHES, steps=steps
+        ),
+        "ART DeepFool": partial(art, task, "DeepFool", batch_size=BATCH),
+        f"ART C&W, {wagner}": partial(
+            art, task, "CarliniL2Method", batch_size=BATCH, binary_search_steps=SEARCHES, max_iter=steps
+        ),
+    }
+    names = schema.names()
+    return {name: run for name, run in runs.items() if not name.startswith("advlab") or run.args[1] in names}
+
+
+def measured(craft: Craft, repeat: int) -> Measured:
+    """Run up to ``repeat`` times, within patience."""
+    seconds: list[float] = []
+    try:
+        while not seconds or (len(seconds) < repeat and sum(seconds) < PATIENCE):
+            began = time.perf_counter()
+            x_adv = craft()
+            seconds.append(time.perf_counter() - began)
+    except (*FAILURES, tf.errors.OpError) as error:
+        return Measured(error=f"{type(error).__name__}: {error}".splitlines()[0])
+    return Measured(seconds[0], min(seconds), x_adv)
+
+
+def matrix_rate() -> float:
+    """float32 GFLOP/s of the fastest of several products of 2048 x 2048 matrices."""
+    matrix = tf.random.normal([2048, 2048])
+    seconds = []
+    for _ in range(10):
+        began = time.perf_counter()
+        tf.matmul(matrix, matrix).numpy()
+        seconds.append(time.perf_counter() - began)
+    return 2 * 2048**3 / min(seconds) / 1e9
+
+
+def multiply_adds(classifier: advlab.Classifier) -> int:
+    """Of one image's forward pass through dense and convolutional layers."""
+    layers = [layer for layer in classifier.keras_model.layers if hasattr(layer, "kernel")]
+    return sum(int(np.prod(layer.kernel.shape) * np.prod(layer.output.shape[1:-1])) for layer in layers)
+
+
+def bounded_table(task: Task, repeat: int) -> Iterator[str]:
+    """PGD: one row a run, times as slow as the first row."""
+    flops = 6 * multiply_adds(task.classifier) * len(task.data) * STEPS
+    parameters = task.classifier.keras_model.count_params()
+    yield from (
+        f"## PGD on `{task.classifier.name}` ({parameters:,} parameters)",
+        "",
+        f"{len(task.data):,} images, Linf {EPSILON}, {STEPS} steps of {STEP}, one random start.",
+        "",
+        "| run | first call, s | best, s | times advlab's | robust accuracy | GFLOP/s |",
+        "|---|---|---|---|---|---|",
+    )
+    reference = 0.0
+    for name, craft in bounded(task).items():
+        done = measured(craft, repeat)
+        if done.x_adv is None:
+            yield f"| {name} | {done.error} | | | | |"
+            continue
+        reference = reference or done.best
+        accuracy = np.mean(task.classifier.probabilities(done.x_adv).argmax(1) == task.data.y)
+        cells = (name, f"{done.first:.2f}", f"{done.best:.2f}", f"{done.best / reference:.1f}", f"{accuracy:.2%}")
+        yield f"| {' | '.join(cells)} | {flops / done.best / 1e9:.0f} |"
+    yield ""
+
+
+def minimal_table(task: Task, steps: int, repeat: int) -> Iterator[str]:
+    """The smallest perturbation: one row a run."""
+    yield from (
+        f"## Smallest Euclidean perturbation on `{task.classifier.name}`",
+        "",
+        f"{len(task.data):,} images; the median distance and the share of success are over those classified correctly, "
+        "and a failure counts as infinitely far.",
+        "",
+        "| run | first call, s | best, s | median distance | success |",
+        "|---|---|---|---|---|",
+    )
+    correct = task.classifier.probabilities(task.data.x).argmax(1) == task.data.y
+    for name, craft in minimal(task, steps).items():
+        done = measured(craft, repeat)
+        if done.x_adv is None:
+            yield f"| {name} | {done.error} | | | |"
+            continue
+        success = task.classifier.probabilities(done.x_adv).argmax(1) != task.data.y
+        far = np.where(success, distances(task.data.x, done.x_adv).l2, np.inf)[correct]
+        cells = (name, f"{done.first:.2f}", f"{done.best:.2f}", f"{np.median(far):.4f}")
+        yield f"| {' | '.join(cells)} | {success[correct].mean():.2%} |"
+    yield ""
+
+
+def machine() -> list[str]:
+    """Where and with what this was measured."""
+    cpu = platform.processor() or platform.machine()
+    if (facts := Path("/proc/cpuinfo")).exists():
+        named = [line.partition(":")[2].strip() for line in facts.read_text().splitlines() if "model name" in line]
+        cpu = named[0] if named else cpu
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    versions = ", ".join(f"{name} {version_of(name)}" for name in PEERS)
+    return [
+        "# advlab beside its peers",
+        "",
+        f"Generated on {date.today()} by `{' '.join(['python', *sys.argv])}`: do not edit.",
+        "",
+        f"- {cpu}, {os.cpu_count()} cores, {memory:.0f} GiB; {matrix_rate():.0f} GFLOP/s in float32 matrix products.",
+        f"- Python {platform.python_version()}, {versions}.",
+        "- GFLOP/s of a run: six operations for each multiply-add, sample and step, as training counts them. The "
+        "gradient of the images alone needs four, so a run does two thirds of that work.",
+        "- Foolbox runs with `numpy.find_common_type`, which it needs and NumPy 2 removed, put back.",
+        "",
+    ]
+
+
+def version_of(package: str) -> str:
+    """The installed version."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "not installed"
+
+
+def convolutional(path: Path | None) -> advlab.Classifier:
+    """The convolutional network of recipe `mnist` after one epoch of Fashion-MNIST, or the one kept in ``path``."""
+    if path is not None and path.exists():
+        return advlab.load_classifier(path)
+    recipe = replace(load_recipe("mnist"), name="fashion-convnet", dataset="fashion-mnist", published={})
+    classifier = train(recipe, epochs=1, save=False, progress=False)
+    if path is not None:
+        classifier.save(path)
+    return classifier
+
+
+def report(given: argparse.Namespace) -> Iterator[str]:
+    """The lines of the whole report, each as soon as it is measured."""
+    share = 10 if given.quick else 1
+
+    def task(classifier: advlab.Classifier, images: int) -> Task:
+        return Task.of(classifier, advlab.load_dataset("fashion-mnist", limit=min(given.samples, images // share)))
+
+    dense = advlab.load_classifier("fashion")
+    yield from machine()
+    yield from bounded_table(task(dense, 10_000), given.repeat)
+    yield from bounded_table(task(convolutional(given.cnn), 1000), given.repeat)
+    yield from minimal_table(task(dense, 1000), 1000 // share, given.repeat)
+
+
+def main() -> None:
+    """Measure, print and, where asked, write."""
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--samples", type=int, default=10_000, help="at most so many images anywhere")
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--quick", action="store_true", help="a tenth of the images, and of the steps of C&W")
+    parser.add_argument("--cnn", type=Path, help="where the trained convolutional network is kept")
+    parser.add_argument("--write", action="store_true", help=f"write benchmarks/{RESULTS.name}")
+    given = parser.parse_args()
+    lines = []
+    for line in report(given):
+        print(line, flush=True)
+        lines.append(line)
+    if given.write:
+        RESULTS.write_text("\n".join(lines), "utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,128 @@
+"""The controls without knowledge of the model, noise and naive, and the texts that a method's parameters may take."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from advlab import schema
+from advlab.engine import attack
+from advlab.errors import UnknownName
+from advlab.metrics import distances
+from advlab.problem import Loop
+
+KINDS = schema.method("noise").choices["kind"]
+
+
+def change(result) -> np.ndarray:
+    return result.x_adv.astype(float) - result.x
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("norm", schema.method("noise").norms)
+def test_noise_of_every_kind_stays_in_its_ball_and_differs_between_samples(trained, digits, norm, kind):
+    result = attack(trained, digits.take(40), "noise", norm=norm, kind=kind)
+    sizes = getattr(distances(result.x, result.x_adv), "l2" if norm == "none" else norm)
+    assert np.all(sizes > 0)
+    assert np.all(sizes <= result.attack.threat.epsilon)
+    assert len(np.unique(change(result).round(6).reshape(40, -1), axis=0)) == 40
+    assert not result.backward_passes.any()
+
+
+def test_gaussian_noise_reaches_epsilon_at_two_deviations(linear, grey):
+    moved = change(attack(linear, of_two(grey), "noise", epsilon=0.1, kind="gaussian"))
+    assert np.mean(np.abs(moved) > 0.0999) == pytest.approx(0.0455, abs=0.02)
+    assert np.median(np.abs(moved)) == pytest.approx(0.6745 * 0.05, rel=0.1)
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("l2", 0.3), ("l1", 1.5)])
+def test_gaussian_noise_is_as_large_as_epsilon(linear, grey, norm, epsilon):
+    result = attack(linear, of_two(grey), "noise", norm=norm, epsilon=epsilon, kind="gaussian")
+    sizes = getattr(distances(result.x, result.x_adv), norm)
+    assert np.median(sizes) > 0.9 * epsilon
+    assert len(np.unique(np.abs(change(result)).round(6))) > 1000
+
+
+def test_salt_and_pepper_moves_a_share_of_the_pixels_by_epsilon(linear, grey):
+    moved = change(attack(linear, of_two(grey), "noise", epsilon=0.1, kind="salt-and-pepper", share=0.3))
+    touched = moved != 0
+    assert touched.mean() == pytest.approx(0.3, abs=0.05)
+    np.testing.assert_allclose(np.abs(moved[touched]), 0.1, rtol=1e-5)
+    assert np.mean(moved[touched] > 0) == pytest.approx(0.5, abs=0.1)
+
+
+def test_salt_and_pepper_under_l0_turns_epsilon_whole_positions_black_or_white(linear, grey, rgb):
+    result = attack(linear, of_two(grey), "noise", norm="l0", epsilon=5, kind="salt-and-pepper", share=1)
+    touched = result.x_adv != result.x
+    np.testing.assert_array_equal(touched.sum((1, 2, 3)), 5)
+    assert set(result.x_adv[touched]) == {0, 1}
+    classifier, colours = rgb
+    x_adv = attack(classifier, colours, "noise", norm="l0", epsilon=5, kind="salt-and-pepper").x_adv
+    np.testing.assert_array_equal(np.all(np.isin(x_adv, (0, 1)), axis=-1).sum((1, 2)), 5)
+
+
+def test_naive_noise_ends_at_the_first_size_that_flips_the_prediction(trained, digits):
+    result = attack(trained, digits.take(40), "naive", kind="uniform", steps=60)
+    fell = np.flatnonzero(result.success & result.correct)
+    first = result.diagnostics["first_success"]
+    assert len(fell) > 20
+    np.testing.assert_array_equal(result.forward_passes[fell], first[fell] + 1)
+    assert np.all(distances(result.x, result.x_adv).linf[fell] <= first[fell] / 60 + 1e-6)
+    for row in fell:
+        margin = result.diagnostics["loss_trace"][row]
+        assert np.all(margin[: first[row]] <= 0)
+        assert margin[first[row]] > 0
+        assert np.isnan(margin[first[row] + 1 :]).all()
+
+
+def test_naive_noise_grows_along_one_pattern(trained, digits):
+    far, near = (attack(trained, digits.take(40), "naive", steps=50 * size, size=size) for size in (2, 1))
+    np.testing.assert_array_equal(far.x_adv[near.success], near.x_adv[near.success])
+    assert np.all(far.diagnostics["first_success"][far.success & ~near.success] > 50)
+
+
+def test_naive_salt_and_pepper_turns_positions_one_after_the_other(trained, digits):
+    result = attack(trained, digits.take(40), "naive", norm="l0", kind="salt-and-pepper")
+    touched = result.x_adv != result.x
+    assert result.success.mean() > 0.7
+    assert np.all(np.isin(result.x_adv[touched], (0, 1)))
+    steps = result.diagnostics["first_success"][result.success]
+    share = np.isin(result.x_adv[result.success], (0, 1)) & touched[result.success]
+    assert np.all(share.mean((1, 2, 3)) <= steps / 100 + 0.1)
+
+
+def test_naive_noise_is_larger_than_a_gradient_needs(trained, digits):
+    naive, ddn = (attack(trained, digits.take(40), name, norm="l2") for name in ("naive", "ddn"))
+    both = naive.success & ddn.success & naive.correct
+    assert np.all(distances(naive.x, naive.x_adv).l2[both] > distances(ddn.x, ddn.x_adv).l2[both])
+
+
+def test_a_text_that_is_not_among_the_choices_is_refused(trained, digits):
+    with pytest.raises(UnknownName, match=r"Unknown 'kind' of method 'noise': 'gausian'. Did you mean 'gaussian'\?"):
+        attack(trained, digits, "noise", kind="gausian")
+
+
+@pytest.mark.parametrize("name", schema.names())
+def test_the_choices_of_a_method_are_of_its_parameters_and_allow_the_defaults(name):
+    method = schema.method(name)
+    for parameter, allowed in method.choices.items():
+        assert method.types[parameter] == "str"
+        assert method.parameters[parameter] in allowed
+
+
+def test_a_function_may_declare_its_choices(trained, digits):
+    def paint(problem, *, colour: str = "white"):
+        value = {"white": 1.0, "black": 0.0}[colour]
+        return Loop(0, lambda: {"x": problem.ball.project(problem.x * 0 + value)}, lambda state, view, step: state)
+
+    paint.CHOICES = {"colour": ("white", "black")}
+    assert len(attack(trained, digits, paint, colour="black")) == len(digits)
+    with pytest.raises(UnknownName, match=r"Unknown 'colour' of method 'paint': 'red'\. Available: black, white"):
+        attack(trained, digits, paint, colour="red")
+
+
+def of_two(data):
+    """The same images with labels of two classes."""
+    from dataclasses import replace
+
+    return replace(data, y=data.y % 2, classes=("a", "b"))

@@ -1,0 +1,109 @@
+"""Carlini & Wagner and EAD: optima known in closed form, and the search over c that both share."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advlab.engine import attack
+from advlab.methods import _search
+from tests.test_linear import smallest
+
+
+@pytest.fixture(scope="module")
+def two(grey):
+    return replace(grey, y=grey.y % 2, classes=("a", "b"))
+
+
+def distances(result, norm: str) -> np.ndarray:
+    change = np.abs(result.x_adv - result.x).reshape(len(result.x), -1).astype(float)
+    return {"linf": change.max(1), "l2": np.linalg.norm(change, axis=1), "l1": change.sum(1)}[norm]
+
+
+@pytest.mark.parametrize(
+    ("method", "norm", "within", "parameters"),
+    [
+        ("carlini_wagner", "l2", 1.005, {}),
+        ("carlini_wagner", "linf", 1.1, {}),
+        ("ead", "l1", 1.06, {"beta": 0.01}),  # by default the 2-norm weighs more than the 1-norm
+    ],
+)
+def test_the_distance_to_the_boundary_is_found(linear, two, method, norm, within, parameters):
+    result = attack(linear, two, method, norm=norm, steps=400, progress=False, **parameters)
+    found, rows = distances(result, norm), np.flatnonzero(result.correct)
+    assert result.success.all()
+    ratio = [found[row] / smallest(linear, result.x[row], result.labels[row], norm) for row in rows]
+    assert min(ratio) >= 1 - 1e-5
+    assert np.median(ratio) < within
+
+
+def test_pixels_at_the_edge_of_the_box_move_before_a_search_is_given_up(linear, two):
+    edges = replace(two, x=np.round(np.random.default_rng(0).random(two.x.shape)).astype(np.float32))
+    result = attack(linear, edges, "carlini_wagner", searches=6, progress=False)
+    found, rows = distances(result, "l2"), np.flatnonzero(result.correct)
+    assert len(rows) >= 10
+    assert result.success.all()
+    ratio = [found[row] / smallest(linear, result.x[row], result.labels[row], "l2") for row in rows]
+    assert np.median(ratio) < 1.02
+
+
+def test_early_abort_costs_time_but_not_distance(trained, digits):
+    fast, full = (
+        attack(trained, digits.take(60), "carlini_wagner", norm="l2", steps=300, abort=abort, progress=False)
+        for abort in (True, False)
+    )
+    ratio = distances(fast, "l2")[fast.correct] / distances(full, "l2")[fast.correct]
+    assert np.median(ratio) < 1.01
+    assert np.all(full.forward_passes[full.correct] == 9 * 300)
+    assert fast.forward_passes[fast.correct].mean() < 0.8 * 9 * 300
+    assert len(set(fast.forward_passes[fast.correct])) > 5  # each sample at its own pace
+
+
+def test_ead_is_nearer_in_l1_and_changes_fewer_pixels(trained, digits):
+    data = digits.take(60)
+    sparse = attack(trained, data, "ead", steps=200, progress=False)
+    dense = attack(trained, data, "carlini_wagner", steps=200, progress=False)
+    rows = sparse.correct
+    changed = [(result.x_adv != result.x).reshape(len(data), -1).sum(1)[rows] for result in (sparse, dense)]
+    assert np.median(distances(sparse, "l1")[rows]) < np.median(distances(dense, "l1")[rows])
+    assert np.median(changed[0]) < np.median(changed[1])
+
+
+def searched(thresholds: list[float], searches: int, losses, steps: int = 10, abort: bool = False) -> list[dict]:
+    """The states of searches that succeed exactly where c is at least the row's threshold; ``losses``: of each look."""
+    rows = len(thresholds)
+    state = _search.begin(SimpleNamespace(x=tf.zeros((rows, 2, 2, 1)), labels=tf.zeros(rows, tf.int32)), 1e-3)
+    states = []
+    while not np.all(state["done"]):
+        success = state["c"] >= tf.constant(thresholds)
+        state, _ = _search.advance(state, losses(len(states)), success, steps, searches, abort)
+        states.append({name: value.numpy() for name, value in state.items()})
+    return states
+
+
+def test_each_bracket_closes_on_its_own_threshold():
+    last = searched([0.0, 0.5, 30.0], 20, lambda look: tf.zeros(3))[-1]
+    assert np.all(last["low"] <= [1e-6, 0.5, 30.0])
+    assert np.all(last["high"] >= [0.0, 0.5, 30.0])
+    np.testing.assert_allclose(last["high"][1:], [0.5, 30.0], rtol=1e-3)
+    assert np.all(last["low"] < last["high"])
+
+
+def test_c_grows_tenfold_until_a_search_succeeds_and_no_further_than_its_limit():
+    states = searched([np.inf], 15, lambda look: tf.zeros(1))
+    weights = [float(state["c"][0]) for state in states[9::10]]
+    np.testing.assert_allclose(weights, [min(10.0 ** (power - 2), 1e10) for power in range(15)], rtol=1e-5)
+
+
+def test_a_row_that_is_stuck_goes_on_while_its_neighbours_keep_searching():
+    def losses(look: int) -> tf.Tensor:
+        return tf.constant([1.0 + (look in (0, 5)), 100.0 - look, 1.0])  # falls once, falls on, has not yet moved
+
+    states = searched([0.0, 0.0, 0.0], 2, losses, steps=20, abort=True)
+    ends = [next(look for look, state in enumerate(states) if state["search"][row] == 1) for row in range(3)]
+    assert ends == [4, 19, 19]
+    assert states[9]["done"].tolist() == [True, False, False]
