@@ -11,6 +11,7 @@ import tensorflow as tf
 from advlab import random
 from advlab.geometry import Ball
 from advlab.losses import LOSSES, TOWARDS
+from advlab.slopes import value_and_slopes
 
 START = -1  # the step number of whatever is drawn before the first look
 State = dict[str, tf.Tensor]
@@ -47,27 +48,24 @@ class Problem(NamedTuple):
         if not gradient:
             logits = self.logits(x)
             return View(x, logits, self._loss(logits, loss), self._success(logits), None)
-        with tf.GradientTape(watch_accessed_variables=False) as tape:
-            tape.watch(x)
+
+        def both(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             logits = self.logits(x)
-            value = self._loss(logits, loss)
-        slope = tape.gradient(value, x, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-        return View(x, logits, value, self._success(logits), slope)
+            return logits, self._loss(logits, loss)
+
+        logits, value, slopes = value_and_slopes(both, x)
+        return View(x, logits, value, self._success(logits), slopes[0])
 
     def pullback(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """float32 ``(b, m, h, w, c)``: the gradients of m weighted sums of logits, ``weights`` float32 ``(b, m, k)``.
 
         One forward pass and m backward passes; identity weights give the Jacobian.
         """
-        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-            tape.watch(x)
-            logits = self.logits(x)
-        none = tf.UnconnectedGradients.ZERO
-        slopes = [
-            tape.gradient(logits, x, output_gradients=weights[:, row], unconnected_gradients=none)
-            for row in range(weights.shape[1])
-        ]
-        return tf.stack(slopes, 1)
+
+        def logits(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return x, self.logits(x)
+
+        return tf.stack(value_and_slopes(logits, x, weights)[-1], 1)
 
     def random(self, step: tf.Tensor | int, draw: int, kind: str = "uniform") -> tf.Tensor:
         """float32, the shape of ``x``: uniform in [0, 1) or standard normal; a function of seed, restart, sample index,

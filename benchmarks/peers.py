@@ -2,10 +2,11 @@
 
     python benchmarks/peers.py [--samples N] [--repeat 3] [--quick] [--cnn PATH] [--write]
 
-PGD on the classifier `fashion` and on a convolutional network trained here for one epoch (kept in PATH, if given), then
-the smallest Euclidean perturbation on `fashion`. Each run is repeated, and its fastest counts, until `--repeat` runs or
-two minutes are spent; the first, with whatever is compiled in it, stands beside. Every peer is given the same compiled
-function of logits. Prints Markdown, which `--write` keeps in benchmarks/RESULTS.md. Needs the real data (ADVLAB_DATA).
+The suite `standard` on `fashion`, PGD on it and on a convolutional network trained here for one epoch (kept in PATH, if
+given), then the smallest Euclidean perturbation on `fashion`. Each run is repeated, and its fastest counts, until
+`--repeat` runs or two minutes are spent; the first, with whatever is compiled in it, stands beside. Every peer is given
+the same compiled function of logits. Prints Markdown, which `--write` keeps in benchmarks/RESULTS.md. Needs the real
+data (ADVLAB_DATA).
 """
 
 from __future__ import annotations
@@ -36,6 +37,7 @@ from advlab.training import train
 EPSILON, STEP, STEPS = 0.1, 0.01, 40
 BATCH = 1000
 SEARCHES = 9  # of Carlini and Wagner's constant
+FEW = 100  # images for what would take hours
 PATIENCE = 120.0  # seconds after which no further repetition begins
 RESULTS = Path(__file__).with_name("RESULTS.md")
 PEERS = ("advlab", "tensorflow", "keras", "numpy", "adversarial-robustness-toolbox", "foolbox", "cleverhans")
@@ -135,6 +137,7 @@ def bounded(task: Task) -> dict[str, Craft]:
     sizes = {f"batch {BATCH:,}": BATCH, "all at once": len(task.data)} if len(task.data) > BATCH else {"": BATCH}
     return {
         **{f"advlab, {precision}": partial(pgd, precision=precision) for precision in PRECISIONS},
+        "advlab, float32, each image until it falls": partial(pgd, stop="success"),
         "ART, batch 32 (its default)": partial(toolbox, batch_size=32),
         f"ART, batch {BATCH:,}": partial(toolbox, batch_size=BATCH),
         **{f"Foolbox, {words}".rstrip(", "): partial(box, size=size) for words, size in sizes.items()},
@@ -145,6 +148,7 @@ def bounded(task: Task) -> dict[str, Craft]:
 def minimal(task: Task, steps: int) -> dict[str, Craft]:
     """The smallest Euclidean perturbation; ``steps`` are those of each of Carlini and Wagner's searches."""
     wagner = f"{SEARCHES} x {steps:,}"
+    few, short = task._replace(data=task.data.take(FEW)), max(steps // 10, 1)
     runs = {
         "advlab ddn, 100 steps": partial(ours, task, "ddn", steps=100),
         "advlab fmn, 100 steps": partial(ours, task, "fmn", norm="l2", steps=100),
@@ -156,8 +160,8 @@ def minimal(task: Task, steps: int) -> dict[str, Craft]:
             foolbox, task, "L2CarliniWagnerAttack", BATCH, binary_search_steps=SEARCHES, steps=steps
         ),
         "ART DeepFool": partial(art, task, "DeepFool", batch_size=BATCH),
-        f"ART C&W, {wagner}": partial(
-            art, task, "CarliniL2Method", batch_size=BATCH, binary_search_steps=SEARCHES, max_iter=steps
+        f"ART C&W, {SEARCHES} x {short:,}, first {len(few.data)} images": partial(
+            art, few, "CarliniL2Method", batch_size=BATCH, binary_search_steps=SEARCHES, max_iter=short
         ),
     }
     names = schema.names()
@@ -196,7 +200,7 @@ def multiply_adds(classifier: advlab.Classifier) -> int:
 
 def bounded_table(task: Task, repeat: int) -> Iterator[str]:
     """PGD: one row a run, times as slow as the first row."""
-    flops = 6 * multiply_adds(task.classifier) * len(task.data) * STEPS
+    flops = 4 * multiply_adds(task.classifier) * len(task.data) * STEPS
     parameters = task.classifier.keras_model.count_params()
     yield from (
         f"## PGD on `{task.classifier.name}` ({parameters:,} parameters)",
@@ -236,11 +240,40 @@ def minimal_table(task: Task, steps: int, repeat: int) -> Iterator[str]:
         if done.x_adv is None:
             yield f"| {name} | {done.error} | | | |"
             continue
-        success = task.classifier.probabilities(done.x_adv).argmax(1) != task.data.y
-        far = np.where(success, distances(task.data.x, done.x_adv).l2, np.inf)[correct]
+        rows = slice(len(done.x_adv))
+        success = task.classifier.probabilities(done.x_adv).argmax(1) != task.data.y[rows]
+        far = np.where(success, distances(task.data.x[rows], done.x_adv).l2, np.inf)[correct[rows]]
         cells = (name, f"{done.first:.2f}", f"{done.best:.2f}", f"{np.median(far):.4f}")
-        yield f"| {' | '.join(cells)} | {success[correct].mean():.2%} |"
+        yield f"| {' | '.join(cells)} | {success[correct[rows]].mean():.2%} |"
     yield ""
+
+
+def cascade_table(task: Task, repeat: int) -> Iterator[str]:
+    """The suite `standard`, attack by attack, beside PGD with many restarts."""
+    epsilon = 0.01
+    yield from (
+        f"## The suite `standard` on `{task.classifier.name}`",
+        "",
+        f"{len(task.data):,} images, Linf {epsilon}; the self-test left out. The last row is PGD of 100 steps with 10 "
+        "restarts.",
+        "",
+        "| attack | first call, s | best, s | robust accuracy so far |",
+        "|---|---|---|---|",
+    )
+    runs = [
+        advlab.run("standard", task.classifier, task.data, epsilon=epsilon, selftest=0, progress=False)
+        for _ in range(repeat)
+    ]
+    for row in zip(*runs, strict=True):
+        seconds = [evaluation.result.seconds for evaluation in row]
+        robust = row[0].robust_accuracy.value
+        yield f"| {row[0].attack.variant} | {seconds[0]:.2f} | {min(seconds):.2f} | {robust:.2%} |"
+    pgd = advlab.attack(
+        task.classifier, task.data, "pgd", epsilon=epsilon, steps=100, restarts=10, stop="success", progress=False
+    )
+    missed = int((runs[0][-1].robust & ~pgd.robust).sum())
+    yield f"| pgd | {pgd.seconds:.2f} | {pgd.seconds:.2f} | {pgd.robust.mean():.2%} |"
+    yield from ("", f"Images that `standard` leaves standing and this PGD breaks: {missed}.", "")
 
 
 def machine() -> list[str]:
@@ -258,8 +291,8 @@ def machine() -> list[str]:
         "",
         f"- {cpu}, {os.cpu_count()} cores, {memory:.0f} GiB; {matrix_rate():.0f} GFLOP/s in float32 matrix products.",
         f"- Python {platform.python_version()}, {versions}.",
-        "- GFLOP/s of a run: six operations for each multiply-add, sample and step, as training counts them. The "
-        "gradient of the images alone needs four, so a run does two thirds of that work.",
+        "- GFLOP/s of a run: four operations for each multiply-add of the network, sample and step, two of them "
+        "forward and two back to the images.",
         "- Foolbox runs with `numpy.find_common_type`, which it needs and NumPy 2 removed, put back.",
         "",
     ]
@@ -293,6 +326,8 @@ def report(given: argparse.Namespace) -> Iterator[str]:
 
     dense = advlab.load_classifier("fashion")
     yield from machine()
+    # First, while nothing of it is compiled.
+    yield from cascade_table(task(dense, 1000), given.repeat)
     yield from bounded_table(task(dense, 10_000), given.repeat)
     yield from bounded_table(task(convolutional(given.cnn), 1000), given.repeat)
     yield from minimal_table(task(dense, 1000), 1000 // share, given.repeat)
