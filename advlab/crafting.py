@@ -24,8 +24,8 @@ from advlab.sweep import Sweeping
 from advlab.threat import Attack
 from advlab.unfinished import Work
 
-_CHUNK_SECONDS = 0.5
-_CHUNK_WORK = 5e8  # activations
+_CHUNK_STEPS = 500
+_CHUNK_WORK = 5e8  # activations: a second or so of dense or convolutional layers on a processor
 _KEEP_AFTER = 5.0  # seconds of work that are worth an unfinished archive
 _KEEP_EVERY = 60.0
 
@@ -204,13 +204,11 @@ class Crafting:
             rows, size = self.rows, len(self.carry["success"])
             batch = self._batch(rows, size, restart)
             carry = {name: tf.constant(value) for name, value in self.carry.items()}
-        # Short first where rows may leave, or where a step is slow; then as long as a bar that moves allows.
         may_leave = self.spec.stop == "success" or "state/done" in carry
-        most = 10 if may_leave else int(_CHUNK_WORK // (size * self.classifier.activation_size))
-        chunk = max(1, min(self.steps, most))
         while True:
-            began = time.perf_counter()
-            last = min(first + chunk, self.steps)
+            # By work, not by time: where rows leave must not depend on how fast the machine is today.
+            most = np.clip(_CHUNK_WORK // (size * self.classifier.activation_size), 1, _CHUNK_STEPS)
+            last = min(first + int(min(most, max(first, 10)) if may_leave else most), self.steps)
             carry = traced.run(batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
             idle = loop.idle(carry, self.spec.stop == "success").numpy()[: len(rows)]
             self.finished += len(rows) * (last - first)
@@ -231,8 +229,7 @@ class Crafting:
                 carry = {name: tf.gather(value, np.resize(left, size)) for name, value in carry.items()}
             self.rows, self.carry, self.place["step"] = rows, carry, last
             yield
-            fast = time.perf_counter() - began < _CHUNK_SECONDS
-            first, chunk = last, chunk * 2 if fast else max(1, chunk // 2)
+            first = last
 
     def _problem(self, batch: loop.Batch) -> Problem:
         epsilon = tf.constant(self.spec.threat.epsilon, tf.float64)

@@ -151,6 +151,7 @@ def minimal(task: Task, steps: int) -> dict[str, Craft]:
     few, short = task._replace(data=task.data.take(FEW)), max(steps // 10, 1)
     runs = {
         "advlab ddn, 100 steps": partial(ours, task, "ddn", steps=100),
+        'advlab ddn, 100 steps, compile="xla"': partial(ours, task, "ddn", steps=100, compile="xla"),
         "advlab fmn, 100 steps": partial(ours, task, "fmn", norm="l2", steps=100),
         "advlab deepfool": partial(ours, task, "deepfool"),
         f"advlab carlini_wagner, {wagner}": partial(ours, task, "carlini_wagner", searches=SEARCHES, steps=steps),

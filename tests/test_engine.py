@@ -214,6 +214,66 @@ def test_a_zero_gradient_is_counted_and_replaced_by_a_random_direction(digits):
     assert result.diagnostics["loss_trace"].shape == (len(digits), 2)
 
 
+@pytest.mark.parametrize("method", ["mim", "ddn", "fmn", "fab", "deepfool", "carlini_wagner", "sigma_zero"])
+def test_a_gradient_of_zero_makes_no_nan(digits, method):
+    result = attack(constant_classifier(), digits.take(6), method, **({"steps": 4} if method != "mim" else {}))
+    assert np.all(np.isfinite(result.x_adv))
+    assert not result.diagnostics["nonfinite"].any()
+
+
+def test_rows_that_are_not_attempted_keep_their_image_and_count_as_broken(trained, digits):
+    few = digits.take(40)
+    attempted = np.arange(40) % 2 == 0
+    whole, half = attack(trained, few, "pgd"), attack(trained, few, "pgd", attempted=attempted)
+    np.testing.assert_array_equal(half.x_adv[~attempted], few.x[~attempted])
+    np.testing.assert_allclose(half.x_adv[attempted], whole.x_adv[attempted], atol=1e-4)
+    assert not half.robust[~attempted].any()
+    assert not half.forward_passes[~attempted].any()
+
+
+def counting(problem, *, rows: int = 0, early: int = 0):
+    """Grows darker step by step; each row is done after as many steps as its index modulo 5."""
+
+    def start():
+        return {"x": problem.x, "count": tf.zeros_like(problem.labels), "done": problem.labels < 0}
+
+    def update(state, view, step):
+        count = state["count"] + 1
+        return {"x": view.x * 0.9, "count": count, "done": count >= 1 + problem.labels % 5}
+
+    return Loop(20, start, update, counts_from=early)
+
+
+counting.NORMS = ("none",)
+
+
+def test_a_row_that_is_done_is_not_looked_at_again(trained, digits):
+    result = attack(trained, digits.take(50), counting, norm="none", batch_size=50)
+    np.testing.assert_array_equal(result.forward_passes, 1 + result.labels % 5)
+    assert result.settings["computed_share"] < 1
+
+
+def test_looks_before_the_first_that_counts_are_never_kept(trained, digits):
+    few = digits.take(50)
+    late = attack(trained, few, counting, norm="none", early=1)
+    never_kept = np.all(late.x_adv == late.x, axis=(1, 2, 3))
+    assert not never_kept[late.labels % 5 > 0].any()
+
+
+def test_the_pullback_is_the_jacobian(rgb):
+    from advlab.loop import Batch, problem_of
+
+    classifier, data = rgb
+    x, labels = tf.constant(data.x[:2]), tf.constant(data.y[:2], tf.int32)
+    batch = Batch(x, labels, labels * 0 - 1, labels * 0 - 1, tf.zeros([2, 2], tf.uint32))
+    problem = problem_of(batch, "linf", tf.constant(0.1, tf.float64), classifier.logits)
+    found = problem.pullback(x, tf.eye(3, batch_shape=[2]))
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        logits = classifier.logits(x)
+    np.testing.assert_allclose(found, tape.batch_jacobian(logits, x), atol=1e-5)
+
+
 def test_numbers_that_are_not_finite_are_counted(digits):
     result = attack(constant_classifier(float("nan")), digits, "fgsm")
     assert result.diagnostics["nonfinite"].all()
@@ -271,6 +331,9 @@ def test_passes_are_counted_for_each_sample(trained, digits):
         ({"precision": "float8"}, UnknownName, "Unknown precision 'float8'"),
         ({"method": "pgd", "steps": 0}, InvalidValue, r"'steps' of method 'pgd' must be a whole number in \[1, inf\)"),
         ({"method": "pgd", "steps": 2.5}, InvalidValue, "Got 2.5"),
+        ({"method": "square", "steps": 0}, InvalidValue, r"'steps' of method 'square' must be a whole number in \[1"),
+        ({"method": "apgd", "loss": "ec"}, UnknownName, "Did you mean 'ce'"),
+        ({"attempted": np.ones(3, bool)}, InvalidValue, r"attempted must be a bool array of shape \(449,\)"),
         ({"method": "pgd", "step": float("nan")}, InvalidValue, "'step' of method 'pgd' must be a number"),
         ({"method": "pgd", "step": -1}, InvalidValue, r"must be a number in \[0, inf\)"),
         ({"method": "pgd", "random_start": "maybe"}, InvalidValue, "Got 'maybe'"),

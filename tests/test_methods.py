@@ -55,6 +55,8 @@ def few(digits):
 
 
 def run(trained, data, name, norm, **options):
+    if not schema.method(name).native:
+        data = data.take(12)  # other libraries take their time
     options = {**QUICK.get(name, {}), **options}
     return attack(trained, data, name, norm=norm, progress=False, **options)
 
@@ -78,12 +80,12 @@ def sizes(result) -> np.ndarray:
 def test_the_result_is_whole_inside_its_ball_and_as_predicted(trained, few, name, norm):
     result = once(trained, few, name, norm)
     assert result.x_adv.dtype == np.float32
-    assert result.x_adv.shape == few.x.shape
+    assert result.x_adv.shape == result.x.shape
     assert result.x_adv.min() >= 0
     assert result.x_adv.max() <= 1
     assert np.all(sizes(result) <= result.attack.threat.epsilon)
     np.testing.assert_allclose(result.adversarial_probabilities, trained.probabilities(result.x_adv), atol=1e-6)
-    np.testing.assert_array_equal(result.success, result.adversarial_probabilities.argmax(1) != few.y)
+    np.testing.assert_array_equal(result.success, result.adversarial_probabilities.argmax(1) != result.labels)
     assert np.all(result.forward_passes[result.correct] > 0)
     assert result.attempted.all()
 
@@ -148,8 +150,8 @@ def test_a_target_is_reached_or_refused(trained, few, name, norm):
         return
     result = run(trained, few, name, norm, target=3)
     np.testing.assert_array_equal(result.success, result.attempted & (result.adversarial_probabilities.argmax(1) == 3))
-    np.testing.assert_array_equal(result.attempted, few.y != 3)
-    np.testing.assert_array_equal(result.x_adv[few.y == 3], few.x[few.y == 3])
+    np.testing.assert_array_equal(result.attempted, result.labels != 3)
+    np.testing.assert_array_equal(result.x_adv[~result.attempted], result.x[~result.attempted])
 
 
 @pytest.mark.parametrize("name", schema.names())

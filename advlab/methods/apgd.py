@@ -21,7 +21,7 @@ MOMENTUM, RHO = 0.75, 0.75
 
 
 def craft(problem: Problem, *, steps: int = 100, loss: str = "ce", targets: int = 0) -> Loop:
-    """``loss`` is ``ce`` or ``dlr``; with ``targets`` each restart aims at so many of the likeliest wrong classes."""
+    """``loss`` is ``ce``, ``dlr`` or ``margin``; with ``targets`` each restart aims at so many likely wrong classes."""
     ball = problem.ball
     if ball.norm == "l1":
         return _apgd_l1.craft(problem, steps, loss)

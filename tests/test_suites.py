@@ -1,0 +1,168 @@
+"""Suites: what is declared, a cascade of survivors, the smallest change, and taking up where an earlier run ended."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+import advlab
+from advlab import workspace as places
+from advlab.archive import load_result
+from advlab.errors import InvalidValue, UnknownName
+from advlab.metrics import distances
+from advlab.suites import load_suite
+from advlab.workflows import suites
+
+SMALL = """
+title = "Small"
+mode = "cascade"
+norms = ["linf", "l2"]
+
+[[attack]]
+method = "fgsm"
+
+[[attack]]
+method = "pgd"
+parameters = { steps = 10 }
+under.l2 = { restarts = 2, parameters = { step = 5.0 } }
+
+[[attack]]
+method = "fab"
+stop = "never"
+parameters = { steps = 10, targets = 2 }
+"""
+
+
+@pytest.fixture
+def small(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(SMALL)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def few(digits):
+    return digits.take(60)
+
+
+def published(norm: str) -> list[tuple]:
+    targets, restarts = (5, 5) if norm == "l1" else (9, 1)
+    return [
+        ("apgd", restarts, {"steps": 100, "loss": "ce", "targets": 0}),
+        ("apgd", 1, {"steps": 100, "loss": "dlr", "targets": targets}),
+        ("fab", 1, {"steps": 100, "targets": 9}),
+        ("square", 1, {"steps": 5000}),
+    ]
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_standard_is_the_published_autoattack(norm):
+    specs = [entry.attack() for entry in load_suite("standard").entries(norm, 0.5)]
+    for spec, (method, restarts, parameters) in zip(specs, published(norm), strict=True):
+        assert (spec.method, spec.restarts) == (method, restarts)
+        assert parameters.items() <= spec.parameters.items()
+        assert spec.threat.norm == norm
+        assert spec.threat.epsilon in (0.5, float("inf"))
+
+
+def test_more_targets_than_wrong_classes_are_all_wrong_classes(rgb):
+    classifier, data = rgb
+    result = advlab.attack(classifier, data, "apgd", steps=3, loss="dlr", targets=9, progress=False)
+    np.testing.assert_array_equal(result.forward_passes, 2 * 4)
+
+
+def test_each_attack_of_a_cascade_sees_only_what_is_left_standing(trained, few, small):
+    results = [e.result for e in advlab.run(small, trained, few, epsilon=0.05, progress=False)]
+    *parts, worst = results
+    assert parts[0].attempted.all()
+    for before, after in pairwise(parts):
+        np.testing.assert_array_equal(after.attempted, before.robust)
+        np.testing.assert_array_equal(after.x_adv[~after.attempted], after.x[~after.attempted])
+        assert not after.forward_passes[~after.attempted].any()
+        assert np.all(after.robust <= before.robust)
+    np.testing.assert_array_equal(worst.robust, parts[-1].robust)
+    assert {part.attack.threat for part in results} == {worst.attack.threat}
+    assert distances(worst.x, worst.x_adv).linf.max() <= 0.05
+
+
+def test_the_worst_case_is_at_least_as_bad_as_each_attack_alone(trained, few, small):
+    worst = advlab.run(small, trained, few, epsilon=0.05, progress=False)[-1]
+    alone = advlab.attack(trained, few, "pgd", epsilon=0.05, steps=10, progress=False)
+    assert worst.robust.sum() <= alone.robust.sum()
+
+
+def test_a_norm_has_its_own_settings(small):
+    pgd = load_suite(small).entries("l2", 1.0)[1].attack()
+    assert (pgd.restarts, pgd.parameters["step"], pgd.parameters["steps"]) == (2, 5.0, 10)
+    assert load_suite(small).entries()[1].attack().restarts == 1
+
+
+def test_a_second_run_takes_up_what_the_first_has_saved(trained, few, small, monkeypatch):
+    first = advlab.run(small, trained, few, epsilon=0.05, save=True, progress=False)
+    folder = places.archive_path(trained.name, "x").parent
+    assert (folder / "small-linf-0.05.h5").exists()
+    assert len(list((folder / "small-linf-0.05").glob("*.h5"))) == 3
+    last = sorted((folder / "small-linf-0.05").glob("fab*.h5"))[0]
+    last.unlink()
+    crafted = []
+    craft = suites._craft
+    monkeypatch.setattr(suites, "_craft", lambda *a: (crafted.append(a[2].method), craft(*a))[1])
+    second = advlab.run(small, trained, few, epsilon=0.05, save=True, progress=False)
+    assert crafted == ["fab"]
+    np.testing.assert_array_equal(first[-1].result.x_adv, second[-1].result.x_adv)
+    advlab.run(small, trained, few, epsilon=0.05, save=True, force=True, progress=False)
+    assert crafted == ["fab", "fgsm", "pgd", "fab"]
+    assert load_result(folder / "small-linf-0.05.h5").attack.method == "small"
+
+
+def test_the_smallest_change_is_no_larger_than_that_of_any_method(trained, few, tmp_path):
+    path = tmp_path / "least.toml"
+    methods = "".join(f'[[attack]]\nmethod = "{name}"\nstop = "never"\n' for name in ("ddn", "fmn", "sigma_zero"))
+    path.write_text(f'title = "Least"\nmode = "smallest"\nnorms = ["l2", "l0"]\n{methods}')
+    *parts, least = (e.result for e in advlab.run(str(path), trained, few, norm="l2", progress=False))
+    assert [part.attack.method for part in parts] == ["ddn", "fmn"]
+    sizes = [np.where(part.success, distances(part.x, part.x_adv).l2, np.inf) for part in parts]
+    np.testing.assert_allclose(distances(least.x, least.x_adv).l2, np.min(sizes, axis=0))
+    with pytest.raises(InvalidValue, match=r"takes no epsilon\. Got 0.3"):
+        advlab.run(str(path), trained, few, epsilon=0.3)
+
+
+def test_a_norm_that_a_suite_does_not_cover_is_refused(trained, few, small):
+    with pytest.raises(UnknownName, match="norm of suite 'small': 'l1'"):
+        advlab.run(small, trained, few, norm="l1")
+
+
+@pytest.mark.parametrize(
+    ("line", "error", "message"),
+    [
+        ('mode = "casade"', UnknownName, "Did you mean 'cascade'"),
+        ('mode = "cascade"', InvalidValue, "must say which norms it covers"),
+        ('mode = "cascade"\nnorms = "linf"', InvalidValue, "norms must be a list"),
+        ('mode = "cascade"\nnorms = ["linf", "l7"]', UnknownName, "norms 'l7'"),
+        ("selftest = 5", InvalidValue, "selftest must be left out"),
+        ("selftest = -1", InvalidValue, "selftest must be a whole number"),
+    ],
+)
+def test_a_mistake_in_a_suite_is_explained(tmp_path, line, error, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(f'title = "T"\n{line}\n[[attack]]\nmethod = "pgd"\n')
+    with pytest.raises(error, match=message):
+        load_suite(path)
+
+
+@pytest.mark.parametrize(
+    ("under", "error", "message"),
+    [
+        ("under.l5 = { restarts = 2 }", UnknownName, "under 'l5'"),
+        ("under.linf = { method = 'fgsm' }", UnknownName, "under.linf 'method'"),
+        ("under.linf = { parameters = { stepps = 2 } }", UnknownName, "Did you mean 'steps'"),
+        ("epsilon = 0.1", InvalidValue, "are those of the whole"),
+    ],
+)
+def test_a_mistake_in_an_attack_of_a_cascade_is_explained(tmp_path, under, error, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(f'title = "T"\nmode = "cascade"\nnorms = ["linf"]\n[[attack]]\nmethod = "pgd"\n{under}\n')
+    with pytest.raises(error, match=message):
+        load_suite(path)
