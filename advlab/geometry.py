@@ -147,7 +147,7 @@ class L2Ball(NamedTuple):
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n,)``: the Euclidean norm of the change."""
-        return tf.sqrt(tf.reduce_sum((x - self.center) ** 2, [1, 2, 3]))
+        return tf.sqrt(total((x - self.center) ** 2))[:, 0, 0, 0]
 
 
 class L1Ball(NamedTuple):
@@ -220,7 +220,7 @@ class L1Ball(NamedTuple):
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n,)``: the sum of the absolute changes."""
-        return tf.reduce_sum(tf.abs(x - self.center), [1, 2, 3])
+        return total(tf.abs(x - self.center))[:, 0, 0, 0]
 
 
 class L0Ball(NamedTuple):
@@ -278,7 +278,7 @@ class Box(NamedTuple):
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n,)``: the Euclidean norm of the change."""
-        return tf.sqrt(tf.reduce_sum((x - self.center) ** 2, [1, 2, 3]))
+        return tf.sqrt(total((x - self.center) ** 2))[:, 0, 0, 0]
 
 
 BALLS: dict[str, Callable[[tf.Tensor, tf.Tensor], Any]] = {

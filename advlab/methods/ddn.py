@@ -10,6 +10,7 @@ import math
 
 import tensorflow as tf
 
+from advlab.geometry import total
 from advlab.problem import Loop, Problem, State, View
 
 NORMS = ("l2",)
@@ -38,4 +39,4 @@ def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, radius: fl
 
 
 def _norm(values: tf.Tensor) -> tf.Tensor:
-    return tf.sqrt(tf.reduce_sum(values**2, [1, 2, 3], keepdims=True))
+    return tf.sqrt(total(values**2))
