@@ -116,7 +116,7 @@ def _joined(evaluation: Evaluation) -> list[str]:
     counts = Counter(int(number) for number in broken_by[broken_by >= 0])
     shares = ", ".join(f"{slug} {counts[number]:,}" for number, slug in enumerate(attacks))
     wrong, held = int((~result.correct).sum()), int(result.robust.sum())
-    lines = [f"{label(evaluation)}: {wrong:,} images wrong before any attack; broken by {shares}; {held:,} stand."]
+    lines = [f"{label(evaluation)}: wrong before any attack {wrong:,}; broken by {shares}; standing {held:,}."]
     if test := result.settings.get("selftest"):
         lines.append(
             f"Self-test: the suite found {test['found']} of {test['planted']} planted adversarial examples, a random "

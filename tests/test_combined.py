@@ -65,14 +65,14 @@ def test_the_smallest_is_taken_from_whichever_method_found_it():
     least = combined.smallest([one, two], "minimal")
     np.testing.assert_array_equal(least.diagnostics["broken_by"], [0, 1, -1, 0, -1])
     assert evaluate(least).distances["l2"].median == pytest.approx(0.2)
-    assert "broken by ddn 2, fmn 1; 1 stand" in table([evaluate(least)]).replace("\n", " ")
+    assert "broken by ddn 2, fmn 1; standing 1." in table([evaluate(least)]).replace("\n", " ")
 
 
 def test_the_table_tells_what_the_self_test_found():
     worst = combined.worst_case([part([1, 1, 2, 0, 2])], "standard")
     worst.settings["selftest"] = {"planted": 20, "found": 19, "random": 2}
     text = table([evaluate(worst)]).replace("\n", " ")
-    assert "1 images wrong before any attack; broken by pgd 1; 3 stand" in text
+    assert "wrong before any attack 1; broken by pgd 1; standing " in text
     assert "found 19 of 20 planted adversarial examples, a random search 2" in text
 
 
