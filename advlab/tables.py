@@ -38,7 +38,10 @@ def labels(evaluations: Sequence[Evaluation]) -> list[str]:
     """``label`` of each, in full where the short one would name two rows of one classifier alike."""
     short = [(e.classifier, label(e)) for e in evaluations]
     seen = Counter(short)
-    return [label(e, full=seen[key] > 1) for e, key in zip(evaluations, short, strict=True)]
+    longer = [(e.classifier, label(e, full=seen[key] > 1)) for e, key in zip(evaluations, short, strict=True)]
+    again = Counter(longer)
+    # Those that are still alike differ in how they stop.
+    return [e.attack.slug if again[key] > 1 else key[1] for e, key in zip(evaluations, longer, strict=True)]
 
 
 def distance(evaluation: Evaluation) -> float:

@@ -161,6 +161,11 @@ def test_table_tells_attacks_apart_that_differ_in_a_parameter_only():
     assert "pgd linf 0.1 steps=100" in text
 
 
+def test_table_tells_attacks_apart_that_differ_in_their_stop_rule_only():
+    text = table([evaluate(build([0], [0], [1])), evaluate(build([0], [0], [1], attack={"stop": "success"}))])
+    assert "pgd-linf-0.1-stop=success" in text
+
+
 @pytest.mark.parametrize("marked", [{"attack": {"stop": "success"}}, {"norm": "l2", "epsilon": math.inf}])
 def test_table_marks_shifts_that_cannot_be_compared(marked):
     lines = table([evaluate(build([0], [0], [1])), evaluate(build([0], [0], [1], **marked))]).splitlines()

@@ -87,6 +87,14 @@ def test_each_attack_of_a_cascade_sees_only_what_is_left_standing(trained, few, 
     assert distances(worst.x, worst.x_adv).linf.max() <= 0.05
 
 
+def test_a_part_of_a_cascade_is_verified_as_it_was_recorded(few, small, workspace):
+    advlab.run(small, "digits", few, epsilon=0.05, save=True, progress=False)
+    part = next((workspace / "attacks" / "digits" / "small-linf-0.05").glob("fab*.h5"))
+    found = advlab.verify(part)
+    assert found.holds
+    assert found.accuracy == found.recorded_accuracy
+
+
 def test_the_worst_case_is_at_least_as_bad_as_each_attack_alone(trained, few, small):
     worst = advlab.run(small, trained, few, epsilon=0.05, progress=False)[-1]
     alone = advlab.attack(trained, few, "pgd", epsilon=0.05, steps=10, progress=False)

@@ -147,7 +147,7 @@ def verify(path: str | PathLike[str], *, model: str | None = None, trust: bool =
     return Verification(
         samples=len(result),
         recorded_accuracy=float(np.mean(result.robust)),
-        accuracy=float(np.mean(result.correct & (now.argmax(1) == result.labels))),
+        accuracy=float(np.mean(result.correct & (now.argmax(1) == result.labels) & ~result.left_out)),
         flips=flips,
         margins=highest[:, -1] - highest[:, -2],
         outside=np.flatnonzero(outside),
