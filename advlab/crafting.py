@@ -26,6 +26,7 @@ from advlab.unfinished import Work
 
 _CHUNK_STEPS = 500
 _CHUNK_WORK = 5e8  # activations: a second or so of dense or convolutional layers on a processor
+_SHARES = (16, 4, 2)  # of a full batch that are sizes of their own: each is compiled when first needed
 _KEEP_AFTER = 5.0  # seconds of work that are worth an unfinished archive
 _KEEP_EVERY = 60.0
 
@@ -237,7 +238,7 @@ class Crafting:
 
     def _smaller(self, left: int, size: int) -> int:
         """The smallest of the fixed batch sizes that holds ``left`` rows; 0 for none."""
-        fixed = (math.ceil(self.size / 16), math.ceil(self.size / 4), size)
+        fixed = (*(math.ceil(self.size / share) for share in _SHARES), size)
         return min(s for s in fixed if s >= left) if left else 0
 
     def _batch(self, rows: np.ndarray, size: int, restart: int) -> loop.Batch:

@@ -12,6 +12,8 @@ from typing import Any, NamedTuple, Protocol
 
 import tensorflow as tf
 
+from advlab.norms import headroom, length, total, unit
+
 Draw = Callable[[int, str], tf.Tensor]  # (number of the draw, "uniform" or "normal") -> shape of the images
 _TINY = 1e-30
 _PIXEL = 3e-8  # the most that rounding to float32 moves a pixel
@@ -43,14 +45,6 @@ class Ball(Protocol):
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n,)``: how far ``x`` is from the center."""
-
-
-def total(values: tf.Tensor) -> tf.Tensor:
-    """The sum over each image: the last three axes, of known size, become 1."""
-    # As a product with ones: compiled for a processor, a sum along rows is not vectorised.
-    pixels = values.shape[-3] * values.shape[-2] * values.shape[-1]
-    sums = tf.reshape(values, [-1, pixels]) @ tf.ones([pixels, 1])
-    return tf.reshape(sums, tf.concat([tf.shape(values)[:-3], [1, 1, 1]], 0))
 
 
 class LinfBall(NamedTuple):
@@ -91,7 +85,7 @@ class LinfBall(NamedTuple):
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n,)``: the largest change of a pixel."""
-        return tf.reduce_max(tf.abs(x - self.center), [1, 2, 3])
+        return length(x - self.center, "linf")[:, 0, 0, 0]
 
 
 class L2Ball(NamedTuple):
@@ -107,16 +101,13 @@ class L2Ball(NamedTuple):
 
     def start(self, draw: Draw) -> tf.Tensor:
         """Uniform in the ball, clipped to the box."""
-        direction = draw(0, "normal")
-        direction /= tf.sqrt(total(direction**2) + _TINY)
+        direction = unit(draw(0, "normal"))
         radius = draw(1, "uniform")[:, :1, :1, :1] ** (1.0 / _dimensions(self.center))
         return self.project(self.center + tf.cast(self.epsilon, tf.float32) * radius * direction)
 
     def steepest(self, gradient: tf.Tensor, x: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         """The change of norm ``size`` along the gradient; zero where the gradient is zero."""
-        # Scaled by its largest entry first: squares of tiny gradients would underflow.
-        scaled = gradient / tf.maximum(tf.reduce_max(tf.abs(gradient), [1, 2, 3], keepdims=True), _TINY)
-        return size * scaled / tf.sqrt(tf.maximum(total(scaled**2), _TINY))
+        return size * unit(gradient)
 
     def project(self, x: tf.Tensor) -> tf.Tensor:
         """The nearest point of ball and box: ``clip(s d)`` with the largest s in [0, 1] that is inside.
@@ -125,7 +116,7 @@ class L2Ball(NamedTuple):
         exact root after finitely many steps, and never leaves the ball on the way.
         """
         change = x - self.center
-        room = tf.where(change > 0, 1 - self.center, self.center) ** 2
+        room = headroom(self.center, change > 0) ** 2
         squares = change**2
         budget = _inside(self.epsilon, _PIXEL * _dimensions(change) ** 0.5) ** 2
         largest = tf.maximum(total(squares), _TINY)
@@ -147,7 +138,7 @@ class L2Ball(NamedTuple):
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n,)``: the Euclidean norm of the change."""
-        return tf.sqrt(total((x - self.center) ** 2))[:, 0, 0, 0]
+        return length(x - self.center, "l2")[:, 0, 0, 0]
 
 
 class L1Ball(NamedTuple):
@@ -171,7 +162,7 @@ class L1Ball(NamedTuple):
     def steepest(self, gradient: tf.Tensor, x: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
         """The change of norm ``size`` inside the box that climbs fastest: the pixels of largest gradient, each as far
         as it can go, until the size is used up; pixels already at the box are skipped."""
-        room = tf.where(gradient > 0, 1 - x, x)
+        room = headroom(x, gradient > 0)
         height = tf.where(room > 0, tf.abs(gradient), tf.zeros_like(gradient))
         size = tf.cast(size, tf.float32) * tf.ones_like(height[:, :1, :1, :1])
 
@@ -180,7 +171,7 @@ class L1Ball(NamedTuple):
             fits = total(tf.where(height > middle, room, tf.zeros_like(room))) <= size
             return tf.where(fits, low, middle), tf.where(fits, middle, high)
 
-        top = tf.reduce_max(height, [1, 2, 3], keepdims=True)
+        top = length(height, "linf")
         low, high = _repeat(24, halve, (tf.zeros_like(top), top))  # float32 tells no more heights apart
         full = tf.where(height > high, room, tf.zeros_like(room))
         edge = tf.where((height > low) & (height <= high), room, tf.zeros_like(room))
@@ -191,7 +182,7 @@ class L1Ball(NamedTuple):
         """The nearest point of ball and box: ``clip(soft(d, t))`` with the smallest threshold t that is inside."""
         change = x - self.center
         size = tf.abs(change)
-        room = tf.where(change > 0, 1 - self.center, self.center)
+        room = headroom(self.center, change > 0)
         budget = _inside(self.epsilon, _PIXEL * _dimensions(change))
 
         # The norm falls along straight pieces as t grows: Newton's iteration ends on the root's own piece, and halving
@@ -210,7 +201,7 @@ class L1Ball(NamedTuple):
             return count + 1, tf.where(far, ahead, t), low, high, far
 
         zero = tf.zeros_like(size[:, :1, :1, :1])
-        top = tf.reduce_max(size, [1, 2, 3], keepdims=True)
+        top = length(size, "linf")
         _, t, _, high, far = tf.while_loop(
             lambda count, t, low, high, far: (count < 50) & tf.reduce_any(far),
             newton,
@@ -220,7 +211,7 @@ class L1Ball(NamedTuple):
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n,)``: the sum of the absolute changes."""
-        return total(tf.abs(x - self.center))[:, 0, 0, 0]
+        return length(x - self.center, "l1")[:, 0, 0, 0]
 
 
 class L0Ball(NamedTuple):
@@ -247,7 +238,7 @@ class L0Ball(NamedTuple):
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n,)``: the number of positions that differ."""
-        return tf.reduce_sum(tf.cast(tf.reduce_any(x != self.center, -1), tf.float32), [1, 2])
+        return length(x - self.center, "l0")[:, 0, 0, 0]
 
     def _largest(self, values: tf.Tensor) -> tf.Tensor:
         """bool ``(n, h, w, 1)``: the epsilon positions with the largest values."""
@@ -278,7 +269,7 @@ class Box(NamedTuple):
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n,)``: the Euclidean norm of the change."""
-        return tf.sqrt(total((x - self.center) ** 2))[:, 0, 0, 0]
+        return length(x - self.center, "l2")[:, 0, 0, 0]
 
 
 BALLS: dict[str, Callable[[tf.Tensor, tf.Tensor], Any]] = {

@@ -11,8 +11,9 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.classifier import Classifier
-from advlab.geometry import BALLS, total
+from advlab.geometry import BALLS
 from advlab.losses import margin
+from advlab.norms import total
 from advlab.problem import Craft, Host, Loop, Problem, Sweep, View
 from advlab.threat import Attack
 
@@ -306,4 +307,4 @@ def xla_pays(classifier: Classifier, samples_times_steps: int) -> bool:
     """Whether XLA repays its compilation: never for convolutions and recurrent cells, which it runs slower on a CPU."""
     kinds = {type(layer).__name__ for layer in classifier.keras_model._flatten_layers()}
     slow = any(word in kind for kind in kinds for word in ("Conv", "RNN", "LSTM", "GRU", "Bidirectional"))
-    return not slow and samples_times_steps >= 200_000
+    return not slow and samples_times_steps >= 100_000

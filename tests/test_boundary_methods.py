@@ -26,7 +26,12 @@ def planes(seed: int = 0, share: float = 0.7) -> tuple[np.ndarray, np.ndarray, n
 
 
 def reached(x: np.ndarray, normal: np.ndarray, rise: np.ndarray, norm: str) -> np.ndarray:
-    return reach(tf.constant(x), tf.constant(normal), tf.constant(rise[:, None, None, None]), norm).numpy()
+    change, far = reach(tf.constant(x), tf.constant(normal), tf.constant(rise[:, None, None, None]), norm)
+    room = np.where(normal * rise[:, None, None, None] > 0, 1 - x, x)
+    reachable = np.abs(rise) < (np.abs(normal) * room).sum((1, 2, 3))
+    sizes = np.array([length(each, norm) for each in change.numpy()])
+    np.testing.assert_allclose(far[:, 0, 0, 0].numpy()[reachable], sizes[reachable], rtol=1e-6)
+    return change.numpy()
 
 
 def length(change: np.ndarray, norm: str) -> float:

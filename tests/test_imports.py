@@ -15,7 +15,7 @@ HEAVY = ("tensorflow", "keras", "art")
 LAYERS = {
     0: "__init__ archive datasets declared download errors inventory modelcard progress recipes samples schema suites"
     " threat unfinished workspace",
-    1: "architectures classifier geometry hdf5 legacy losses methods problem random slopes softmax",
+    1: "architectures classifier geometry hdf5 legacy losses methods norms problem random slopes softmax",
     2: "checks combined crafting engine evaluation figures host loop metrics sweep tables training",
     3: "reporting workflows",
     4: "cli",

@@ -163,7 +163,7 @@ def test_a_method_file_is_short_named_after_its_source_and_imports_little(name):
     assert document
     assert "arXiv:" in document or name in UNPUBLISHED
     assert len(text.splitlines()) <= LONGER.get(name, 60)
-    allowed = ("advlab.problem", "advlab.losses", "advlab.geometry", "advlab.random", "advlab.methods")
+    allowed = ("advlab.problem", "advlab.losses", "advlab.geometry", "advlab.norms", "advlab.random", "advlab.methods")
     for node in ast.walk(tree):
         modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         modules = [f"advlab.{alias.name}" for alias in node.names] if modules == ["advlab"] else modules

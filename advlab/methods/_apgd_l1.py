@@ -16,7 +16,8 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from advlab.geometry import L1Ball, total
+from advlab.geometry import L1Ball
+from advlab.norms import total
 from advlab.problem import START, Loop, Problem, State, View
 
 SPARSER, SHRINK, LEAST = 0.95, 1.5, 0.1

@@ -9,27 +9,12 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from advlab.geometry import total
+from advlab.norms import headroom, length, shares, total
 from advlab.problem import Problem
 
 DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
-_AXES = [-3, -2, -1]
 _TINY = 1e-20
-_FAR = 1e9  # more than any image can rise along a normal of entries up to 1
-
-
-def size(values: tf.Tensor, norm: str) -> tf.Tensor:
-    """The norm of each image: the last three axes become 1."""
-    if norm == "linf":
-        return tf.reduce_max(tf.abs(values), _AXES, keepdims=True)
-    return total(tf.abs(values)) if norm == "l1" else tf.sqrt(total(values**2))
-
-
-def scaled(normal: tf.Tensor, *sizes: tf.Tensor) -> tuple[tf.Tensor, ...]:
-    """The same plane with a normal whose largest entry is 1: squares of tiny gradients would underflow."""
-    largest = tf.reduce_max(tf.abs(normal), _AXES, keepdims=True)
-    largest = tf.where(largest > 0, largest, tf.ones_like(largest))
-    return normal / largest, *(value / largest for value in sizes)
+_FAR = 1e9  # more than any image can rise along a normal whose entries add up to 1
 
 
 def boundary(problem: Problem, x: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -45,8 +30,8 @@ def boundary(problem: Problem, x: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tens
     weights = sign * (tf.one_hot(others, classes) - tf.one_hot(own, classes))
     normals = problem.pullback(x, weights)
     heights = tf.linalg.matvec(weights, logits)[:, :, None, None, None]
-    unit, height = scaled(normals, heights)
-    far = (height / tf.maximum(size(unit, DUAL[problem.ball.norm]), _TINY))[:, :, 0, 0, 0]
+    unit, scale = shares(normals)
+    far = (heights * scale / tf.maximum(length(unit, DUAL[problem.ball.norm]), _TINY))[:, :, 0, 0, 0]
     chosen = tf.argmin(tf.where(aimed[:, None], far, tf.abs(far)), -1)
     return tf.gather(normals, chosen, batch_dims=1), tf.gather(heights, chosen, batch_dims=1)
 
@@ -56,40 +41,45 @@ def cost(problem: Problem) -> tuple[int, int]:
     return 1, problem.logits(problem.x).shape[-1] - 1
 
 
-def reach(x: tf.Tensor, normal: tf.Tensor, rise: tf.Tensor, norm: str) -> tf.Tensor:
-    """The smallest change of ``x``, measured in ``norm``, that raises ``sum(normal * change)`` by ``rise``."""
-    normal, rise = scaled(normal, rise)
+def reach(x: tf.Tensor, normal: tf.Tensor, rise: tf.Tensor, norm: str) -> tuple[tf.Tensor, tf.Tensor]:
+    """The smallest change of ``x``, measured in ``norm``, raising ``sum(normal * change)`` by ``rise``; its size."""
+    normal, scale = shares(normal)
+    rise *= scale
     gain = tf.abs(normal)
-    room = tf.where((normal > 0) == (rise > 0), 1 - x, x)
+    room = headroom(x, (normal > 0) == (rise > 0))
     short = tf.minimum(tf.abs(rise), _FAR)
-    length = _fill(gain, room, short) if norm == "l1" else _spread(gain, room, short, norm)
-    return tf.sign(rise) * tf.sign(normal) * length
+    walk, far = _fill(gain, room, short) if norm == "l1" else _spread(gain, room, short, norm)
+    return tf.sign(rise) * tf.sign(normal) * walk, far
 
 
-def _spread(gain: tf.Tensor, room: tf.Tensor, rise: tf.Tensor, norm: str) -> tf.Tensor:
+def _spread(gain: tf.Tensor, room: tf.Tensor, rise: tf.Tensor, norm: str) -> tuple[tf.Tensor, tf.Tensor]:
     """All pixels move at once, in l2 each as fast as it gains, until they meet the box.
 
     What is gained is concave and piecewise linear in the time, so Newton's iteration from the left ends at the exact
     root after finitely many steps, four of them as a rule.
     """
-    speed = gain if norm == "l2" else tf.ones_like(gain)
-    rate, worth, zero = gain * speed, gain * room, tf.zeros_like(gain)
-    end = room / tf.maximum(speed, _TINY)
+    zero = tf.zeros_like(gain)
+
+    def way(time: tf.Tensor) -> tf.Tensor:
+        return time * gain if norm == "l2" else time * tf.ones_like(gain)
 
     def moves(count: tf.Tensor, time: tf.Tensor, ahead: tf.Tensor) -> tf.Tensor:
         return (count < 50) & tf.reduce_any(ahead > 1e-4 * time)
 
     def newton(count: tf.Tensor, time: tf.Tensor, ahead: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        free = time < end
-        slope, gained = total(tf.where(free, rate, zero)), total(tf.where(free, zero, worth))
+        free = way(time) < room
+        slope = total(tf.where(free, gain**2 if norm == "l2" else gain, zero))
+        gained = total(tf.where(free, zero, gain * room))
         root = tf.where(slope > _TINY, (rise - gained) / tf.maximum(slope, _TINY), time)
         return count + 1, tf.maximum(root, time), root - time
 
     _, time, _ = tf.while_loop(moves, newton, (tf.constant(0), tf.zeros_like(rise), tf.ones_like(rise)))
-    return tf.minimum(time * speed, room)
+    walk = tf.minimum(way(time), room)
+    # In linf all go as far as the time says, or the plane is out of reach.
+    return walk, length(walk, "l2") if norm == "l2" else tf.minimum(time, 1)
 
 
-def _fill(gain: tf.Tensor, room: tf.Tensor, rise: tf.Tensor) -> tf.Tensor:
+def _fill(gain: tf.Tensor, room: tf.Tensor, rise: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """The pixels that gain most go all the way, one after the other; the last goes as far as is needed."""
     worth, zero = gain * room, tf.zeros_like(gain)
 
@@ -99,9 +89,10 @@ def _fill(gain: tf.Tensor, room: tf.Tensor, rise: tf.Tensor) -> tf.Tensor:
         return count + 1, tf.where(enough, middle, low), tf.where(enough, high, middle)
 
     # Halved so often, the threshold is known to the last bit; the pixels between its bounds gain the same.
-    bounds = (tf.constant(0), tf.zeros_like(rise), tf.ones_like(rise))
+    bounds = (tf.constant(0), tf.zeros_like(rise), length(gain, "linf"))
     _, low, high = tf.while_loop(lambda count, *_: count < 24, halve, bounds)
     full = tf.where(gain > high, room, zero)
     edge = tf.where((gain > low) & (gain <= high), room, zero)
     rest = tf.nn.relu(rise - total(gain * full)) / tf.maximum(total(gain * edge), _TINY)
-    return full + edge * tf.minimum(rest, 1)
+    walk = full + edge * tf.minimum(rest, 1)
+    return walk, total(walk)

@@ -13,6 +13,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from advlab.methods import _search
+from advlab.norms import length, total
 from advlab.problem import Loop, Problem, State, View
 
 NORMS = ("l2", "linf")
@@ -48,7 +49,7 @@ def craft(
         over = tf.nn.relu(tf.abs(change) - state["tau"][:, None, None, None]) if linf else change**2
         rise = tf.where(over > 0, tf.sign(change), 0.0) if linf else 2 * change
         short = tf.nn.relu(confidence - view.loss)
-        loss = tf.reduce_sum(over, [1, 2, 3]) + state["c"] * short
+        loss = total(over)[:, 0, 0, 0] + state["c"] * short
         weight = tf.where(short > 0, state["c"], 0.0)[:, None, None, None]
         slope = (rise - weight * view.gradient) * 2 * view.x * (1 - view.x)  # tanh's slope is told by the pixel itself
 
@@ -60,7 +61,7 @@ def craft(
 
         success = view.success & (view.loss >= confidence)
         if linf:
-            reach = tf.reduce_max(tf.abs(change), [1, 2, 3])
+            reach = length(change, "linf")[:, 0, 0, 0]
             rows, anew = _tighten(state, loss, success, reach, steps, abort)
         else:
             rows, anew = _search.advance(state, loss, success, steps, searches, abort)

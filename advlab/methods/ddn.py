@@ -10,7 +10,7 @@ import math
 
 import tensorflow as tf
 
-from advlab.geometry import total
+from advlab.norms import unit
 from advlab.problem import Loop, Problem, State, View
 
 NORMS = ("l2",)
@@ -28,15 +28,8 @@ def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, radius: fl
         size = 0.01 + 0.99 * (1 + tf.cos(math.pi * tf.cast(step, tf.float32) / steps)) / 2
         success = view.success[:, None, None, None]
         radius = state["radius"] * tf.where(success, 1 - gamma, 1 + gamma)
-        # Divided by its largest entry first: squares of tiny gradients would underflow.
-        largest = tf.reduce_max(tf.abs(view.gradient), [1, 2, 3], keepdims=True)
-        scaled = view.gradient / tf.where(largest > 0, largest, tf.ones_like(largest))
-        change = state["change"] + size * scaled / tf.maximum(_norm(scaled), 1e-12)
-        x = tf.clip_by_value(problem.x + radius * change / tf.maximum(_norm(change), 1e-12), 0, 1)
+        change = state["change"] + size * unit(view.gradient)
+        x = tf.clip_by_value(problem.x + radius * unit(change), 0, 1)
         return {"x": x, "change": x - problem.x, "radius": radius}
 
     return Loop(steps, start, update)
-
-
-def _norm(values: tf.Tensor) -> tf.Tensor:
-    return tf.sqrt(total(values**2))

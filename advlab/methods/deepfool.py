@@ -27,7 +27,7 @@ def craft(problem: Problem, *, steps: int = 50, overshoot: float = 0.02) -> Loop
         normal, height = boundary(problem, view.x, view.logits)
         clear = CLEAR * tf.reduce_max(tf.abs(view.logits), -1)
         rise = tf.abs(height) + 2 * clear[:, None, None, None]
-        walked = state["walked"] + reach(view.x, normal, rise, problem.ball.norm)
+        walked = state["walked"] + reach(view.x, normal, rise, problem.ball.norm)[0]
         x = tf.clip_by_value(problem.x + (1 + overshoot) * walked, 0, 1)
         return {"x": x, "walked": walked, "done": view.success & (view.loss > clear)}
 

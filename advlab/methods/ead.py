@@ -11,6 +11,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from advlab.methods import _search
+from advlab.norms import total
 from advlab.problem import Loop, Problem, State, View
 
 NORMS = ("l1",)
@@ -41,7 +42,7 @@ def craft(
     def update(state: State, view: View, step: tf.Tensor) -> State:
         change = view.x - clean
         short = tf.nn.relu(confidence - view.loss)
-        loss = tf.reduce_sum(change**2 + beta * tf.abs(change), [1, 2, 3]) + state["c"] * short
+        loss = total(change**2 + beta * tf.abs(change))[:, 0, 0, 0] + state["c"] * short
         success = view.success & (view.loss >= confidence)
         rows, anew = _search.advance(state, loss, success, steps, searches, abort)
 

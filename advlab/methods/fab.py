@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from advlab.geometry import total
-from advlab.methods._hyperplane import boundary, cost, reach, size
+from advlab.methods._hyperplane import boundary, cost, reach
+from advlab.norms import total
 from advlab.problem import Loop, Problem, State, View
 
 NORMS = ("linf", "l2", "l1")
@@ -39,9 +39,8 @@ def craft(
         kept = tf.where(view.success, beta, 1.0)[:, None, None, None]
         climbed = total(normal * change)
         x = problem.x + kept * change
-        here = reach(x, normal, (1 - kept) * climbed - height, norm)
-        there = reach(problem.x, normal, climbed - height, norm)
-        near, far = size(here, norm), size(there, norm)
+        here, near = reach(x, normal, (1 - kept) * climbed - height, norm)
+        there, far = reach(problem.x, normal, climbed - height, norm)
         bias = tf.minimum(near / tf.maximum(near + far, 1e-12), alpha)
         moved = (1 - bias) * (x + eta * here) + bias * (problem.x + eta * there)
         return {"x": tf.clip_by_value(moved, 0, 1)}

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.geometry import BALLS
+from advlab.norms import length, unit
 from advlab.problem import Loop, Problem, State, View
 
 NORMS = ("linf", "l2", "l1", "l0")
@@ -31,7 +32,7 @@ def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, step: floa
     def update(state: State, view: View, step_number: tf.Tensor) -> State:
         fall = (1 + tf.cos(math.pi * tf.cast(step_number, tf.float32) / steps)) / 2
         change = view.x - problem.x
-        size, slope = _norm(change, norm), tf.maximum(_norm(view.gradient, DUAL[norm]), 1e-12)
+        size, slope = length(change, norm), tf.maximum(length(view.gradient, DUAL[norm]), 1e-12)
         success = view.success[:, None, None, None]
         smallest = tf.where(success & (size < state["smallest"]), size, state["smallest"])
         shrink = tf.maximum(gamma * fall, 1.0 / steps / 100)
@@ -46,20 +47,7 @@ def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, step: floa
             tf.math.is_finite(smallest), tf.where(tf.math.is_finite(state["smallest"]), known, size), reach
         )
         radius = tf.minimum(radius, smallest)
-        direction = view.gradient / tf.maximum(_norm(view.gradient, "l2"), 1e-12)
         ball = BALLS[norm](problem.x, tf.cast(tf.maximum(radius, 0), tf.float64))
-        return {"x": ball.project(view.x + step * fall * direction), "radius": radius, "smallest": smallest}
+        return {"x": ball.project(view.x + step * fall * unit(view.gradient)), "radius": radius, "smallest": smallest}
 
     return Loop(steps, start, update, loss="margin")
-
-
-def _norm(values: tf.Tensor, norm: str) -> tf.Tensor:
-    size = tf.abs(values)
-    axes = [1, 2, 3]
-    if norm == "linf":
-        return tf.reduce_max(size, axes, keepdims=True)
-    if norm == "l2":
-        return tf.sqrt(tf.reduce_sum(size**2, axes, keepdims=True))
-    if norm == "l1":
-        return tf.reduce_sum(size, axes, keepdims=True)
-    return tf.reduce_sum(tf.cast(tf.reduce_any(values != 0, -1, keepdims=True), tf.float32), axes, keepdims=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
+from advlab.norms import shares
 from advlab.problem import Loop, Problem, State, View
 
 NORMS = ("linf", "l2")
@@ -23,11 +24,7 @@ def craft(problem: Problem, *, steps: int = 10, step: float = 1.25, decay: float
         return {"x": problem.x, "momentum": tf.zeros_like(problem.x)}
 
     def update(state: State, view: View, step: tf.Tensor) -> State:
-        # Divided by the largest entry first: a sum of tiny gradients would underflow to a division by zero.
-        largest = tf.reduce_max(tf.abs(view.gradient), [1, 2, 3], keepdims=True)
-        scaled = view.gradient / tf.where(largest > 0, largest, tf.ones_like(largest))
-        total = tf.reduce_sum(tf.abs(scaled), [1, 2, 3], keepdims=True)
-        momentum = decay * state["momentum"] + scaled / tf.maximum(total, 1)
+        momentum = decay * state["momentum"] + shares(view.gradient)[0]
         return {"x": ball.project(view.x + ball.steepest(momentum, view.x, size)), "momentum": momentum}
 
     return Loop(steps, start, update)

@@ -12,6 +12,7 @@ import math
 
 import tensorflow as tf
 
+from advlab.norms import length
 from advlab.problem import Loop, Problem, State, View
 
 NORMS = ("l0",)
@@ -42,7 +43,7 @@ def craft(
         slope = tf.math.divide_no_nan(2 * sigma * change, positions * (square + sigma) ** 2)
         short = (view.loss < 0)[:, None, None, None]
         slope = tf.where(short, slope - view.gradient, slope)
-        slope /= tf.maximum(tf.reduce_max(tf.abs(slope), [1, 2, 3], keepdims=True), 1e-12)
+        slope *= 1 / tf.maximum(length(slope, "linf"), 1e-12)
 
         count = tf.cast(number + 1, tf.float32)
         first = FIRST * state["first"] + (1 - FIRST) * slope
