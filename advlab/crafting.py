@@ -13,8 +13,9 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from advlab import loop, random, unfinished, workspace
+from advlab import bests, loop, random, unfinished, workspace
 from advlab.classifier import Classifier
+from advlab.compiling import xla_pays
 from advlab.errors import InvalidValue
 from advlab.host import run_on_host
 from advlab.problem import Craft, Host, Loop, Problem, Sweep
@@ -68,7 +69,7 @@ class Crafting:
             )
         self.steps = planned.steps if isinstance(planned, Loop) else planned.epochs if isinstance(planned, Sweep) else 0
         self.trace_steps = loop.trace_steps(self.steps if isinstance(planned, Loop) else 0)
-        self.xla = compile == "xla" or (compile == "auto" and loop.xla_pays(classifier, n * self.rounds * self.steps))
+        self.xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * self.rounds * self.steps))
         most = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
         self.batches = max(1, math.ceil(self.attempted.sum() / most))
         self.size = math.ceil(self.attempted.sum() / self.batches)
@@ -82,18 +83,7 @@ class Crafting:
             "offset": classifier.offset.tolist(),
             "kind": kind,
         }
-        self.found: dict[str, np.ndarray] = {
-            "x": dataset.x.copy(),
-            "loss": np.full(n, -np.inf, np.float32),
-            "success": np.zeros(n, bool),
-            "distance": np.full(n, np.inf, np.float32),
-            "forward": np.zeros(n, np.int32),
-            "backward": np.zeros(n, np.int32),
-            "loss_trace": np.full((n, len(self.trace_steps)), np.nan, np.float32),
-            "first_success": np.full(n, -1, np.int32),
-            "zero_gradient": np.zeros(n, bool),
-            "nonfinite": np.zeros(n, bool),
-        }
+        self.found = bests.nothing(dataset.x, len(self.trace_steps))
         self.seconds = 0.0
         self.finished = 0  # steps taken, over all samples
         self.place = {"batch": 0, "restart": 0, "step": 0, "computed": 0}
@@ -156,7 +146,7 @@ class Crafting:
                         done = (
                             self._on_host(todo, restart) if self.on_host else (yield from self._in_graph(todo, restart))
                         )
-                        self._merge(*done)
+                        bests.merge(self.found, self.kind, *done)
                     self.place |= {"restart": restart + 1, "step": 0}
                     self.carry = None
                 self.finished = finished
@@ -176,7 +166,7 @@ class Crafting:
                 self.finished += len(rows)
                 yield
             better = sweeping.found["success"].sum() > self.found["success"].sum()
-            self._merge(rows, sweeping.found, whole=better or not restart)
+            bests.merge(self.found, self.kind, rows, sweeping.found, whole=better or not restart)
 
     def _count_clean_errors(self, waiting: np.ndarray) -> None:
         """An image that already succeeds unchanged needs no perturbation: it is its own best, at no cost."""
@@ -224,7 +214,7 @@ class Crafting:
                 broken = {name: tf.gather(value, gone) for name, value in carry.items()}
                 if not len(left):
                     return rows, broken
-                self._merge(rows[gone], broken)
+                bests.merge(self.found, self.kind, rows[gone], broken)
                 rows, size = rows[left], smaller
                 batch = self._batch(rows, size, restart)
                 carry = {name: tf.gather(value, np.resize(left, size)) for name, value in carry.items()}
@@ -259,23 +249,6 @@ class Crafting:
         order = np.argsort(-self.clean[rows], axis=1, kind="stable")
         wrong = order[order != self.labels[rows, None]].reshape(len(rows), -1)
         return wrong[:, rank].astype(np.int32)
-
-    def _merge(self, rows: np.ndarray, carry: Mapping[str, Any], whole: bool | None = None) -> None:
-        """Keep, for each sample, the better of this restart and those before; all or none where ``whole`` says so."""
-        new = {name: np.asarray(carry[name])[: len(rows)] for name in self.found if name in carry}
-        old = {name: self.found[name][rows] for name in new}
-        gained = new["distance"] < old["distance"] if self.kind == "minimal" else new["loss"] > old["loss"]
-        better = (new["success"] & ~old["success"]) | ((new["success"] == old["success"]) & gained)
-        better |= np.isneginf(old["loss"]) & ~old["success"]
-        if whole is not None:
-            better[:] = whole
-        for name, value in new.items():
-            if name in ("forward", "backward"):
-                self.found[name][rows] += value
-            elif name in ("zero_gradient", "nonfinite"):
-                self.found[name][rows] |= value
-            else:
-                self.found[name][rows[better]] = value[better]
 
     def _robust_so_far(self) -> float:
         return float(np.mean((self.clean.argmax(1) == self.labels) & ~self.found["success"]))

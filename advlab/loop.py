@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -11,6 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.classifier import Classifier
+from advlab.compiling import once, side_by_side
 from advlab.geometry import BALLS
 from advlab.losses import margin
 from advlab.norms import total
@@ -19,7 +19,6 @@ from advlab.threat import Attack
 
 TRACE = 100  # at most so many points of the loss are stored for each sample
 _SOLID = 2e-5  # of the largest logit: some times the rounding of float32 through a small network
-_SHARE = 250  # rows that are worth a core of their own
 _REDRAW = 63  # the draw kept for directions where the gradient says nothing
 Carry = dict[str, tf.Tensor]
 
@@ -186,28 +185,8 @@ def _trace(
         _, carry = tf.while_loop(goes_on, one, (first, carry), maximum_iterations=loop.steps)
         return tf.cond(last >= loop.steps, lambda: look(carry, tf.constant(loop.steps), False)[0], lambda: carry)
 
-    plain, careful = (_compiled(partial(steps, flag), xla) for flag in (False, True))
-    return Compiled(_compiled(begin, xla), _side_by_side(plain, xla), _side_by_side(careful, xla), traces)
-
-
-def _compiled(function: Callable[..., Carry], xla: bool) -> Callable[..., Carry]:
-    """XLA compiles for each size of a batch; a plain graph is traced once, for any size."""
-    traced = tf.function(function, autograph=False, jit_compile=xla)
-    if xla:
-        return traced
-
-    general: list[Any] = []
-
-    def any_size(value: tf.Tensor) -> tf.TensorSpec:
-        return tf.TensorSpec([None, *value.shape[1:]] if value.shape.rank else [], value.dtype)
-
-    def call(*arguments: Any) -> Carry:
-        if not general:
-            # There first, it serves every size: results must not depend on which sizes came before.
-            general.append(traced.get_concrete_function(*tf.nest.map_structure(any_size, arguments)))
-        return traced(*arguments)
-
-    return call
+    plain, careful = (side_by_side(once(partial(steps, flag), xla), xla) for flag in (False, True))
+    return Compiled(once(begin, xla), plain, careful, traces)
 
 
 def _verified(problem: Problem, exact: Problem, carry: Carry, loss: str, kind: str) -> tuple[View, tf.Tensor]:
@@ -233,25 +212,6 @@ def idle(carry: Mapping[str, Any], frozen: bool) -> Any:
     done = carry.get("state/done")
     broken = carry["success"] if frozen else tf.zeros_like(carry["success"])
     return broken if done is None else broken | done
-
-
-def _side_by_side(advance: Callable[..., Carry], xla: bool) -> Callable[..., Carry]:
-    """Let each processor core take a share of the rows: XLA alone leaves cores idle between its matrix products."""
-    cores = 1 if tf.config.list_logical_devices("GPU") or not xla else os.cpu_count() or 1
-
-    @tf.function(autograph=False)
-    def shared(batch: Batch, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor], carry: Carry, *chunk: Any) -> Carry:
-        rows = batch.labels.shape[0]
-        parts = max(p for p in range(1, cores + 1) if p == 1 or (rows % p == 0 and rows // p >= _SHARE))
-        batches = zip(*(tf.split(value, parts) for value in batch), strict=True)
-        carries = zip(*(tf.split(value, parts) for value in carry.values()), strict=True)
-        done = [
-            advance(Batch(*values), epsilon, floats, dict(zip(carry, carried, strict=True)), *chunk)
-            for values, carried in zip(batches, carries, strict=True)
-        ]
-        return {name: tf.concat([part[name] for part in done], 0) for name in carry}
-
-    return shared if cores > 1 else advance
 
 
 def _keep(carry: Carry, view: View, problem: Problem, kind: str, keep: str, live: tf.Tensor, step: tf.Tensor) -> Carry:
@@ -301,10 +261,3 @@ def _lost(carry: Carry) -> bool:
 
 def _where(rows: tf.Tensor, yes: tf.Tensor, no: tf.Tensor) -> tf.Tensor:
     return tf.where(tf.reshape(rows, [-1] + [1] * (len(no.shape) - 1)), yes, no)
-
-
-def xla_pays(classifier: Classifier, samples_times_steps: int) -> bool:
-    """Whether XLA repays its compilation: never for convolutions and recurrent cells, which it runs slower on a CPU."""
-    kinds = {type(layer).__name__ for layer in classifier.keras_model._flatten_layers()}
-    slow = any(word in kind for kind in kinds for word in ("Conv", "RNN", "LSTM", "GRU", "Bidirectional"))
-    return not slow and samples_times_steps >= 100_000
