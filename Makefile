@@ -8,7 +8,7 @@ test: .venv/ready
 	.venv/bin/ruff check .
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
-	$(python) -m pytest --numprocesses auto --dist loadgroup
+	$(python) -m pytest --numprocesses auto --dist loadfile
 
 readme: .venv/ready
 	$(python) benchmarks/readme.py --results

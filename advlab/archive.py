@@ -94,6 +94,23 @@ class AttackResult:
             f"clean accuracy {np.mean(self.correct):.1%}, robust accuracy {accuracy:.1%}"
         )
 
+    def _repr_html_(self) -> str:
+        from advlab.displays import result_html
+
+        return result_html(self)
+
+    def to_frame(self) -> Any:
+        """``Evaluation.to_frame`` of this result: a ``pandas.DataFrame`` with a row for each sample."""
+        from advlab.evaluation import evaluate
+
+        return evaluate(self).to_frame()
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The ``k`` classes; a classifier may know more of them than the data set names, those go by their number."""
+        k = self.clean_probabilities.shape[1]
+        return (*self.classes, *map(str, range(len(self.classes), k)))[:k]
+
     @property
     def correct(self) -> np.ndarray:
         """bool ``(n,)``: the clean image is classified as its label."""
@@ -148,13 +165,17 @@ class AttackResult:
     def with_predictions(
         self, classifier: str, digest: str, clean: np.ndarray, adversarial: np.ndarray
     ) -> AttackResult:
-        """The same images as seen by another classifier: what a transfer evaluation reads."""
+        """The same images as seen by another classifier: what a transfer evaluation reads.
+
+        ``settings["source_digest"]`` keeps the digest of the one they were crafted against.
+        """
         return replace(
             self,
             classifier=classifier,
             classifier_digest=digest,
             clean_probabilities=clean,
             adversarial_probabilities=adversarial,
+            settings={"source_digest": self.classifier_digest, **self.settings},
             diagnostics={},
             notes=(),
         )

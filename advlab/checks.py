@@ -1,17 +1,20 @@
 """Findings: what an archive itself shows about whether its number can be believed.
 
-``CHECKS`` is the one table of codes that code, report and documentation share. A code never changes its meaning.
+``CHECKS``, and ``CROSS_CHECKS`` of ``advlab.crosschecks`` for what several archives show together, are the one table
+of codes that code, report and documentation share. A code never changes its meaning.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from typing import NamedTuple
+from collections.abc import Callable, Iterable
+from typing import Generic, NamedTuple, TypeVar
 
 import numpy as np
 
+from advlab import walks
 from advlab.archive import AttackResult
+from advlab.comparison import mcnemar
 from advlab.metrics import Distances, Rate, exceeds
 from advlab.threat import DEFAULT_EPSILON
 
@@ -20,6 +23,11 @@ ZERO_GRADIENT_SHARE = 0.05
 REPEAT_TOLERANCE = 1e-3
 WIDTH = 0.10
 PLANTED_FOUND = 0.95
+STILL_RISING = 0.05
+PASSED_BY = 0.01
+ENDED_LOWER = 0.10
+SIGNIFICANT = 0.01  # of the two-sided exact test: what is no longer taken for chance
+Seen = TypeVar("Seen")
 
 
 class Finding(NamedTuple):
@@ -47,8 +55,18 @@ class Facts(NamedTuple):
         """Whether the attack used gradients of this very classifier."""
         return not self.transfer and bool(self.result.backward_passes.any())
 
+    @property
+    def classes(self) -> int:
+        """How many the classifier tells apart."""
+        return max(self.result.clean_probabilities.shape[1], 2)
 
-class Check(NamedTuple):
+    @property
+    def climbs(self) -> bool:
+        """Whether it climbed the loss of this very classifier inside a ball, as minimal methods do not."""
+        return self.by_gradient and self.result.settings.get("kind") != "minimal"
+
+
+class Check(NamedTuple, Generic[Seen]):
     """One row of the table; ``look`` returns the evidence, or an empty text where nothing is wrong."""
 
     code: str
@@ -56,14 +74,23 @@ class Check(NamedTuple):
     raised_if: str
     means: str
     do: str
-    look: Callable[[Facts], str]
+    look: Callable[[Seen], str]
 
 
 def findings(facts: Facts) -> tuple[Finding, ...]:
     """What the checks raise, gravest first."""
-    raised = [(check, check.look(facts)) for check in CHECKS]
-    found = [Finding(*check[:-1], evidence) for check, evidence in raised if evidence]
-    return tuple(sorted(found, key=lambda finding: SEVERITIES.index(finding.severity)))
+    return gravest_first([raised(check, facts) for check in CHECKS])
+
+
+def raised(check: Check[Seen], seen: Seen) -> Finding | None:
+    """The finding of one check, or None."""
+    evidence = check.look(seen)
+    return Finding(*check[:-1], evidence) if evidence else None
+
+
+def gravest_first(found: Iterable[Finding | None]) -> tuple[Finding, ...]:
+    """Those that were raised: errors, then warnings, then notes."""
+    return tuple(sorted(filter(None, found), key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
 def _budget(facts: Facts) -> str:
@@ -118,10 +145,9 @@ def _unstable(facts: Facts) -> str:
 
 
 def _near_chance(facts: Facts) -> str:
-    classes = facts.result.clean_probabilities.shape[1]
-    chance = 1 / max(classes, 2)
+    chance = 1 / facts.classes
     clean = facts.clean_accuracy.value
-    return f"clean accuracy is {clean:.1%} with {classes} classes" if clean < chance + 0.1 * (1 - chance) else ""
+    return f"clean accuracy is {clean:.1%} with {facts.classes} classes" if clean < chance + 0.1 * (1 - chance) else ""
 
 
 def _equals_clean(facts: Facts) -> str:
@@ -157,6 +183,56 @@ def _planted(facts: Facts) -> str:
     return f"{test['found']} of {test['planted']} planted adversarial examples were found"
 
 
+def _rising(facts: Facts) -> str:
+    standing = int(np.count_nonzero(facts.result.robust & facts.result.attempted))
+    share = walks.late_rise(facts.result) if facts.climbs and standing >= 0.01 * len(facts.result) else 0
+    if not ("steps" in facts.result.attack.parameters and share > STILL_RISING):
+        return ""
+    return f"{share:.0%} of the rise of the loss came in the last tenth of the steps, on {standing:,} standing images"
+
+
+def _last_iterate(facts: Facts) -> str:
+    if facts.transfer or facts.result.settings.get("kind") == "minimal":
+        return ""
+    passed = walks.passed_by(facts.result)
+    if passed.sum() > PASSED_BY * facts.result.attempted.sum():
+        return f"{_images(passed)} were broken on the way, and not where the attack ended"
+    lower, compared = walks.ended_lower(facts.result)
+    few = lower <= ENDED_LOWER * compared
+    return "" if few else f"{lower:,} of {compared:,} images were returned below the highest loss seen on their way"
+
+
+def _falls(facts: Facts) -> str:
+    fell, walked = walks.fell(facts.result) if facts.climbs else (0, 0)
+    return f"{fell:,} of {walked:,} images end at a lower loss than they began with" if fell > walked / 2 else ""
+
+
+def _above_clean(facts: Facts) -> str:
+    result = facts.result
+    among = result.attempted
+    if facts.transfer or result.attack.method == "noise" or not among.any():
+        return ""
+    clean = result.correct[among]
+    perturbed = (result.adversarial_probabilities.argmax(1) == result.labels)[among]
+    higher = perturbed.mean() > clean.mean() and mcnemar(perturbed, clean).p_value < SIGNIFICANT
+    return f"accuracy {perturbed.mean():.1%} on the perturbed images, {clean.mean():.1%} on the clean" if higher else ""
+
+
+def _unbounded(facts: Facts) -> str:
+    result, threat = facts.result, facts.result.attack.threat
+    height, width, channels = result.x.shape[1:]
+    size = height * width * channels
+    # So large that every image can be turned into the same grey one, where any classifier is right by chance at most.
+    grey = {"linf": 0.5, "l2": 0.5 * size**0.5, "l1": 0.5 * size, "l0": height * width}.get(threat.norm, math.inf)
+    if not facts.by_gradient or threat.target is not None or not grey <= threat.epsilon < math.inf:
+        return ""
+    chance = max(np.bincount(result.labels).max(initial=0) / max(len(result), 1), 1 / facts.classes)
+    robust = facts.robust_accuracy
+    if robust.low <= chance:
+        return ""
+    return f"robust accuracy is {robust.value:.1%}, and chance {chance:.1%}, where epsilon is {threat.epsilon:.4g}"
+
+
 def _noted(code: str) -> Callable[[Facts], str]:
     return lambda facts: f"noted when '{facts.result.classifier}' was loaded" if code in facts.result.notes else ""
 
@@ -166,7 +242,7 @@ def _images(flags: np.ndarray) -> str:
     return f"{count:,} of {len(flags):,} images"
 
 
-CHECKS: tuple[Check, ...] = (
+CHECKS: tuple[Check[Facts], ...] = (
     Check(
         "budget-exceeded",
         "error",
@@ -256,12 +332,53 @@ CHECKS: tuple[Check, ...] = (
         _short_walk,
     ),
     Check(
+        "loss-falls",
+        "warning",
+        "more than half of the images end at a lower loss than they began with",
+        "The steps lead the wrong way: a flipped sign, or catastrophic overfitting of the model to single steps.",
+        "Check the sign of the loss. Attack with more and smaller steps, such as 'pgd' with steps=100.",
+        _falls,
+    ),
+    Check(
+        "above-clean",
+        "warning",
+        "accuracy on the perturbed images is above clean accuracy, by more than chance",
+        "No attack does this on purpose: a flipped sign, or catastrophic overfitting of the model to single steps.",
+        "Check the sign of the loss. Attack with more and smaller steps, such as 'pgd' with steps=100.",
+        _above_clean,
+    ),
+    Check(
+        "last-iterate",
+        "warning",
+        f"more than {PASSED_BY:.0%} of the images were broken on the way and returned unbroken, or more than "
+        f"{ENDED_LOWER:.0%} were returned below their highest loss",
+        "The attack returned the last image of its walk, not the best, and so hides what it found.",
+        "Keep the best image of each walk, as the engine does unless a method says keep='last'.",
+        _last_iterate,
+    ),
+    Check(
+        "survives-unbounded",
+        "warning",
+        "robust accuracy stays above chance where epsilon is so large that all images could be made equal",
+        "Every classifier falls there, so the attack has failed, here and surely at smaller epsilons.",
+        "Look for a masked gradient; try an attack without gradients, such as 'square'.",
+        _unbounded,
+    ),
+    Check(
         "selftest-failed",
         "warning",
         f"the attacks find fewer than {PLANTED_FOUND:.0%} of the adversarial examples planted for them",
         "They miss what is certainly there, so what they left standing proves little.",
         "Look for a masked gradient or a random layer in the model; raise steps and restarts.",
         _planted,
+    ),
+    Check(
+        "loss-still-rising",
+        "warning",
+        f"on standing images, more than {STILL_RISING:.0%} of the rise of the loss came in the last tenth of the steps",
+        "The attack had not come to its end, so more steps may break more.",
+        "Attack again with twice the steps: the number should not change.",
+        _rising,
     ),
     Check(
         "few-samples",

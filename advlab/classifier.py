@@ -132,6 +132,10 @@ class Classifier:
     def __repr__(self) -> str:
         return f"Classifier {self.name}: {self.keras_model.count_params():,} parameters, {self.classes} classes"
 
+    def to_dict(self) -> dict[str, Any]:
+        """Name, digest and model card, ready for JSON."""
+        return {"schema": 1, "name": self.name, "digest": self.digest, "card": self.card}
+
     @property
     def classes(self) -> int:
         """The number of classes."""

@@ -9,8 +9,9 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from advlab import metrics, tables
+from advlab import calibration, metrics, tables
 from advlab.archive import AttackResult
+from advlab.calibration import Reliability
 from advlab.checks import Facts, Finding, findings
 from advlab.combined import refuse_different
 from advlab.errors import Mismatch
@@ -64,11 +65,15 @@ class Evaluation:
     Wilson intervals: ``clean_accuracy`` and ``robust_accuracy`` over all samples; ``success_rate`` over the initially
     correct ones that end misclassified, or with a target over those of another label that end as the target.
     ``shift`` is p_adv - p_clean of the label on initially correct samples; ``shift_predicted`` that of the class
-    predicted on the clean image, on all samples. ``distances`` are over successful, initially correct samples in
-    each norm; ``median_distance`` is over all initially correct, attempted ones in the norm of the threat, infinite
-    for each that was not broken (NaN without a norm). ``transitions`` int64 ``(k, k)`` counts label -> prediction of
-    the perturbed image on initially correct samples. ``transfer_from`` names the classifier that the images were
-    crafted against where that is another one. ``result`` holds the images and predictions behind the numbers.
+    predicted on the clean image, on all samples; the histograms int64 ``(40,)`` count them in equal bins from -1 to 1.
+    ``calibration_clean`` and ``calibration`` are reliability diagrams of all samples on the clean and on the perturbed
+    image; ``confidently_wrong`` is the share of initially correct samples that end misclassified with more than 90 %
+    confidence. ``distances`` are over successful, initially correct samples in each norm; ``median_distance`` is over
+    all initially correct, attempted ones in the norm of the threat, infinite for each that was not broken (NaN without
+    a norm). ``transitions`` int64 ``(k, k)`` counts label -> prediction of the perturbed image on initially correct
+    samples; ``flow_distance`` float64 ``(k, k)`` is the median distance in the norm of the threat of those where the
+    attack succeeded, NaN where there is none. ``transfer_from`` names the classifier that the images were crafted
+    against where that is another one. ``result`` holds the images and predictions behind the numbers.
     """
 
     result: AttackResult
@@ -77,11 +82,17 @@ class Evaluation:
     robust_accuracy: Rate
     success_rate: Rate
     shift: Summary
+    shift_histogram: np.ndarray
     shift_predicted: Summary
+    shift_predicted_histogram: np.ndarray
+    calibration_clean: Reliability
+    calibration: Reliability
+    confidently_wrong: Rate
     distances: Mapping[str, Size]
     median_distance: float
     per_class: tuple[ClassScore, ...]
     transitions: np.ndarray
+    flow_distance: np.ndarray
     findings: tuple[Finding, ...]
     transfer_from: str | None = None
 
@@ -131,8 +142,15 @@ class Evaluation:
         return " ".join(word for word in words if word)
 
     def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary of everything but the arrays; NaN and infinity are null."""
+        """A JSON-ready dictionary of everything but the per-sample arrays; NaN and infinity are null."""
         return tables.as_json(self)
+
+    def to_frame(self) -> Any:
+        """A ``pandas.DataFrame`` with a row for each sample and the columns of ``tables.per_sample``.
+
+        Raises ``AdvlabError`` where pandas is not installed.
+        """
+        return tables.frame(tables.per_sample(self))
 
     def __repr__(self) -> str:
         robust = self.robust_accuracy
@@ -184,13 +202,14 @@ def _measured(result: AttackResult, transfer_from: str | None) -> Evaluation:
     success = result.success & scope
     k = result.clean_probabilities.shape[1]
     clean, adversarial = result.clean_probabilities, result.adversarial_probabilities
+    predicted = adversarial.argmax(1)
     shift = metrics.confidence_shift(clean, adversarial, labels)
+    shift_predicted = metrics.confidence_shift(clean, adversarial, clean.argmax(1))
     distances = metrics.distances(result.x, result.x_adv)
+    sizes = distances._asdict().get(threat.norm, np.full(len(result), math.nan))
     clean_accuracy, robust_accuracy = metrics.rate(correct), metrics.rate(robust)
-    # A model may know more classes than the data set names.
-    names = (*result.classes, *(str(c) for c in range(len(result.classes), k)))
     scores = zip(
-        names[:k],
+        result.class_names,
         metrics.per_class(correct, labels, k),
         metrics.per_class(robust, labels, k),
         metrics.per_class(success, labels, k, scope),
@@ -204,20 +223,26 @@ def _measured(result: AttackResult, transfer_from: str | None) -> Evaluation:
         robust_accuracy=robust_accuracy,
         success_rate=metrics.rate(success, scope),
         shift=metrics.summary(shift[correct]),
-        shift_predicted=metrics.summary(metrics.confidence_shift(clean, adversarial, clean.argmax(1))),
+        shift_histogram=metrics.shift_histogram(shift[correct]),
+        shift_predicted=metrics.summary(shift_predicted),
+        shift_predicted_histogram=metrics.shift_histogram(shift_predicted),
+        calibration_clean=calibration.reliability(clean, labels),
+        calibration=calibration.reliability(adversarial, labels),
+        confidently_wrong=calibration.confidently_wrong(adversarial, labels, correct),
         distances={name: metrics.size(values[success]) for name, values in distances._asdict().items()},
-        median_distance=_median_distance(distances, threat.norm, success, scope),
+        median_distance=_median_distance(sizes, threat.norm, success, scope),
         per_class=tuple(ClassScore(*score) for score in scores),
-        transitions=metrics.transitions(labels, adversarial.argmax(1), correct, k),
+        transitions=metrics.transitions(labels, predicted, correct, k),
+        flow_distance=metrics.flow_distance(labels, predicted, sizes, success, k),
         findings=findings(Facts(result, distances, clean_accuracy, robust_accuracy, transfer_from is not None)),
         transfer_from=transfer_from,
     )
 
 
-def _median_distance(distances: metrics.Distances, norm: str, success: np.ndarray, scope: np.ndarray) -> float:
+def _median_distance(sizes: np.ndarray, norm: str, success: np.ndarray, scope: np.ndarray) -> float:
     if norm == "none" or not scope.any():
         return math.nan
-    needed = np.sort(np.where(success, getattr(distances, norm), math.inf)[scope])
+    needed = np.sort(np.where(success, sizes, math.inf)[scope])
     middle = (needed[(len(needed) - 1) // 2], needed[len(needed) // 2])
     return float(sum(middle) / 2)
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from advlab.errors import InvalidValue
 
+SHIFT_BINS = 40
 _ROWS = 1024  # bounds the float64 copies to a few megabytes, whatever the number of images
 
 
@@ -105,6 +106,12 @@ def confidence_shift(clean: np.ndarray, adversarial: np.ndarray, classes: np.nda
     return adversarial[rows, classes].astype(np.float64) - clean[rows, classes].astype(np.float64)
 
 
+def shift_histogram(shift: np.ndarray) -> np.ndarray:
+    """How many of ``(m,)`` shifts lie in each of 40 equal bins from -1 to 1: int64 ``(40,)``; NaN is left out."""
+    known = shift[~np.isnan(shift)]
+    return np.histogram(np.clip(known, -1, 1), bins=SHIFT_BINS, range=(-1, 1))[0]
+
+
 def distances(x: np.ndarray, x_adv: np.ndarray) -> Distances:
     """The size of each perturbation of images ``(n, h, w, c)``, computed in float64.
 
@@ -136,6 +143,22 @@ def transitions(labels: np.ndarray, predicted: np.ndarray, among: np.ndarray, k:
     """Counts int64 ``(k, k)``: row label, column prediction, over the samples where ``among`` is True."""
     pairs = labels[among].astype(np.int64) * k + predicted[among]
     return np.bincount(pairs, minlength=k * k).reshape(k, k)
+
+
+def flow_distance(
+    labels: np.ndarray, predicted: np.ndarray, sizes: np.ndarray, among: np.ndarray, k: int
+) -> np.ndarray:
+    """The median size, float64 ``(k, k)``: row label, column prediction, over the samples where ``among`` is True.
+
+    NaN where a pair has no sample.
+    """
+    pairs, values = labels[among].astype(np.int64) * k + predicted[among], sizes[among].astype(np.float64)
+    order = np.lexsort((values, pairs))
+    found, start, count = np.unique(pairs[order], return_index=True, return_counts=True)
+    low, high = (values[order][start + middle] for middle in ((count - 1) // 2, count // 2))
+    medians = np.full(k * k, math.nan)
+    medians[found] = (low + high) / 2
+    return medians.reshape(k, k)
 
 
 def per_class(hits: np.ndarray, labels: np.ndarray, k: int, among: np.ndarray | None = None) -> tuple[Rate, ...]:

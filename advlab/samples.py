@@ -57,6 +57,11 @@ class Dataset:
         size = "x".join(map(str, self.shape))
         return f"Dataset {self.name} {self.split}: {len(self)} images {size}, {len(self.classes)} classes"
 
+    def _repr_html_(self) -> str:
+        from advlab.displays import dataset_html
+
+        return dataset_html(self)
+
     @property
     def shape(self) -> tuple[int, int, int]:
         """Height, width and channels of one image."""

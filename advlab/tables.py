@@ -10,8 +10,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from advlab.errors import InvalidValue
-from advlab.metrics import Rate
+import numpy as np
+
+from advlab.calibration import Reliability
+from advlab.comparison import compare
+from advlab.errors import AdvlabError, InvalidValue
+from advlab.metrics import Rate, distances
 
 if TYPE_CHECKING:
     from advlab.evaluation import Evaluation
@@ -62,8 +66,8 @@ def cells(evaluation: Evaluation, name: str | None = None) -> dict[str, str]:
     robust = evaluation.robust_accuracy
     sign = SIGN if evaluation.at_boundary else ""
     return {
-        "model": _printable(evaluation.classifier),
-        "attack": _printable(label(evaluation) if name is None else name),
+        "model": printable(evaluation.classifier),
+        "attack": printable(label(evaluation) if name is None else name),
         "clean %": number(100 * evaluation.clean_accuracy.value, ".1f"),
         "robust % [95%]": (
             f"{number(100 * robust.value, '.1f')} [{f'{100 * robust.low:.1f}':>4}, {f'{100 * robust.high:.1f}':>4}]"
@@ -93,7 +97,7 @@ def table(evaluations: Sequence[Evaluation], markdown: bool = False) -> str:
 
 def caption(evaluations: Sequence[Evaluation]) -> list[str]:
     """What a reader of the table must know: which images, which interval, and what is not comparable."""
-    images = list(dict.fromkeys(_printable(e.images) for e in evaluations))
+    images = list(dict.fromkeys(printable(e.images) for e in evaluations))
     lines = [
         f"{' and '.join(images)}. robust: correct clean and perturbed, with 95% Wilson interval. shift: mean change "
         "of the confidence in the label, in points, where the clean image is correct. distance: median, in the norm "
@@ -101,6 +105,8 @@ def caption(evaluations: Sequence[Evaluation]) -> list[str]:
     ]
     if len(images) > 1:
         lines.append("The rows differ in their images and are not directly comparable.")
+    if len(evaluations) == 2 and len({e.result.dataset_digest for e in evaluations}) == 1:
+        lines.append(_difference(*evaluations))
     if any(e.at_boundary for e in evaluations):
         lines.append(_SIGNED)
     if any(math.isinf(distance(e)) for e in evaluations):
@@ -110,6 +116,16 @@ def caption(evaluations: Sequence[Evaluation]) -> list[str]:
             "The attacks of a cascade see only what those before them left standing; robust counts all so far."
         )
     return lines + [line for e in evaluations if e.joins for line in _joined(e)]
+
+
+def _difference(first: Evaluation, second: Evaluation) -> str:
+    """Whether two rows on the same images differ by more than chance."""
+    found = compare(first, second)
+    return (
+        f"Robust in the first row only: {found.only_first:,}, in the second only: {found.only_second:,}; "
+        f"p = {found.p_value:.2g} by McNemar's exact test. To see a difference of one point takes about "
+        f"{found.images_needed:,} images."
+    )
 
 
 def _joined(evaluation: Evaluation) -> list[str]:
@@ -144,7 +160,7 @@ def as_html(evaluation: Evaluation) -> str:
 def as_json(evaluation: Evaluation) -> dict[str, Any]:
     """Everything but the per-sample arrays, ready for JSON; NaN and infinity are null."""
     result = evaluation.result
-    return _plain(
+    return plain(
         {
             "schema": SCHEMA,
             "attack": result.attack.to_dict(),
@@ -157,11 +173,17 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
             "robust_accuracy": evaluation.robust_accuracy,
             "success_rate": evaluation.success_rate,
             "shift": evaluation.shift,
+            "shift_histogram": evaluation.shift_histogram,
             "shift_predicted": evaluation.shift_predicted,
+            "shift_predicted_histogram": evaluation.shift_predicted_histogram,
+            "calibration_clean": evaluation.calibration_clean,
+            "calibration": evaluation.calibration,
+            "confidently_wrong": evaluation.confidently_wrong,
             "distances": evaluation.distances,
             "median_distance": evaluation.median_distance,
             "per_class": evaluation.per_class,
-            "transitions": evaluation.transitions.tolist(),
+            "transitions": evaluation.transitions,
+            "flow_distance": evaluation.flow_distance,
             "findings": evaluation.findings,
             "forward_passes": evaluation.forward_passes,
             "backward_passes": evaluation.backward_passes,
@@ -170,6 +192,38 @@ def as_json(evaluation: Evaluation) -> dict[str, Any]:
             "command": result.command,
         }
     )
+
+
+def per_sample(evaluation: Evaluation) -> dict[str, np.ndarray]:
+    """Column -> array ``(n,)``, a row for each sample.
+
+    ``index`` is the position in the full split; ``label``, ``predicted_clean`` and ``predicted_adversarial`` are class
+    numbers; ``p_clean`` and ``p_adversarial`` the confidence in the label on the clean and on the perturbed image, in
+    [0, 1]; ``attempted`` and ``robust`` bool, see ``AttackResult``; ``linf``, ``l2``, ``l1`` and ``l0`` the size of the
+    perturbation, float64 in pixel units, ``l0`` in changed image positions.
+    """
+    result = evaluation.result
+    clean, adversarial, rows = result.clean_probabilities, result.adversarial_probabilities, np.arange(len(result))
+    return {
+        "index": result.indices,
+        "label": result.labels,
+        "predicted_clean": clean.argmax(1),
+        "predicted_adversarial": adversarial.argmax(1),
+        "p_clean": clean[rows, result.labels],
+        "p_adversarial": adversarial[rows, result.labels],
+        "attempted": result.attempted,
+        "robust": evaluation.robust,
+        **distances(result.x, result.x_adv)._asdict(),
+    }
+
+
+def frame(columns: Mapping[str, np.ndarray]) -> Any:
+    """The columns as a ``pandas.DataFrame``; raises ``AdvlabError`` where pandas is not installed."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise AdvlabError("to_frame() needs pandas, which is not installed. Install it: pip install pandas") from error
+    return pandas.DataFrame(dict(columns))
 
 
 def _text(rows: list[dict[str, str]]) -> list[str]:
@@ -182,7 +236,7 @@ def _text(rows: list[dict[str, str]]) -> list[str]:
     lines = [{head: head for head in heads}, *rows]
     return [
         gap.join(
-            f"{_shortened(line[h], widths[h]):<{widths[h]}}" if h in heads[:2] else f"{line[h]:>{widths[h]}}"
+            f"{shortened(line[h], widths[h]):<{widths[h]}}" if h in heads[:2] else f"{line[h]:>{widths[h]}}"
             for h in heads
         ).rstrip()
         for line in lines
@@ -195,7 +249,8 @@ def _markdown(rows: list[dict[str, str]]) -> list[str]:
     return [f"| {' | '.join(line)} |" for line in (list(rows[0]), rules, *bodies)]
 
 
-def _shortened(text: str, width: int) -> str:
+def shortened(text: str, width: int) -> str:
+    """The text, without its middle where it is longer than ``width``."""
     if len(text) <= width:
         return text
     end = (width - 1) // 2
@@ -206,18 +261,21 @@ def _whole(evaluation: Evaluation) -> str:
     return f"{evaluation.result.seconds:.0f}"
 
 
-def _printable(text: str) -> str:
+def printable(text: str) -> str:
     """Names come from files; what would steer a terminal does not get through."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
+    """Ready for JSON: named tuples and rates become dictionaries, NaN and infinity null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, Rate):
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    elif isinstance(value, Rate | Reliability):
         value = asdict(value)
     elif isinstance(value, tuple) and hasattr(value, "_asdict"):
         value = value._asdict()
     if isinstance(value, Mapping):
-        return {name: _plain(inner) for name, inner in value.items()}
-    return [_plain(inner) for inner in value] if isinstance(value, list | tuple) else value
+        return {name: plain(inner) for name, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -180,11 +180,11 @@ def main() -> None:
     ]
     for name, demonstration in {"mnist": black_box, "fashion-mnist": cascade}.items():
         if given.only in (None, name):
-            lines += demonstration(given.epochs, given.samples, given.keep)
-    text = "\n".join(lines)
-    print(text)
+            for line in demonstration(given.epochs, given.samples, given.keep):
+                print(line, flush=True)
+                lines.append(line)
     if given.write:
-        RESULTS.write_text(text, "utf-8")
+        RESULTS.write_text("\n".join(lines), "utf-8")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Generate the tables of the README from the declarations, and its results by running the commands above them.
 
-python benchmarks/readme.py            methods and models only, in seconds
+python benchmarks/readme.py            all but the results, in seconds
 python benchmarks/readme.py --results  the results too, on the real data (ADVLAB_DATA)
 """
 
@@ -15,6 +15,8 @@ import tempfile
 from pathlib import Path
 
 from advlab import schema, workspace
+from advlab.checks import CHECKS, SEVERITIES
+from advlab.crosschecks import CROSS_CHECKS
 from advlab.recipes import load_recipe
 
 README = Path(__file__).parent.parent / "README.md"
@@ -39,6 +41,14 @@ def models() -> str:
         parameters = recipe.published.get("parameters")
         printed = f"{accuracy:.2%}" if accuracy else "-"
         rows.append(f"| `{name}` | {recipe.title} | {f'{parameters:,}' if parameters else '-'} | {printed} |")
+    return "\n".join(rows)
+
+
+def findings() -> str:
+    """A row for each check, gravest first."""
+    rows = ["| finding | | raised if | means | do |", "|---|---|---|---|---|"]
+    checks = sorted((*CHECKS, *CROSS_CHECKS), key=lambda check: SEVERITIES.index(check.severity))
+    rows += [f"| `{c.code}` | {c.severity} | {c.raised_if} | {c.means} | {c.do} |" for c in checks]
     return "\n".join(rows)
 
 
@@ -67,7 +77,8 @@ def filled(readme: str, name: str, text: str) -> str:
 def main() -> None:
     """Write the README again."""
     text = README.read_text("utf-8")
-    text = filled(filled(text, "methods", methods()), "models", models())
+    for name, block in {"methods": methods, "models": models, "findings": findings}.items():
+        text = filled(text, name, block())
     if "--results" in sys.argv:
         text = filled(text, "results", results(text))
     README.write_text(text, "utf-8")

@@ -12,11 +12,6 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        # A worker takes a whole file, since its tests share what they craft; of the longest file, all of one method.
-        method = getattr(item, "callspec", None)
-        of_method = item.path.stem == "test_methods" and method is not None and method.params.get("name")
-        item.add_marker(pytest.mark.xdist_group(of_method or item.path.stem))
     if os.environ.get("ADVLAB_DATA"):
         return
     for item in items:

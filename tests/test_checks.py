@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from results import build, one_hot_like
 
+from advlab import walks
 from advlab.checks import CHECKS, SEVERITIES
 from advlab.evaluation import evaluate
 
@@ -40,6 +41,30 @@ def nan_image():
 
 
 STILL = np.where(np.arange(N) < 100, 0, 0.05)
+STEPS = {"parameters": {"steps": 10, "step": 2.5}}
+
+
+def walk(*loss, last=None, first=-1):
+    """A loss trace of looks 0 to 10; ``last`` is how many images end at the last of them in ``loss``."""
+    trace = np.tile(np.asarray(loss, np.float32), (N, 1))
+    if last is not None:
+        trace[last:, -1] = trace[last:, :-1].max(1) + 1
+    steps = np.linspace(0, 10, len(loss)).round().astype(np.int32)
+    return {"loss_trace": trace, "trace_steps": steps, "first_success": np.full(N, first, np.int32)}
+
+
+def odds(adversarial=HELD):
+    """The log-odds against the label in the probabilities of a result."""
+    own = one_hot_like(adversarial, 3)[np.arange(N), LABELS].astype(np.float64)
+    return np.log((1 - own) / own)
+
+
+def returned_last(lower):
+    """A walk whose last look is the returned image, below an earlier look for a share ``lower`` of the images."""
+    higher = np.where(share(lower), odds() + 1, odds() - 1)
+    trace = np.stack([odds() - 2, higher, odds()], 1).astype(np.float32)
+    return {"loss_trace": trace, "trace_steps": np.array([0, 5, 10], np.int32)}
+
 
 RAISED = {
     "budget-exceeded": [
@@ -70,6 +95,25 @@ RAISED = {
     "short-walk": [
         result(attack={"parameters": {"steps": 10, "step": 0.5}}, settings={"kind": "bounded"}),
     ],
+    "loss-falls": [result(diagnostics=walk(2, 1, last=251))],
+    "above-clean": [
+        result(adversarial=LABELS, clean=np.where(np.arange(N) < 490, LABELS, WRONG)),
+        result(adversarial=LABELS, clean=np.where(share(0.5), LABELS, WRONG), backward_passes=np.zeros(N, np.int32)),
+    ],
+    "last-iterate": [
+        result(adversarial=LABELS, epsilon=0.01, diagnostics=walk(0, 1, first=3)),
+        result(diagnostics=returned_last(0.11)),
+    ],
+    "survives-unbounded": [
+        result(np.where(np.arange(N) < 200, LABELS, WRONG), epsilon=0.5, change=0.4),
+        result(np.where(np.arange(N) < 200, LABELS, WRONG), norm="l2", epsilon=2, change=0.4),
+        result(np.where(np.arange(N) < 200, LABELS, WRONG), norm="l1", epsilon=8, change=0.4),
+        result(np.where(np.arange(N) < 200, LABELS, WRONG), norm="l0", epsilon=16, change=0.4),
+    ],
+    "loss-still-rising": [
+        result(attack=STEPS, diagnostics=walk(*range(11))),
+        result(attack={"parameters": {"steps": 1}}, diagnostics=walk(0, 1)),
+    ],
     "selftest-failed": [result(settings={"selftest": {"planted": 100, "found": 94, "random": 1}})],
     "few-samples": [build([0, 1, 2] * 20, [0, 1, 2] * 20, [0, 1, 0] * 20)],
 }
@@ -98,6 +142,12 @@ def test_raised_with_evidence(code, case):
         result(diagnostics={"zero_gradient": share(0.04), "nonfinite": share(0)}),
         result(diagnostics={"repeat_difference": np.full(N, 1e-6, np.float32)}),
         result(diagnostics={"loss_trace": np.zeros((N, 4), np.float32), "trace_steps": np.arange(4, dtype=np.int32)}),
+        result(attack=STEPS, diagnostics=walk(0, 5, 8, 9, 9.5, 10, 10, 10, 10, 10, 10.1)),
+        result(attack=STEPS, diagnostics=walk(0, math.nan)),
+        result(diagnostics=walk(2, 1, last=250)),
+        result(diagnostics=returned_last(0.1)),
+        result(diagnostics={"first_success": np.where(HELD == LABELS, -1, 1).astype(np.int32)}),
+        result(norm="l2", epsilon=1.99, change=0.4, adversarial=np.where(np.arange(N) < 200, LABELS, WRONG)),
     ],
 )
 def test_a_sound_archive_raises_nothing(sound):
@@ -118,6 +168,17 @@ def test_a_sound_archive_raises_nothing(sound):
         ("perturbed-equals-clean", result(adversarial=LABELS, epsilon=0.01)),
         ("perturbed-equals-clean", result(adversarial=LABELS, backward_passes=np.zeros(N, np.int32))),
         ("perturbed-equals-clean", result(adversarial=LABELS, target=1)),
+        ("loss-still-rising", result(diagnostics=walk(0, 1))),
+        ("loss-still-rising", result(WRONG, attack=STEPS, diagnostics=walk(*range(11)))),
+        ("loss-still-rising", result(attack=STEPS, diagnostics=walk(*range(11)), settings={"kind": "minimal"})),
+        ("loss-falls", result(diagnostics=walk(2, 1), settings={"kind": "minimal"})),
+        ("loss-falls", result(diagnostics=walk(2, 1), backward_passes=np.zeros(N, np.int32))),
+        ("last-iterate", result(adversarial=LABELS, diagnostics=walk(0, 1, first=3), settings={"kind": "minimal"})),
+        ("above-clean", result(adversarial=LABELS, clean=np.where(np.arange(N) < 493, LABELS, WRONG))),
+        ("above-clean", result(LABELS, np.where(share(0.5), LABELS, WRONG), method="noise")),
+        ("survives-unbounded", result(adversarial=LABELS, norm="l2", epsilon=math.inf)),
+        ("survives-unbounded", result(adversarial=LABELS, epsilon=0.5, backward_passes=np.zeros(N, np.int32))),
+        ("survives-unbounded", result(adversarial=LABELS, epsilon=0.5, target=1)),
     ],
 )
 def test_what_is_natural_for_an_attack_is_not_held_against_it(code, excused):
@@ -127,6 +188,23 @@ def test_what_is_natural_for_an_attack_is_not_held_against_it(code, excused):
 def test_zero_gradients_are_counted_among_attempted_samples_only():
     out_of_scope = result(target=0, diagnostics={"zero_gradient": LABELS == 0})
     assert "zero-gradients" not in codes(out_of_scope)
+
+
+def test_the_late_rise_is_that_of_standing_images_at_their_highest_loss_so_far():
+    trace = walk(0, 4, 8, 7, 7, 7, 7, 7, 7, 9, 10)["loss_trace"]
+    trace[100:] = 99  # broken images do not count
+    steps = {"trace_steps": np.arange(11, dtype=np.int32), "loss_trace": trace}
+    assert walks.late_rise(result(diagnostics=steps)) == pytest.approx(1 / 10)
+    assert math.isnan(walks.late_rise(result(WRONG, diagnostics=steps)))
+    assert math.isnan(walks.late_rise(result()))
+
+
+def test_only_samples_that_walked_to_the_end_are_looked_at():
+    trace = walk(2, 1, 0)["loss_trace"]
+    trace[:7, 2] = math.nan  # they left early
+    seen = result(diagnostics={"loss_trace": trace, "trace_steps": np.arange(3)}, attempted=np.arange(N) != 9)
+    assert walks.traced(seen)[0].tolist() == [7, 8, *range(10, N)]
+    assert walks.fell(seen) == (N - 8, N - 8)
 
 
 def test_evidence_counts_the_images():

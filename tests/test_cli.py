@@ -171,6 +171,10 @@ def test_an_archive_of_something_else_is_not_replaced_without_force(archive):
     assert archive.read_bytes() != before
 
 
+def test_the_tracked_archive_holds_for_the_shipped_classifier():
+    assert "It holds." in call("verify", next((SHIPPED / "attacks" / "reference").glob("*.h5"))).stdout
+
+
 def test_verify_refuses_another_model_and_finds_doctored_images(archive, workspace):
     call("train", "digits", "--epochs", 1)
     assert "was crafted against another 'digits'" in refused("verify", archive)

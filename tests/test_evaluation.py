@@ -2,13 +2,15 @@
 
 import json
 import math
+import sys
 import time
 
 import numpy as np
 import pytest
 from results import build, many, one_hot_like
 
-from advlab.errors import InvalidValue, Mismatch
+from advlab import tables
+from advlab.errors import AdvlabError, InvalidValue, Mismatch
 from advlab.evaluation import evaluate, table, worst_case
 
 
@@ -68,6 +70,55 @@ def test_per_class_and_transitions():
     assert first.shift == pytest.approx(-0.425)
     assert math.isnan(evaluation.per_class[2].clean_accuracy.value)
     assert evaluation.transitions.tolist() == [[1, 1, 0], [0, 0, 1], [0, 0, 0]]
+
+
+def test_flow_has_the_median_distance_in_the_norm_of_the_threat_among_successes():
+    change = [0.25, 0.125, 0.375, 0.5]
+    evaluation = evaluate(build([0, 0, 0, 0], [0, 0, 0, 1], [1, 1, 0, 1], change=change, norm="l2", epsilon=math.inf))
+    assert evaluation.transitions[0].tolist() == [1, 2, 0]
+    assert evaluation.flow_distance[0, 1] == 0.1875
+    assert np.isnan(evaluation.flow_distance).sum() == 8
+    assert np.isnan(evaluate(build([0], [0], [1], norm="none", epsilon=math.inf)).flow_distance).all()
+
+
+def test_histograms_count_the_shift_of_the_label_and_of_the_class_predicted_before():
+    evaluation = evaluate(build([0, 1, 2], clean=[0, 1, 0], adversarial=[1, 1, 2]))
+    places = [np.flatnonzero(h).tolist() for h in (evaluation.shift_histogram, evaluation.shift_predicted_histogram)]
+    assert places == [[3, 20], [3, 20]]
+    assert [evaluation.shift_histogram.sum(), evaluation.shift_predicted_histogram.sum()] == [2, 3]
+
+
+def test_per_sample_has_a_row_for_each_sample():
+    result = build(
+        [0, 1, 2], clean=[0, 1, 0], adversarial=[1, 1, 2], change=[0.25, 0, 0.5], indices=np.array([4, 7, 9])
+    )
+    columns = tables.per_sample(evaluate(result))
+    assert {name: values.tolist() for name, values in columns.items() if values.dtype.kind != "f"} == {
+        "index": [4, 7, 9],
+        "label": [0, 1, 2],
+        "predicted_clean": [0, 1, 0],
+        "predicted_adversarial": [1, 1, 2],
+        "attempted": [True, True, True],
+        "robust": [False, True, False],
+    }
+    assert columns["p_clean"] == pytest.approx([0.9, 0.9, 0.05])
+    assert columns["p_adversarial"] == pytest.approx([0.05, 0.9, 0.9])
+    assert columns["l2"].tolist() == [0.25, 0, 0.5]
+    assert columns["l0"].tolist() == [1, 0, 1]
+
+
+def test_a_frame_has_the_columns_of_the_samples():
+    result = build([0, 1], [0, 1], [1, 1])
+    frame = evaluate(result).to_frame()
+    assert list(frame.columns) == list(tables.per_sample(evaluate(result)))
+    assert frame["robust"].tolist() == [False, True]
+    assert frame.equals(result.to_frame())
+
+
+def test_without_pandas_a_frame_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "pandas", None)
+    with pytest.raises(AdvlabError, match="pip install pandas"):
+        build([0], [0], [1]).to_frame()
 
 
 def test_another_classifier_makes_it_a_transfer_evaluation():
@@ -134,6 +185,11 @@ def test_to_dict_is_strict_json_with_a_schema_version():
     assert data["success_rate"] == {"value": None, "low": 0.0, "high": 1.0, "count": 0, "total": 0}
     assert data["attack"]["epsilon"] is None
     assert data["per_class"][0]["name"] == "a"
+    assert data["calibration"]["count"] == [0] * 13 + [2, 0]
+    assert data["calibration"]["accuracy"][13:] == [0, None]
+    assert data["confidently_wrong"]["total"] == 0
+    assert sum(data["shift_predicted_histogram"]) == 2
+    assert data["flow_distance"] == [[None] * 3] * 3
     assert data["findings"][0]["code"]
 
 
@@ -178,6 +234,15 @@ def test_table_marks_shifts_that_cannot_be_compared(marked):
 def test_table_says_when_rows_are_of_other_images():
     text = table([evaluate(build([0], [0], [1])), evaluate(build([0], [0], [1], dataset="mnist"))])
     assert "rows differ in their images" in text
+
+
+def test_table_of_two_attacks_says_whether_they_differ_by_more_than_chance():
+    weak, strong = (evaluate(build([0] * 8, [0] * 8, broken)) for broken in ([0] * 7 + [1], [1] * 7 + [0]))
+    text = " ".join(table([weak, strong]).split())
+    assert "Robust in the first row only: 7, in the second only: 1; p = 0.07 by McNemar's exact test." in text
+    assert "takes about 78,500 images" in text
+    assert "McNemar" not in table([weak, strong, weak])
+    assert "McNemar" not in table([weak, evaluate(build([0], [0], [1], dataset_digest="e" * 64))])
 
 
 def test_markdown_table_survives_a_bar_in_a_name():

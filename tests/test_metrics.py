@@ -103,3 +103,33 @@ def test_transitions_count_label_to_prediction_among_the_chosen_samples():
 def test_per_class_splits_by_label():
     rates = metrics.per_class(np.array([True, False, True]), np.array([0, 0, 2]), 3)
     assert [(rate.count, rate.total) for rate in rates] == [(1, 2), (0, 0), (1, 1)]
+
+
+def test_flow_distance_is_the_median_of_each_pair_among_the_chosen_samples():
+    labels, predicted = np.array([0, 0, 0, 0, 1, 2]), np.array([1, 1, 1, 1, 2, 0])
+    sizes, among = np.array([0.5, 0.1, 0.2, 0.4, 0.7, 9.0]), np.array([True] * 5 + [False])
+    found = metrics.flow_distance(labels, predicted, sizes, among, 3)
+    assert found[0, 1] == pytest.approx(0.3)
+    assert found[1, 2] == 0.7
+    assert np.isnan(found).sum() == 7
+
+
+def test_flow_distance_equals_a_median_for_each_pair():
+    draw = np.random.default_rng(0)
+    labels, predicted, sizes = draw.integers(0, 4, 500), draw.integers(0, 4, 500), draw.random(500)
+    among = draw.random(500) < 0.6
+    found = metrics.flow_distance(labels, predicted, sizes, among, 4)
+    for a in range(4):
+        for b in range(4):
+            assert found[a, b] == np.median(sizes[among & (labels == a) & (predicted == b)])
+
+
+def test_flow_distance_of_nothing_is_not_a_number():
+    nothing = np.zeros(3, bool)
+    assert np.isnan(metrics.flow_distance(np.zeros(3, int), np.ones(3, int), np.ones(3), nothing, 2)).all()
+
+
+def test_shift_histogram_has_forty_bins_and_leaves_out_what_is_no_number():
+    counts = metrics.shift_histogram(np.array([-1, -0.96, -0.94, 0, 0.99, 1 + 1e-7, math.nan]))
+    assert len(counts) == 40
+    assert {place: count for place, count in enumerate(counts) if count} == {0: 2, 1: 1, 20: 1, 39: 2}

@@ -10,6 +10,8 @@ import pytest
 from results import build, many
 
 from advlab import figures
+from advlab.checks import CHECKS
+from advlab.crosschecks import CROSS_CHECKS
 from advlab.errors import AdvlabError, InvalidValue
 from advlab.evaluation import evaluate
 from advlab.reporting import report
@@ -73,10 +75,18 @@ def test_a_minimal_attack_is_told_by_its_distance():
 
 
 def test_findings_are_told_with_what_to_do_and_their_absence_too():
-    assert "None of the 14 checks found a fault" in Page(report(attacked(190, split="test"))).text
+    checks = len(CHECKS) + len(CROSS_CHECKS)
+    assert f"None of the {checks} checks found a fault" in Page(report(attacked(190, split="test"))).text
     page = Page(report(attacked(split="train")))
     assert "training-images" in page.text
     assert "Attack images of the test split." in page.text
+    assert f"Can this be believed? 1 warning 1 info from {checks} checks" in page.text
+
+
+def test_what_attacks_show_about_each_other_is_told_among_the_findings():
+    blind = attacked(190, method="square", backward_passes=np.zeros(200, np.int32))
+    page = Page(report([blind, attacked(100)]))
+    assert "attacks compared:" in page.text
 
 
 def test_nothing_is_loaded_from_anywhere():
@@ -97,26 +107,19 @@ def test_names_that_are_code_are_harmless():
     fields = {"classifier": NASTY, "classes": (NASTY, "b", "c"), "dataset": NASTY, "command": NASTY}
     text = report(attacked(split="train", versions={NASTY: NASTY}, **fields))
     assert NASTY not in text
-    assert Page(text).elements.count("script") == 1
+    assert Page(text).elements.count("script") == 2  # the data and the program
     assert "$x^$" in report(attacked(classifier="$x^$"))
 
 
 def test_pictures_have_words_for_those_who_cannot_see_them():
     page = Page(report(attacked()))
-    assert len(page.images) >= 36
-    assert all(image["alt"] for image in page.images)
-    assert "amplified 5 times" in page.images[1]["alt"]
+    shown = [image for image in page.images if "src" in image]  # the others get picture and words from the script
+    assert len(shown) >= 36
+    assert all(image["alt"] for image in shown)
+    assert "amplified 5 times" in shown[1]["alt"]
     assert "right:" in page.text
     assert "wrong:" in page.text
     assert page.elements.count("h1") == 1
-
-
-def test_sample_is_the_same_for_every_attack_and_says_that_it_is_one():
-    text = report([attacked(), attacked(60, method="fgsm")])
-    shown = re.findall(r'note">image (\d+),', text)
-    assert shown[:12] == shown[12:]
-    assert len(set(shown)) == 12
-    assert "A sample: 12 of 200 test images of digits, drawn at random with seed 0" in Page(text).text
 
 
 def test_how_it_was_made_is_told_to_the_last_digest():
@@ -159,7 +162,7 @@ def test_nothing_to_report_is_an_error():
 @pytest.mark.parametrize("shape", [(4, 4, 3), (300, 200, 3), (4, 4, 2)])
 def test_colour_large_and_odd_images_are_shown(shape):
     images = Page(report(evaluate(build([0, 1], [0, 1], [1, 1], shape=shape)))).images
-    assert len(images) == 9
+    assert len([image for image in images if "src" in image]) == 6  # the example and one of two on paper
 
 
 def test_an_evaluation_where_nothing_was_correct_still_has_a_page():

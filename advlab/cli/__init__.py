@@ -8,10 +8,10 @@ from __future__ import annotations
 import os
 import sys
 
-from advlab.cli import judging, making
+from advlab.cli import audits, curves, judging, making, sharing
 from advlab.cli.shared import main
 
-__all__ = ["judging", "main", "making", "start"]
+__all__ = ["audits", "curves", "judging", "main", "making", "sharing", "start"]
 
 
 def start() -> None:

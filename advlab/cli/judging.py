@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import advlab
-from advlab.cli.shared import main, near, pair, show
+from advlab.cli.shared import dump, json_option, main, near, pair, show
 
 _KINDS = ("models", "methods", "suites", "datasets", "archives")
 
@@ -16,7 +16,7 @@ _KINDS = ("models", "methods", "suites", "datasets", "archives")
 @click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...")
 @click.option("--model", metavar="NAME|PATH", help="Score the images on this classifier: transfer.")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+@json_option
 def evaluate(archives: tuple[str, ...], model: str | None, trust: bool, as_json: bool) -> None:
     """Print clean against perturbed accuracy and confidence shift of archives.
 
@@ -25,9 +25,7 @@ def evaluate(archives: tuple[str, ...], model: str | None, trust: bool, as_json:
     classifier = advlab.load_classifier(model, trust=trust) if model else None
     evaluations = [advlab.evaluate(advlab.load_result(path), classifier) for path in archives]
     if as_json:
-        import json
-
-        click.echo(json.dumps([evaluation.to_dict() for evaluation in evaluations], indent=2))
+        dump(advlab.as_json(evaluations, archives))
         return
     show(evaluations)
     if not model:
@@ -37,25 +35,39 @@ def evaluate(archives: tuple[str, ...], model: str | None, trust: bool, as_json:
 @main.command()
 @click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...")
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")
-def report(archives: tuple[str, ...], output: str) -> None:
+@json_option
+def report(archives: tuple[str, ...], output: str, as_json: bool) -> None:
     """Write one self-contained HTML page about archives.
 
     Example: advlab report attacks/fashion/*.h5
     """
     advlab.report([advlab.evaluate(advlab.load_result(path)) for path in archives], output)
-    click.echo(output)
+    if as_json:
+        dump({"schema": 1, "path": output, "evaluations": len(archives)})
+    else:
+        click.echo(output)
 
 
 @main.command()
 @click.argument("archive", metavar="ARCHIVE")
 @click.option("--model", metavar="NAME|PATH", help="Where the classifier lies now [default: where it was].")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
-def verify(archive: str, model: str | None, trust: bool) -> None:
+@json_option
+def verify(archive: str, model: str | None, trust: bool, as_json: bool) -> None:
     """Score the images of ARCHIVE again and re-check its budget, on this machine.
 
     Exits with 1 where it does not hold. Example: advlab verify attacks/fashion/pgd-linf-0.1.h5
     """
     found = advlab.verify(archive, model=model, trust=trust)
+    if as_json:
+        dump(found.to_dict())
+    else:
+        _tell(found)
+    if not found.holds:
+        raise click.ClickException(f"'{archive}' does not hold on this machine.")
+
+
+def _tell(found: Any) -> None:
     for row, margin in zip(found.flips, found.margins, strict=True):
         click.echo(f"row {row}: classified differently here, by a margin of {margin:.2g} in probability")
     for row in found.outside:
@@ -64,9 +76,8 @@ def verify(archive: str, model: str | None, trust: bool) -> None:
         f"{found.samples} images: robust accuracy {found.recorded_accuracy:.2%} recorded, {found.accuracy:.2%} here; "
         f"{len(found.flips)} flips; largest perturbation {found.largest:.6g}; {len(found.outside)} outside"
     )
-    if not found.holds:
-        raise click.ClickException(f"'{archive}' does not hold on this machine.")
-    click.echo("It holds.")
+    if found.holds:
+        click.echo("It holds.")
 
 
 @main.command()
@@ -79,7 +90,7 @@ def verify(archive: str, model: str | None, trust: bool) -> None:
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all random draws.")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
-@click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")
+@json_option
 def selftest(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Plant adversarial examples near the decision boundary and count how many a method finds.
 
@@ -89,9 +100,7 @@ def selftest(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """
     tested = advlab.selftest(parameters=dict(pair(setting) for setting in settings), **options)
     if as_json:
-        import json
-
-        click.echo(json.dumps(tested.to_dict(), indent=2))
+        dump(tested.to_dict())
         return
     click.echo(f"{tested}")
     if tested.planted < tested.samples:
@@ -102,11 +111,15 @@ def selftest(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
 @main.command(name="list")
 @click.argument("kind", required=False, metavar=f"[{'|'.join(_KINDS)}]")
-def list_(kind: str | None) -> None:
+@json_option
+def list_(kind: str | None, as_json: bool) -> None:
     """List what there is to work with; without a kind, everything."""
+    found = {each: advlab.catalogue(each) for each in ([kind] if kind else _KINDS)}
+    if as_json:
+        dump({"schema": 1, **found})
+        return
     lines = []
-    for each in [kind] if kind else _KINDS:
-        entries = advlab.catalogue(each)
+    for each, entries in found.items():
         if kind and not entries:
             click.echo(f"No {each} here.", err=True)
         width = max((len(name) for name in entries), default=0)

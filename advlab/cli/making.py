@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 import advlab
-from advlab.cli.shared import main, near, pair, show
+from advlab.cli.shared import dump, json_option, main, near, pair, show
 
 
 @main.command()
@@ -16,12 +16,18 @@ from advlab.cli.shared import main, near, pair, show
 @click.option("--seed", type=int, metavar="N", help="Same seed, same machine: the same weights.")
 @click.option("--force", is_flag=True, help="Replace weights that were produced before.")
 @click.option("--tensorboard", metavar="DIR", help="Write logs for TensorBoard.")
-def train(recipe: str, epochs: int | None, seed: int | None, force: bool, tensorboard: str | None) -> None:
+@json_option
+def train(
+    recipe: str, epochs: int | None, seed: int | None, force: bool, tensorboard: str | None, as_json: bool
+) -> None:
     """Train the classifier of RECIPE and save it as models/RECIPE.h5.
 
     RECIPE is a name ('advlab list models') or the path of a TOML file. Example: advlab train fashion
     """
     classifier = advlab.train(recipe, epochs=epochs, seed=seed, force=force, tensorboard=tensorboard)
+    if as_json:
+        dump(classifier.to_dict())
+        return
     card = classifier.card
     published = card["published"].get("test_accuracy")
     beside = f" (published: {published:.2%})" if published else ""
@@ -62,14 +68,19 @@ def train(recipe: str, epochs: int | None, seed: int | None, force: bool, tensor
 @click.option("--output", metavar="PATH", help="[default: attacks/MODEL/METHOD-NORM-EPSILON.h5]")
 @click.option("--force", is_flag=True, help="Replace an archive of something else; start an unfinished one anew.")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
-def attack(settings: tuple[str, ...], **options: Any) -> None:
+@json_option
+def attack(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Craft adversarial examples and save them as an archive.
 
     Example: advlab attack --method pgd --epsilon 8/255 --set steps=100
     """
     parameters = dict(pair(setting) for setting in settings)
     result, path = advlab.attack_to_archive(parameters=parameters, **options)
-    show([advlab.evaluate(result)])
+    evaluations = [advlab.evaluate(result)]
+    if as_json:
+        dump(advlab.as_json(evaluations, [path]))
+        return
+    show(evaluations)
     share = result.settings["computed_share"]
     if options["stop"] == "success" and 0 < share < 1:
         click.echo(
@@ -88,21 +99,29 @@ def attack(settings: tuple[str, ...], **options: Any) -> None:
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")
 @click.option("--force", is_flag=True, help="Craft everything again; replace archives of something else.")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
-def run(suite: str, model: str, dataset: str | None, output: str, **options: Any) -> None:
+@json_option
+def run(suite: str, model: str, dataset: str | None, output: str, as_json: bool, **options: Any) -> None:
     """Run every attack of SUITE, save the archives, print the table and write the report.
 
     Interrupted, the same command continues. Example: advlab run standard --model mnist --epsilon 0.2
     """
     evaluations = advlab.run(suite, model, dataset, save=True, **options)
     advlab.report(evaluations, output)
-    show(evaluations)
+    if as_json:
+        dump(advlab.as_json(evaluations))
+    else:
+        show(evaluations)
     click.echo(f"Wrote {output}. Open it in a browser.", err=True)
 
 
 @main.command()
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")
-def demo(output: str) -> None:
+@json_option
+def demo(output: str, as_json: bool) -> None:
     """The whole path on the embedded digits, in under a minute: train, attack, evaluate, report."""
     evaluations = advlab.demo(output)
-    show(evaluations)
+    if as_json:
+        dump(advlab.as_json(evaluations))
+    else:
+        show(evaluations)
     click.echo(f"Wrote {output}. Open it in a browser. Next: advlab attack --method pgd --model digits", err=True)

@@ -56,6 +56,8 @@ def show(evaluations: list[advlab.Evaluation]) -> None:
     for evaluation in evaluations:
         for finding in evaluation.findings:
             click.echo(f"{finding.severity}: {evaluation.attack.slug}: {finding.evidence}. {finding.do}", err=True)
+    for finding in advlab.compared(evaluations):
+        click.echo(f"{finding.severity}: {finding.evidence}. {finding.do}", err=True)
 
 
 def near(path: str | os.PathLike[str]) -> str:
@@ -63,3 +65,13 @@ def near(path: str | os.PathLike[str]) -> str:
 
     relative = os.path.relpath(path)
     return shlex.quote(os.fspath(path) if relative.startswith("..") else relative)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines (docs/json.md).")
+
+
+def dump(data: object) -> None:
+    """JSON on standard output, of what is ready for it."""
+    import json
+
+    click.echo(json.dumps(data, indent=2, allow_nan=False))

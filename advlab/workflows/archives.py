@@ -16,6 +16,7 @@ from advlab.errors import InvalidValue, Mismatch, unknown
 from advlab.inventory import DATASETS
 from advlab.samples import Dataset
 
+SCHEMA = 1
 ALLOWED_FLIPS = 0.001  # the last bit of a logit depends on batch size and machine
 
 
@@ -38,6 +39,17 @@ class Verification(NamedTuple):
     @property
     def holds(self) -> bool:
         return not len(self.outside) and len(self.flips) <= max(1, ALLOWED_FLIPS * self.samples)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return {
+            **self._asdict(),
+            "schema": SCHEMA,
+            "flips": self.flips.tolist(),
+            "margins": self.margins.tolist(),
+            "outside": self.outside.tolist(),
+            "holds": self.holds,
+        }
 
 
 def attack_to_archive(
@@ -79,13 +91,7 @@ def attack_to_archive(
     }
     declared.attack(parameters=parameters, **options)
     found = workspace.find_weights(model)
-    card = modelcard.read_card(found) if found.suffix != ".keras" else {}
-    if dataset is None and "dataset" not in card:
-        raise InvalidValue(
-            f"Model '{model}' does not say which data set it was trained on. Name one with --dataset: "
-            f"{', '.join(DATASETS)}, a .npz file or a folder of images by class."
-        )
-    data = load_dataset(dataset or card["dataset"], limit=samples)
+    data = load_dataset(dataset or trained_on(model), limit=samples)
     options["target"] = _class_number(target, data)
     spec = declared.attack(parameters=parameters, **options)
     place = workspace.archive_path(found.stem, spec.slug) if output is None else _as_archive(output)
@@ -102,6 +108,18 @@ def attack_to_archive(
         archive.refuse_other(place, {"classifier_digest": classifier.digest})
     result = attack(classifier, data, method, **options, batch_size=batch_size, progress=progress, **(parameters or {}))
     return result, result.save(place, force=force)
+
+
+def trained_on(model: str) -> str:
+    """The data set that the card of a saved classifier names; raises ``InvalidValue`` where it names none."""
+    path = workspace.find_weights(model)
+    card = modelcard.read_card(path) if path.suffix != ".keras" else {}
+    if "dataset" not in card:
+        raise InvalidValue(
+            f"Model '{model}' does not say which data set it was trained on. Name one with --dataset: "
+            f"{', '.join(DATASETS)}, a .npz file or a folder of images by class."
+        )
+    return card["dataset"]
 
 
 def _as_archive(output: str | PathLike[str]) -> Path:

@@ -25,6 +25,7 @@ from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
 if TYPE_CHECKING:
     from advlab.classifier import Classifier
 
+SCHEMA = 1
 INNER, EDGE = 500, 499  # points inside the ball and on its edge that the head must call clean
 SEARCH = 1000  # random points on the edge that the control looks at
 CLOSENESS = 0.999  # where, between the nearest clean point and the planted one, the boundary lies
@@ -54,7 +55,11 @@ class SelfTest(NamedTuple):
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
-        return {**self._asdict(), "threat": {"norm": self.threat.norm, "epsilon": self.threat.epsilon}}
+        return {
+            "schema": SCHEMA,
+            **self._asdict(),
+            "threat": {"norm": self.threat.norm, "epsilon": self.threat.epsilon},
+        }
 
 
 def selftest(

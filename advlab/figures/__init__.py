@@ -1,0 +1,27 @@
+"""Pictures of an evaluation: the only user of matplotlib, without pyplot and without a global backend.
+
+Figures are plain ``matplotlib.figure.Figure`` objects: a notebook shows them, ``svg`` puts them into a page.
+"""
+
+from advlab.figures.accuracy import accuracy_bars, confidence_shift
+from advlab.figures.calibration import reliability
+from advlab.figures.curve import security_curve
+from advlab.figures.flow import class_flow
+from advlab.figures.images import data_uri, perturbation_image, png
+from advlab.figures.style import CLEAN, INK, MEAN, ROBUST, svg
+
+__all__ = [
+    "CLEAN",
+    "INK",
+    "MEAN",
+    "ROBUST",
+    "accuracy_bars",
+    "class_flow",
+    "confidence_shift",
+    "data_uri",
+    "perturbation_image",
+    "png",
+    "reliability",
+    "security_curve",
+    "svg",
+]

@@ -1,0 +1,39 @@
+"""Images and perturbations as pictures."""
+
+from __future__ import annotations
+
+import io
+import math
+from base64 import b64encode
+from typing import Any
+
+import numpy as np
+from matplotlib.image import imsave
+
+_NO_SOFTWARE: dict[str, Any] = {"Software": None}
+
+
+def png(image: np.ndarray) -> bytes:
+    """An image ``(h, w, c)`` in [0, 1] as PNG; other than one or three channels are averaged to grey."""
+    colours = image if image.shape[-1] in (1, 3) else image.mean(-1, keepdims=True)
+    levels = np.rint(255 * np.clip(np.nan_to_num(colours), 0, 1)).astype(np.uint8)
+    buffer = io.BytesIO()
+    imsave(buffer, np.broadcast_to(levels, (*levels.shape[:2], 3)), format="png", metadata=_NO_SOFTWARE)
+    return buffer.getvalue()
+
+
+def data_uri(image: np.ndarray, side: int = 96) -> str:
+    """The PNG of an image ``(h, w, c)`` as an address for ``<img src>``: every n-th pixel, no side above ``side``."""
+    step = math.ceil(max(image.shape[:2]) / side)
+    return f"data:image/png;base64,{b64encode(png(image[::step, ::step])).decode()}"
+
+
+def perturbation_image(x: np.ndarray, x_adv: np.ndarray, scale: float | None = None) -> np.ndarray:
+    """The signed change of one image ``(h, w, c)`` as an image in [0, 1]: 0.5 is unchanged.
+
+    1 shows a change of ``scale``, 0 of ``-scale``; ``scale`` is the Linf budget, or None for the largest change in
+    this image. Changes are shown 1 / (2 scale) times as large as they are.
+    """
+    change = x_adv.astype(np.float64) - x.astype(np.float64)
+    full = (float(np.abs(change).max(initial=0.0)) if scale is None else scale) or 1.0
+    return np.clip(0.5 + change / (2 * full), 0, 1)

@@ -1,0 +1,65 @@
+"""What all figures share: colours, the frame of an axis, the names of the rows, and the way into a page."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import re
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import matplotlib
+from matplotlib.figure import Figure
+
+from advlab.tables import labels
+
+if TYPE_CHECKING:
+    from advlab.evaluation import Evaluation
+
+INK = "#1b1c1e"  # becomes the text colour of the page around it, see ``svg``
+CLEAN = "#8d929b"
+ROBUST = "#4a86cf"
+MEAN = "#d9624f"
+WIDTH = 4.7
+STYLE = {
+    "font.family": "sans-serif",
+    "font.size": 9,
+    "svg.fonttype": "none",
+    "svg.hashsalt": "advlab",
+    "text.parse_math": False,
+    **dict.fromkeys(("text.color", "axes.edgecolor", "axes.labelcolor", "xtick.color", "ytick.color"), INK),
+}
+_NO_METADATA: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+
+
+def svg(figure: Figure) -> str:
+    """The figure as one ``<svg>`` element for an HTML page: the same bytes every time, transparent, text as text.
+
+    Ink takes the text colour around it (``currentColor``), so it reads in light and dark; ids are unique to the figure.
+    """
+    buffer = io.StringIO()
+    with matplotlib.rc_context(STYLE):
+        figure.savefig(buffer, format="svg", transparent=True, metadata=_NO_METADATA)
+    text = buffer.getvalue()
+    text = text[text.index("<svg") :].replace(INK, "currentColor").strip()
+    prefix = f"f{hashlib.sha256(text.encode()).hexdigest()[:8]}-"
+    return re.sub(r'(<[^>]*?\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)
+
+
+def as_list(evaluations: Evaluation | Sequence[Evaluation]) -> list[Evaluation]:
+    """One evaluation or several, as a list."""
+    return list(evaluations) if isinstance(evaluations, Sequence) else [evaluations]
+
+
+def names(evaluations: list[Evaluation]) -> list[str]:
+    """What each was, in a few words; with the classifier where there is more than one."""
+    several = len({e.classifier for e in evaluations}) > 1
+    pairs = zip(evaluations, labels(evaluations), strict=True)
+    return [f"{e.classifier}: {name}" if several else name for e, name in pairs]
+
+
+def bare(axis: Any) -> None:
+    """No background and no lines but the two axes."""
+    axis.set_facecolor("none")
+    axis.spines[["top", "right"]].set_visible(False)
+    axis.tick_params(length=3)

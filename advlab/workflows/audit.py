@@ -1,0 +1,225 @@
+"""An audit: everything that two checklists of the field ask of an evaluation, run and answered."""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from advlab import archive, schema, tables, workspace
+from advlab.archive import AttackResult
+from advlab.checklists import TITLES, VERDICTS, Answer, Ran, answered
+from advlab.checks import Finding, gravest_first
+from advlab.crosschecks import compared
+from advlab.datasets import load_dataset
+from advlab.errors import InvalidValue
+from advlab.evaluation import Evaluation, evaluate
+from advlab.metrics import Rate
+from advlab.samples import Dataset
+from advlab.threat import DEFAULT_EPSILON, Attack, ThreatModel, parse_epsilon
+from advlab.workflows.selftest import SelfTest, selftest
+
+if TYPE_CHECKING:
+    from advlab.classifier import Classifier
+
+SCHEMA = 1
+NORMS = ("linf", "l2", "l1")
+DRAWS, RESTARTS, PLANTED = 100, 5, 20
+_MARGIN = 2
+
+
+@dataclass(frozen=True, eq=False)
+class Audit:
+    """What was run on a classifier, and the answers to two checklists.
+
+    ``evaluations``: role -> evaluation, of the attacks at ``threat`` and at half, double and unbounded epsilon.
+    ``findings`` has each code once, gravest first; ``robust_accuracy`` is against the worst attack of each image.
+    """
+
+    classifier: str
+    threat: ThreatModel
+    evaluations: Mapping[str, Evaluation]
+    selftest: SelfTest
+    robust_accuracy: Rate
+    answers: tuple[Answer, ...]
+    findings: tuple[Finding, ...]
+
+    def counts(self, source: str | None = None) -> dict[str, int]:
+        """Verdict -> how many answers, of one checklist or of both."""
+        found = Counter(answer.verdict for answer in self.answers if source in (None, answer.source))
+        return {verdict: found[verdict] for verdict in VERDICTS}
+
+    def table(self) -> str:
+        """Both checklists as text of at most 100 columns: verdict, question, evidence."""
+        return "\n\n".join("\n".join(self._section(source)) for source in TITLES)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary; NaN and infinity are null."""
+        return {
+            "schema": SCHEMA,
+            "classifier": {"name": self.classifier, "digest": self._result.classifier_digest},
+            "threat": {"norm": self.threat.norm, "epsilon": self.threat.epsilon, "target": None},
+            "samples": len(self._result),
+            "robust_accuracy": vars(self.robust_accuracy),
+            "answers": [answer._asdict() for answer in self.answers],
+            "findings": [finding._asdict() for finding in self.findings],
+            "selftest": self.selftest.to_dict(),
+            "evaluations": {role: evaluation.to_dict() for role, evaluation in self.evaluations.items()},
+        }
+
+    def __repr__(self) -> str:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items())
+        return f"Audit of {self.classifier} at {self.threat.norm} {self.threat.epsilon:.4g}: {counts}"
+
+    def _repr_html_(self) -> str:
+        parts = [f"<p>{html.escape(repr(self))}</p>"]
+        for source in TITLES:
+            rows = "".join(
+                f'<tr><td>{_sign(a.verdict)}</td><th scope="row" style="text-align:left">{html.escape(a.question)}</th>'
+                f'<td style="text-align:left">{html.escape(a.evidence)}</td></tr>'
+                for a in self.answers
+                if a.source == source
+            )
+            parts.append(f"<table><caption>{html.escape(self._heading(source))}</caption><tbody>{rows}</tbody></table>")
+        return "".join(parts)
+
+    @property
+    def _result(self) -> AttackResult:
+        return self.evaluations["pgd"].result
+
+    def _heading(self, source: str) -> str:
+        counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts(source).items())
+        return f"{TITLES[source]} ({source}): {counts}"
+
+    def _section(self, source: str) -> list[str]:
+        answers = [answer for answer in self.answers if answer.source == source]
+        first, second = max(map(len, VERDICTS)), max(len(answer.question) for answer in answers)
+        indent = first + second + 2 * _MARGIN
+        lines = [self._heading(source)]
+        for answer in answers:
+            evidence = textwrap.wrap(tables.printable(answer.evidence), tables.WIDTH - indent) or [""]
+            head = f"{_sign(answer.verdict):<{first + _MARGIN}}{answer.question:<{second + _MARGIN}}"
+            lines += [head + evidence[0], *(" " * indent + rest for rest in evidence[1:])]
+        return lines
+
+
+def audit(
+    classifier: Classifier | str,
+    dataset: Dataset | str | None = None,
+    *,
+    epsilon: float | str | None = None,
+    norm: str = "linf",
+    samples: int = 200,
+    seed: int = 0,
+    surrogate: Classifier | str | None = None,
+    save: bool = False,
+    trust: bool = False,
+    progress: bool | None = None,
+) -> Audit:
+    """Attack a classifier in every way that two checklists ask for, and answer them (see ``advlab.checklists``).
+
+    ``classifier``, ``dataset`` and ``surrogate`` (another classifier, to craft images on that are then tried here) may
+    be names or paths. The first ``samples`` images are used. ``norm`` is linf, l2 or l1; ``epsilon`` None means linf
+    0.1, l2 1.5, l1 10. ``save`` writes the archives to a folder of their own, ``attacks/<classifier>/audit-linf-0.1/``.
+    Raises ``InvalidValue`` before any work.
+    """
+    if norm not in NORMS:
+        raise InvalidValue(
+            f"An audit needs attacks with and without gradients in its norm. Got '{norm}'; choose one of: "
+            f"{', '.join(NORMS)}."
+        )
+    radius = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
+    threat = ThreatModel(norm, DEFAULT_EPSILON[norm] if radius is None else radius)
+    if not 0 < threat.epsilon < math.inf:
+        raise InvalidValue(f"epsilon must be a number above 0 for an audit. Got {threat.epsilon:g}. Try 0.1.")
+
+    from advlab.classifier import Classifier, load_classifier
+    from advlab.engine import attack
+
+    if not isinstance(classifier, Classifier):
+        classifier = load_classifier(classifier, trust=trust)
+    if isinstance(surrogate, str):
+        surrogate = load_classifier(surrogate, trust=trust)
+    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or classifier.dataset, limit=samples)
+    data = data.take(samples)
+    specs = _specs(threat, classifier.classes, math.prod(data.shape), seed)
+    folder = f"audit-{norm}-{threat.epsilon:.4g}"
+    known = {"classifier_digest": classifier.digest, "dataset_digest": data.digest}
+    places = {role: workspace.archive_path(classifier.name, spec.slug, folder) for role, spec in specs.items()}
+    for role in specs if save else ():
+        workspace.require_writable(places[role])
+        archive.refuse_other(places[role], {"attack": specs[role].to_dict(), **known})
+
+    def craft(on: Classifier, spec: Attack) -> AttackResult:
+        parameters: dict[str, Any] = dict(spec.parameters)
+        # On so few images, most of which leave early, XLA would never repay its compilation.
+        return attack(
+            on,
+            data,
+            spec.method,
+            epsilon=spec.threat.epsilon,
+            norm=norm,
+            seed=seed,
+            restarts=spec.restarts,
+            stop=spec.stop,
+            compile="graph",
+            progress=progress,
+            **parameters,
+        )
+
+    results = {role: craft(classifier, spec) for role, spec in specs.items()}
+    tested = selftest(classifier, "pgd", data, norm=norm, epsilon=threat.epsilon, samples=PLANTED, progress=progress)
+    main = results["pgd"]
+    results["pgd"] = replace(main, settings={**main.settings, "selftest": tested.to_dict()})
+    for role in results if save else ():
+        results[role].save(places[role])
+    evaluations = {role: evaluate(result) for role, result in results.items()}
+    if surrogate is not None:
+        evaluations["transfer"] = evaluate(craft(surrogate, specs["pgd"]), classifier)
+    found = _findings(list(evaluations.values()))
+    ran = Ran(evaluations, found, tested.planted, tested.found)
+    return Audit(classifier.name, threat, evaluations, tested, ran.worst, answered(ran), found)
+
+
+def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str, Attack]:
+    """Role -> the attack that plays it."""
+    norm, epsilon = threat.norm, threat.epsilon
+    whole = {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[norm]
+    steps = schema.method("pgd").parameters["steps"]
+
+    def spec(method: str, at: float = epsilon, stop: str = "never", restarts: int = 1, **parameters: Any) -> Attack:
+        return schema.method(method).attack(
+            epsilon=min(at, whole), norm=norm, seed=seed, stop=stop, restarts=restarts, parameters=parameters
+        )
+
+    return {
+        "noise": spec("noise", stop="success", restarts=DRAWS),
+        "fgsm": spec("fgsm"),
+        "pgd": spec("pgd"),
+        "longer": spec("pgd", steps=2 * int(steps or 0)),
+        "restarted": spec("pgd", restarts=RESTARTS),
+        "apgd": spec("apgd", stop="success", loss="dlr", targets=min(9, classes - 1)),
+        "square": spec("square", stop="success", steps=1000),
+        "half": spec("pgd", epsilon / 2),
+        "double": spec("pgd", 2 * epsilon),
+        "unbounded": spec("pgd", whole),
+    }
+
+
+def _findings(evaluations: Sequence[Evaluation]) -> tuple[Finding, ...]:
+    """Each code once: what the attacks show together, and the first of those that show it by themselves."""
+    found: dict[str, Finding] = {}
+    for finding in compared(evaluations):
+        found.setdefault(finding.code, finding)
+    for evaluation, name in zip(evaluations, tables.labels(evaluations), strict=True):
+        for finding in evaluation.findings:
+            found.setdefault(finding.code, finding._replace(evidence=f"{name}: {finding.evidence}"))
+    return gravest_first(found.values())
+
+
+def _sign(verdict: str) -> str:
+    return {"pass": "pass", "fail": "FAIL", "not tested": "not tested"}[verdict]

@@ -1,0 +1,82 @@
+"""Show adversarial images from archives to other classifiers, without crafting again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from os import PathLike
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from advlab.archive import AttackResult, load_result
+from advlab.errors import InvalidValue, Mismatch
+from advlab.evaluation import evaluate
+from advlab.transfers import TransferMatrix, transfer_matrix
+
+if TYPE_CHECKING:
+    from advlab.classifier import Classifier
+
+
+def transfer(
+    archives: Sequence[str | PathLike[str] | AttackResult],
+    models: Sequence[Classifier | str | PathLike[str]],
+    *,
+    trust: bool = False,
+) -> TransferMatrix:
+    """How the images of archives (paths or results) fare on classifiers (names, paths, or loaded ones).
+
+    Where an archive meets the classifier that it was crafted against, it is read as recorded: the white box. Archives
+    of the same samples share one prediction of the clean images for each classifier. ``trust`` is
+    ``load_classifier``'s. Raises ``InvalidValue`` where either list is empty, and ``Mismatch`` where images and
+    classifiers do not fit or an archive is a part of a cascade.
+    """
+    if not archives or not models:
+        raise InvalidValue(
+            f"Transfer needs at least one archive and one classifier. Got {len(archives)} and {len(models)}."
+        )
+    results = _sharing_clean_images([a if isinstance(a, AttackResult) else load_result(a) for a in archives])
+    for result in results:
+        if result.left_out.any():
+            raise Mismatch(
+                f"'{result.attack.slug}' on '{result.classifier}' attacked only {result.attempted.sum():,} of "
+                f"{len(result):,} images: it is a part of a cascade, whose other parts broke the rest. Give the "
+                "archive of the cascade's worst case."
+            )
+
+    from advlab.classifier import Classifier, load_classifier
+
+    classifiers = [m if isinstance(m, Classifier) else load_classifier(m, trust=trust) for m in models]
+    evaluations = [evaluate(result) for result in results]
+    for classifier in classifiers:
+        seen = _Remembering(classifier, [result.x for result in results])
+        evaluations += [evaluate(result, seen) for result in results if result.classifier_digest != seen.digest]
+    return transfer_matrix(evaluations)
+
+
+class _Remembering:
+    """A classifier that predicts each of the given arrays of clean images only once."""
+
+    def __init__(self, classifier: Classifier, clean: Sequence[np.ndarray]):
+        self.name, self.digest = classifier.name, classifier.digest
+        self._classifier = classifier
+        self._clean = {id(x): x for x in clean}
+        self._known: dict[int, np.ndarray] = {}
+
+    def probabilities(self, x: np.ndarray, /) -> np.ndarray:
+        if id(x) not in self._clean:
+            return self._classifier.probabilities(x)
+        if id(x) not in self._known:
+            self._known[id(x)] = self._classifier.probabilities(x)
+        return self._known[id(x)]
+
+
+def _sharing_clean_images(results: Sequence[AttackResult]) -> list[AttackResult]:
+    """The results, those of the same samples with one array of clean images between them."""
+    shared: dict[str, np.ndarray] = {}
+    joined = []
+    for result in results:
+        x = shared.setdefault(result.dataset_digest, result.x)
+        # A digest is what the archive says; the images are what it holds.
+        joined.append(replace(result, x=x) if np.array_equal(x, result.x) else result)
+    return joined

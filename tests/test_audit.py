@@ -1,0 +1,168 @@
+"""The audit: an honest network passes whatever can be tested, a defence that masks its gradient fails where it must."""
+
+import json
+import math
+
+import pytest
+from broken import Noisy, Rounded, guarded
+from click.testing import CliRunner
+
+import advlab
+from advlab import workspace
+from advlab.checklists import EVALUATION, INDICATORS, ITEMS, VERDICTS, Ran, answered
+from advlab.cli import main
+from advlab.errors import FileExists, InvalidValue, UnknownName
+
+FEW = 60
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("workspace")
+
+
+@pytest.fixture(scope="module")
+def honest(trained, digits, folder):
+    with workspace.using(folder):
+        return advlab.audit(trained, digits, samples=FEW, surrogate="mnist", save=True, progress=False)
+
+
+@pytest.fixture(scope="module")
+def masked(trained, digits):
+    return advlab.audit(guarded(trained, Rounded()), digits, samples=FEW, epsilon=0.3, progress=False)
+
+
+def verdicts(audit):
+    return {answer.code: answer.verdict for answer in audit.answers}
+
+
+def test_an_honest_network_passes_all_that_can_be_tested(honest):
+    assert honest.counts()["fail"] == 0
+    assert honest.counts(INDICATORS) == {"pass": 6, "fail": 0, "not tested": 0}
+    assert verdicts(honest)["transfer"] == "pass"
+    assert {finding.code for finding in honest.findings} <= {"few-samples"}
+
+
+def test_a_masked_gradient_fails_where_it_must(masked):
+    failed = {code for code, verdict in verdicts(masked).items() if verdict == "fail"}
+    assert {"white-box-is-best", "gradient-free", "differentiable", "unavailable-gradients"} <= failed
+    assert verdicts(masked)["threat-model"] == "pass"
+    assert {"zero-gradients", "weaker-than-black-box"} <= {finding.code for finding in masked.findings}
+
+
+def test_every_answer_has_evidence_and_one_of_three_verdicts(honest, masked):
+    for audit in (honest, masked):
+        assert [(a.source, a.code, a.question) for a in audit.answers] == [
+            (source, item.code, item.question) for source, items in ITEMS.items() for item in items
+        ]
+        for answer in audit.answers:
+            assert answer.verdict in VERDICTS
+            assert answer.evidence
+            assert answer.question.endswith("?")
+
+
+def test_what_software_cannot_decide_is_not_tested_and_says_why(honest, masked):
+    untested = {code for code, verdict in verdicts(honest).items() if verdict == "not tested"}
+    people = {"adaptive-attacks", "published", "prior-work", "ablation", "provable", "broader-threats"}
+    assert people <= untested
+    assert verdicts(masked)["transfer"] == "not tested"
+
+
+def test_the_worst_case_is_taken_image_by_image(honest):
+    at_threat = [e for e in honest.evaluations.values() if e.attack.threat == honest.threat]
+    assert honest.robust_accuracy.count == sum(all(held) for held in zip(*(e.robust for e in at_threat), strict=True))
+    assert honest.robust_accuracy.count <= min(e.robust_accuracy.count for e in at_threat)
+
+
+def test_the_roles_differ_in_one_thing_each(honest):
+    roles = honest.evaluations
+    parameters = {role: dict(evaluation.attack.parameters) for role, evaluation in roles.items()}
+    assert parameters["longer"].pop("steps") == 2 * parameters["pgd"].pop("steps")
+    assert parameters["longer"] == parameters["pgd"]
+    assert roles["restarted"].attack.restarts > 1
+    assert [roles[role].attack.threat.epsilon for role in ("half", "double", "unbounded")] == [0.05, 0.2, 1.0]
+    assert roles["transfer"].transfer_from == "mnist"
+    assert honest.selftest.planted > 0
+
+
+def test_its_archives_are_saved_in_a_folder_of_their_own_and_not_overwritten(honest, folder, trained, digits):
+    saved = {path.name: path for path in (folder / "attacks" / "digits" / "audit-linf-0.1").iterdir()}
+    assert saved.keys() == {f"{e.attack.slug}.h5" for e in honest.evaluations.values()}
+    kept = advlab.load_result(saved["pgd-linf-0.1.h5"])
+    assert kept.settings["selftest"]["found"] == honest.selftest.found
+    with workspace.using(folder), pytest.raises(FileExists, match="another result"):
+        advlab.audit(trained, digits, samples=FEW - 1, save=True, progress=False)
+
+
+def test_the_table_fits_in_100_columns_and_needs_no_colour(honest, masked):
+    for audit in (honest, masked):
+        text = audit.table()
+        assert max(map(len, text.splitlines())) <= 100
+        assert EVALUATION in text
+        assert "not tested" in text
+        assert text.count("\nFAIL ") == audit.counts()["fail"]
+        assert text.count("\npass ") == audit.counts()["pass"]
+
+
+def test_it_is_shown_in_a_notebook_with_names_escaped(honest):
+    from dataclasses import replace
+
+    page = replace(honest, classifier="<script>")._repr_html_()
+    assert "<script>" not in page
+    assert "&lt;script&gt;" in page
+    assert page.count("<tr>") == len(honest.answers)
+    assert repr(honest).startswith("Audit of digits at linf 0.1: ")
+
+
+def test_its_json_holds_the_answers_and_all_evaluations(masked):
+    read = json.loads(json.dumps(masked.to_dict(), allow_nan=False))
+    assert read["schema"] == 1
+    assert len(read["answers"]) == len(masked.answers)
+    assert set(read["answers"][0]) == {"code", "question", "verdict", "evidence", "source"}
+    assert set(read["evaluations"]) == set(masked.evaluations)
+    assert read["threat"] == {"norm": "linf", "epsilon": 0.3, "target": None}
+    assert read["robust_accuracy"]["total"] == FEW
+
+
+def test_a_random_classifier_fails_in_both_checklists(trained, digits):
+    random, data = guarded(trained, Noisy()), digits.take(FEW)
+    evaluation = advlab.evaluate(advlab.attack(random, data, "pgd", steps=2, progress=False))
+    aimed = advlab.evaluate(advlab.attack(random, data, "apgd", steps=1, targets=2, progress=False))
+    roles = ("noise", "fgsm", "pgd", "longer", "restarted", "square", "half", "double", "unbounded")
+    ran = Ran({**dict.fromkeys(roles, evaluation), "apgd": aimed}, evaluation.findings, planted=0, found=0)
+    found = {answer.code: answer.verdict for answer in answered(ran)}
+    assert found["randomness"] == found["unstable-predictions"] == "fail"
+    assert found["attacks-validated"] == "not tested"
+
+
+@pytest.mark.parametrize(
+    ("options", "error", "message"),
+    [
+        ({"norm": "l0"}, InvalidValue, "choose one of: linf, l2, l1"),
+        ({"norm": "none"}, InvalidValue, "choose one of"),
+        ({"epsilon": 0}, InvalidValue, "above 0"),
+        ({"epsilon": math.inf}, InvalidValue, "above 0"),
+        ({"epsilon": 8}, InvalidValue, "8/255"),
+        ({"epsilon": "many"}, InvalidValue, "many"),
+        ({"samples": 0}, InvalidValue, "number of samples"),
+        ({"surrogate": "mnsit"}, UnknownName, "mnist"),
+    ],
+)
+def test_what_cannot_be_audited_is_refused(trained, digits, options, error, message):
+    with pytest.raises(error, match=message):
+        advlab.audit(trained, digits, **options)
+
+
+def test_the_command_prints_both_checklists(monkeypatch, honest, tmp_path):
+    seen = {}
+    monkeypatch.setattr(advlab, "audit", lambda **options: seen.update(options) or honest)
+    page = tmp_path / "page.html"
+    done = CliRunner().invoke(main, ["audit", "--model", "digits", "--epsilon", "8/255", "--output", str(page)])
+    assert done.exit_code == 0
+    assert seen["classifier"] == "digits"
+    assert seen["epsilon"] == "8/255"
+    assert honest.table() in done.stdout
+    assert page.read_text("utf-8").startswith("<!")
+    assert "Wrote " in done.stderr
+    printed = CliRunner().invoke(main, ["audit", "--json"]).stdout
+    assert json.loads(printed)["classifier"]["name"] == "digits"

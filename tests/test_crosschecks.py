@@ -1,0 +1,189 @@
+"""What several attacks show about each other: each finding is raised by the set that earns it, and by no other."""
+
+import math
+
+import numpy as np
+import pytest
+from results import build
+
+import advlab
+from advlab import checks
+from advlab.crosschecks import CROSS_CHECKS, compared
+from advlab.evaluation import evaluate
+
+N = 400
+LABELS = np.arange(N) % 3
+WRONG = (LABELS + 1) % 3
+
+
+def attack(broken, method="pgd", steps=40, source=None, first=0, **fields):
+    """The evaluation of an attack that breaks ``broken`` of 400 images, from image ``first`` on."""
+    rows = (np.arange(N) >= first) & (np.arange(N) < first + broken)
+    looks = np.array([0, {"fgsm": 1, "noise": 0}.get(method, steps)], np.int32)
+    if method in ("noise", "naive", "square", "boundary"):
+        fields["backward_passes"] = np.zeros(N, np.int32)
+    if method not in ("fgsm", "noise") and "attack" not in fields:
+        fields["attack"] = {"parameters": {"steps": steps}}
+    adversarial = np.where(rows, WRONG, LABELS)
+    result = build(LABELS, LABELS, adversarial, method=method, diagnostics={"trace_steps": looks}, **fields)
+    return evaluate(result, source) if source else evaluate(result)
+
+
+class Other:
+    """Another classifier on which images are scored: it falls for the first ``broken`` of them."""
+
+    name, digest = "stub", "c" * 64
+
+    def __init__(self, broken):
+        self.broken = broken
+
+    def probabilities(self, x):
+        clean = build(LABELS, LABELS, np.where(np.arange(N) < self.broken, WRONG, LABELS))
+        return clean.clean_probabilities if np.all(x == 0.5) else clean.adversarial_probabilities
+
+
+def transferred(broken, crafted_on="elsewhere"):
+    return attack(0, source=Other(broken), classifier=crafted_on, classifier_digest="e" * 64)
+
+
+def minimal(method, size, broken=N):
+    """A method that finds a change of that size in one pixel, in L2."""
+    sizes = np.full(N, size) if np.ndim(size) == 0 else size
+    return attack(broken, method, norm="l2", epsilon=math.inf, change=sizes, settings={"kind": "minimal"})
+
+
+RAISED = {
+    "weaker-than-single-step": [[attack(100), attack(120, "fgsm")], [attack(0), attack(8, "fgsm")]],
+    "weaker-than-black-box": [
+        [attack(100), attack(120, "square")],
+        [attack(100), attack(100, "apgd"), attack(130, "square")],
+        [minimal("ddn", 0.2), minimal("boundary", 0.1)],
+        [attack(50, norm="l2", epsilon=0.3, change=0.01), minimal("boundary", 0.1)],
+    ],
+    "weaker-than-transfer": [[attack(100), transferred(120)]],
+    "no-better-than-noise": [
+        [attack(100), attack(100, "noise")],
+        [attack(7), attack(0, "noise")],
+        [attack(100, "square"), attack(100, "noise")],
+        [attack(0), attack(0, "noise")],
+    ],
+    "flat-in-epsilon": [
+        [attack(100, epsilon=0.05), attack(90, epsilon=0.06)],
+        [attack(100, epsilon=0.05), attack(100, epsilon=0.1)],
+        [attack(0, epsilon=0.1), attack(0, epsilon=0.3)],
+    ],
+    "not-converged": [
+        [attack(100), attack(110, steps=80)],
+        [attack(100), attack(110, attack={"parameters": {"steps": 40}, "restarts": 5})],
+    ],
+}
+
+
+def codes(evaluations):
+    return [finding.code for finding in compared(evaluations)]
+
+
+def test_every_code_has_a_set_of_attacks_here_that_raises_it():
+    assert sorted(RAISED) == sorted(check.code for check in CROSS_CHECKS)
+    own = {check.code for check in checks.CHECKS}
+    assert not own & set(RAISED)
+
+
+@pytest.mark.parametrize(("code", "case"), [(code, case) for code, cases in RAISED.items() for case in cases])
+def test_raised_with_evidence_that_names_the_classifier(code, case):
+    for order in (case, case[::-1]):
+        found = {finding.code: finding for finding in compared(order)}
+        assert code in found
+        assert "stub" in found[code].evidence
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        [],
+        [attack(100)],
+        [attack(100), attack(100, "fgsm"), attack(20, "noise"), attack(60, "square"), transferred(50)],
+        [attack(100), attack(107, "fgsm")],
+        [attack(100), attack(107, "square")],
+        [attack(100), attack(107, "apgd"), attack(110, "square")],
+        [attack(100), attack(103, steps=80), attack(103, attack={"parameters": {"steps": 40}, "restarts": 5})],
+        [attack(380), attack(380, "noise")],
+        [attack(50, epsilon=0.05), attack(100, epsilon=0.1), attack(390, epsilon=0.3), attack(395, epsilon=0.9)],
+        [attack(0, epsilon=0.001), attack(0, epsilon=0.002)],
+        [attack(395, epsilon=0.1), attack(395, epsilon=0.3)],
+        [minimal("deepfool", 0.2, broken=0), attack(100, "fgsm", norm="l2", epsilon=0.3, change=0.01)],
+        [minimal("ddn", 0.1), minimal("boundary", 0.2)],
+        [minimal("ddn", 0.1), minimal("boundary", 0.0995)],
+    ],
+)
+def test_a_sound_set_of_attacks_raises_nothing(sound):
+    assert codes(sound) == []
+
+
+@pytest.mark.parametrize(
+    "apart",
+    [
+        [attack(0), attack(200, "fgsm", classifier_digest="x" * 64)],
+        [attack(0), attack(200, "fgsm", dataset_digest="x" * 64)],
+        [attack(0), attack(200, "fgsm", epsilon=0.2)],
+        [attack(0), attack(200, "fgsm", target=1)],
+        [attack(0, norm="none", epsilon=math.inf), attack(200, "square", norm="none", epsilon=math.inf)],
+    ],
+)
+def test_only_attacks_on_one_classifier_the_same_samples_and_one_threat_model_are_compared(apart):
+    assert codes(apart) == []
+
+
+def test_white_boxes_are_taken_together_image_by_image():
+    together = [attack(100), attack(100, "apgd", first=100), attack(150, "square")]
+    assert codes(together) == []
+    assert codes(together[::2]) == ["weaker-than-black-box"]
+
+
+def test_the_parts_of_a_cascade_are_not_compared_since_each_sees_what_the_others_left():
+    part = attack(200, "square", attempted=np.arange(N) < 300)
+    assert codes([attack(0), part]) == []
+
+
+def test_joined_results_are_not_compared():
+    joined = build(LABELS, LABELS, LABELS, method="standard", diagnostics={"broken_by": np.full(N, -1)})
+    assert evaluate(joined).joins
+    assert codes([evaluate(joined), attack(200, "square")]) == []
+
+
+def test_the_evidence_counts_what_only_one_of_both_breaks():
+    found = compared([attack(100), attack(160, "square", first=50)])
+    assert (
+        found[0].evidence == "square linf 0.1 breaks 160 of 400 images on stub, pgd linf 0.1 100; 110 only the former"
+    )
+
+
+def test_long_evidence_is_cut_short():
+    weak = [attack(0, name) for name in ("pgd", "bim", "mim", "apgd")]
+    found = {
+        finding.code: finding.evidence for finding in compared([*weak, attack(100, "fgsm"), attack(150, "square")])
+    }
+    assert found["weaker-than-single-step"].count(";") == 4
+    assert found["weaker-than-single-step"].endswith("; and 2 more")
+    assert "5 attacks with gradients together 100; 50 only the former" in found["weaker-than-black-box"]
+
+
+def test_a_difference_must_be_a_point_and_more_than_chance():
+    """Of 400 images a point is 4; 7 to 0 has p = 0.016 in the exact test, 8 to 0 has p = 0.008."""
+    assert codes([attack(100), attack(107, "fgsm")]) == []
+    assert codes([attack(100), attack(108, "fgsm")]) == ["weaker-than-single-step"]
+
+
+def test_names_from_files_do_not_steer_the_terminal():
+    name = "a\x1b[2J"
+    for pair in (
+        [attack(100, classifier=name), attack(120, "fgsm", classifier=name)],
+        [attack(100), transferred(120, crafted_on=name)],
+    ):
+        evidence = compared(pair)[0].evidence
+        assert "a?[2J" in evidence
+        assert "\x1b" not in evidence
+
+
+def test_it_is_public():
+    assert advlab.compared is compared
