@@ -25,7 +25,7 @@ _HOME = {
     "audit": "workflows.audit",
     "catalogue": "inventory",
     "compare": "comparison",
-    "compared": "crosschecks",
+    "cross_findings": "crosschecks",
     "curve": "workflows.curve",
     "curve_of": "curves",
     "demo": "workflows.demo",

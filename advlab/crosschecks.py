@@ -84,7 +84,7 @@ Group = tuple[Member, ...]
 Kind = Callable[[Member], bool]
 
 
-def compared(evaluations: Sequence[Evaluation]) -> tuple[Finding, ...]:
+def cross_findings(evaluations: Sequence[Evaluation]) -> tuple[Finding, ...]:
     """What evaluations show about each other, gravest first; each one's own findings are not repeated.
 
     Compared are those on one classifier and the same samples. Joined results and the parts of a cascade stay out: a

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from os import PathLike
 from typing import Any
 
-from advlab.crosschecks import compared
+from advlab.crosschecks import cross_findings
 from advlab.evaluation import Evaluation
 
 
@@ -15,16 +15,16 @@ def as_json(
 ) -> list[dict[str, Any]]:
     """A list of objects ready for JSON, described in ``docs/json.md``.
 
-    To ``Evaluation.to_dict`` each adds ``archive``, its path (None: null), and ``compared``: the findings raised by
+    To ``Evaluation.to_dict`` each adds ``archive``, its path (None: null), and ``cross_findings``: those raised by
     comparing it with the others of the list that are about the same classifier and samples.
     """
     groups: dict[tuple[str, str], list[Evaluation]] = {}
     for evaluation in evaluations:
         groups.setdefault(_subject(evaluation), []).append(evaluation)
-    raised = {subject: [finding._asdict() for finding in compared(group)] for subject, group in groups.items()}
+    raised = {subject: [finding._asdict() for finding in cross_findings(group)] for subject, group in groups.items()}
     paths = [None] * len(evaluations) if archives is None else [str(path) for path in archives]
     return [
-        {**evaluation.to_dict(), "archive": path, "compared": raised[_subject(evaluation)]}
+        {**evaluation.to_dict(), "archive": path, "cross_findings": raised[_subject(evaluation)]}
         for evaluation, path in zip(evaluations, paths, strict=True)
     ]
 

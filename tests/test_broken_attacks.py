@@ -69,19 +69,19 @@ def test_images_of_the_training_set_raise_their_finding(trained):
 
 
 def test_an_attack_with_its_sign_flipped_is_no_better_than_noise(trained, few):
-    found = advlab.compared([crafted(trained, few, downhill), crafted(trained, few, "noise")])
+    found = advlab.cross_findings([crafted(trained, few, downhill), crafted(trained, few, "noise")])
     assert "no-better-than-noise" in codes(found)
 
 
 def test_fewer_steps_than_needed_are_seen_beside_more(trained, few):
     found = [crafted(trained, few, "pgd", steps=steps) for steps in (1, 20)]
-    assert codes(advlab.compared(found)) == {"not-converged"}
+    assert codes(advlab.cross_findings(found)) == {"not-converged"}
 
 
 def test_a_masked_gradient_is_seen_beside_a_black_box(trained, few):
     masked = guarded(trained, Rounded())
     found = [crafted(masked, few, "pgd", epsilon=0.5), crafted(masked, few, "square", epsilon=0.5, steps=500)]
-    assert "weaker-than-black-box" in codes(advlab.compared(found))
+    assert "weaker-than-black-box" in codes(advlab.cross_findings(found))
 
 
 @pytest.mark.parametrize(

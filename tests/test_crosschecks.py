@@ -8,7 +8,7 @@ from results import build
 
 import advlab
 from advlab import checks
-from advlab.crosschecks import CROSS_CHECKS, compared
+from advlab.crosschecks import CROSS_CHECKS, cross_findings
 from advlab.evaluation import evaluate
 
 N = 400
@@ -80,7 +80,7 @@ RAISED = {
 
 
 def codes(evaluations):
-    return [finding.code for finding in compared(evaluations)]
+    return [finding.code for finding in cross_findings(evaluations)]
 
 
 def test_every_code_has_a_set_of_attacks_here_that_raises_it():
@@ -92,7 +92,7 @@ def test_every_code_has_a_set_of_attacks_here_that_raises_it():
 @pytest.mark.parametrize(("code", "case"), [(code, case) for code, cases in RAISED.items() for case in cases])
 def test_raised_with_evidence_that_names_the_classifier(code, case):
     for order in (case, case[::-1]):
-        found = {finding.code: finding for finding in compared(order)}
+        found = {finding.code: finding for finding in cross_findings(order)}
         assert code in found
         assert "stub" in found[code].evidence
 
@@ -152,7 +152,7 @@ def test_joined_results_are_not_compared():
 
 
 def test_the_evidence_counts_what_only_one_of_both_breaks():
-    found = compared([attack(100), attack(160, "square", first=50)])
+    found = cross_findings([attack(100), attack(160, "square", first=50)])
     assert (
         found[0].evidence == "square linf 0.1 breaks 160 of 400 images on stub, pgd linf 0.1 100; 110 only the former"
     )
@@ -161,7 +161,8 @@ def test_the_evidence_counts_what_only_one_of_both_breaks():
 def test_long_evidence_is_cut_short():
     weak = [attack(0, name) for name in ("pgd", "bim", "mim", "apgd")]
     found = {
-        finding.code: finding.evidence for finding in compared([*weak, attack(100, "fgsm"), attack(150, "square")])
+        finding.code: finding.evidence
+        for finding in cross_findings([*weak, attack(100, "fgsm"), attack(150, "square")])
     }
     assert found["weaker-than-single-step"].count(";") == 4
     assert found["weaker-than-single-step"].endswith("; and 2 more")
@@ -180,10 +181,10 @@ def test_names_from_files_do_not_steer_the_terminal():
         [attack(100, classifier=name), attack(120, "fgsm", classifier=name)],
         [attack(100), transferred(120, crafted_on=name)],
     ):
-        evidence = compared(pair)[0].evidence
+        evidence = cross_findings(pair)[0].evidence
         assert "a?[2J" in evidence
         assert "\x1b" not in evidence
 
 
 def test_it_is_public():
-    assert advlab.compared is compared
+    assert advlab.cross_findings is cross_findings

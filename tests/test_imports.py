@@ -167,7 +167,7 @@ def test_the_public_names():
         "audit",
         "catalogue",
         "compare",
-        "compared",
+        "cross_findings",
         "curve",
         "curve_of",
         "demo",

@@ -157,7 +157,7 @@ def test_findings_of_a_comparison_are_told_at_each_evaluation_that_they_are_abou
     strong = evaluate(build(labels, labels, broken, method="square", backward_passes=labels))
     elsewhere = evaluate(build(labels, labels, broken, classifier_digest="e" * 16))
     listed = as_json([weak, elsewhere, strong], ["a.h5", "b.h5", "c.h5"])
-    codes = [{finding["code"] for finding in one["compared"]} for one in listed]
+    codes = [{finding["code"] for finding in one["cross_findings"]} for one in listed]
     assert codes[0] == codes[2] != set()
     assert codes[1] == set()
     assert [one["archive"] for one in listed] == ["a.h5", "b.h5", "c.h5"]

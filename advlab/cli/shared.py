@@ -56,7 +56,7 @@ def show(evaluations: list[advlab.Evaluation]) -> None:
     for evaluation in evaluations:
         for finding in evaluation.findings:
             click.echo(f"{finding.severity}: {evaluation.attack.slug}: {finding.evidence}. {finding.do}", err=True)
-    for finding in advlab.compared(evaluations):
+    for finding in advlab.cross_findings(evaluations):
         click.echo(f"{finding.severity}: {finding.evidence}. {finding.do}", err=True)
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from advlab.evaluation import Evaluation
 
 _COLUMNS = 2
+_HEIGHT = {1: 2.5, 2: 2.2}  # inches of a row: its diagrams are square, so the narrower, the lower
 _LETTERS = 32  # a longer name would take the room of the diagram
 
 
@@ -31,7 +32,7 @@ def reliability(evaluations: Evaluation | Sequence[Evaluation]) -> Figure:
     columns = min(len(shown), _COLUMNS)
     rows = math.ceil(len(shown) / columns)
     with matplotlib.rc_context(STYLE):
-        figure = Figure(figsize=(WIDTH * (1 + columns) / 3, 0.5 + 2.5 * rows), layout="constrained")
+        figure = Figure(figsize=(WIDTH * (1 + columns) / 3, 0.5 + _HEIGHT[columns] * rows), layout="constrained")
         axes = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
         for axis, evaluation, name in zip(axes, shown, names(shown), strict=False):
             axis.plot([0, 100], [0, 100], color=INK, lw=0.8, ls=":")

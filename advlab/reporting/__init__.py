@@ -13,7 +13,7 @@ from markupsafe import Markup
 
 from advlab import figures, tables, workspace
 from advlab.checks import CHECKS, SEVERITIES, Finding
-from advlab.crosschecks import CROSS_CHECKS, compared
+from advlab.crosschecks import CROSS_CHECKS, cross_findings
 from advlab.errors import InvalidValue
 from advlab.evaluation import Evaluation
 from advlab.reporting import sections, words
@@ -96,7 +96,7 @@ def _findings(shown: list[Evaluation], names: list[str]) -> list[tuple[Finding, 
         for finding in evaluation.findings:
             where = f"{evaluation.classifier}, {name}"
             found.setdefault(finding.code, (finding, []))[1].append((where, finding.evidence))
-    for finding in compared(shown):
+    for finding in cross_findings(shown):
         found.setdefault(finding.code, (finding, []))[1].append(("attacks compared", finding.evidence))
     return sorted(found.values(), key=lambda item: SEVERITIES.index(item[0].severity))
 

@@ -14,7 +14,7 @@ from advlab import archive, schema, tables, workspace
 from advlab.archive import AttackResult
 from advlab.checklists import TITLES, VERDICTS, Answer, Ran, answered
 from advlab.checks import Finding, gravest_first
-from advlab.crosschecks import compared
+from advlab.crosschecks import cross_findings
 from advlab.datasets import load_dataset
 from advlab.errors import InvalidValue
 from advlab.evaluation import Evaluation, evaluate
@@ -213,7 +213,7 @@ def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str,
 def _findings(evaluations: Sequence[Evaluation]) -> tuple[Finding, ...]:
     """Each code once: what the attacks show together, and the first of those that show it by themselves."""
     found: dict[str, Finding] = {}
-    for finding in compared(evaluations):
+    for finding in cross_findings(evaluations):
         found.setdefault(finding.code, finding)
     for evaluation, name in zip(evaluations, tables.labels(evaluations), strict=True):
         for finding in evaluation.findings:
