@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -133,6 +134,11 @@ class AttackResult:
     def robust(self) -> np.ndarray:
         """bool ``(n,)``: classified as its label on the clean and on the perturbed image, and not left out."""
         return self.correct & (self.adversarial_probabilities.argmax(1) == self.labels) & ~self.left_out
+
+    @property
+    def minimal(self) -> bool:
+        """It looked for the smallest change: without any limit, or by a bisection up to one."""
+        return math.isinf(self.attack.threat.epsilon) or self.settings.get("kind") == "minimal"
 
     @property
     def path(self) -> Path:

@@ -60,7 +60,7 @@ class Crafting:
         if self.sweeps and spec.stop == "success":
             raise InvalidValue(
                 f"Method '{spec.method}' looks for one perturbation of all images; none can stop by itself. "
-                "Got stop 'success'; leave it out."
+                "Got stop 'success', as the curve of a bounded method needs it; leave it out, or choose another method."
             )
         if self.on_host and spec.precision != "float32":
             raise InvalidValue(

@@ -104,7 +104,7 @@ class SecurityCurve:
         return "\n".join([*lines, "", *textwrap.wrap(self.summary(), tables.WIDTH)])
 
     def summary(self) -> str:
-        """What was measured, and where half of the images fall, in two sentences."""
+        """What was measured, where half of the images fall, and whether that was looked for."""
         methods = ", ".join(dict.fromkeys(attack.variant for attack in self.attacks))
         median = f"Half of the correctly classified images fall by epsilon {self.median_epsilon:.4g}."
         if math.isinf(self.median_epsilon):
@@ -114,7 +114,9 @@ class SecurityCurve:
             median = "No image is classified correctly."
         first = self.results[0]
         images = f"{len(self):,} {first.split} image{'s' * (len(self) != 1)} of {first.dataset}"
-        return f"{self.classifier} on {images}, {self.norm}, by {methods}. {median}"
+        searched = any(result.minimal for result in self.results)
+        loose = "" if searched else " No attack looked for the smallest change, so at smaller epsilons it tells little."
+        return f"{self.classifier} on {images}, {self.norm}, by {methods}. {median}{loose}"
 
     def to_dict(self, epsilons: Sequence[float | str] | None = None) -> dict[str, Any]:
         """A JSON-ready dictionary: the step function, and rates at some epsilons; NaN and infinity are null."""

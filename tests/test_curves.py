@@ -186,6 +186,7 @@ def test_a_table_ends_where_the_search_did():
     found = curve_of([nearest((0, 0, 0, 0, 0), (0, 1, 2, 0, 2), epsilon=0.3)])
     assert rows(found.table())[-1][0] == "0.3"
     assert "More than half of the correctly classified images stand at epsilon 0.3." in found.summary()
+    assert found.summary().endswith("at smaller epsilons it tells little."), "nothing looked for the smallest change"
 
 
 def test_positions_are_counted_in_whole_numbers():

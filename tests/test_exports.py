@@ -193,7 +193,7 @@ def test_files_that_are_no_such_images(tmp_path):
     np.savez(tmp_path / "several.npz", x=np.zeros(3))
     (tmp_path / "text.npy").write_text("hello")
     np.save(tmp_path / "objects.npy", np.array([{"a": 1}]), allow_pickle=True)
-    expected = {"several.npz": "several arrays", "text.npy": "Cannot read", "objects.npy": "Cannot read"}
+    expected = {"several.npz": "several arrays", "text.npy": "no whole .npy", "objects.npy": "no whole .npy"}
     for name, message in (expected | {"missing.npy": "No images at"}).items():
         with pytest.raises(InvalidFile, match=message):
             import_images(tmp_path / name, "digits")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -42,13 +41,8 @@ def curved(shown: Sequence[Evaluation]) -> list[Curved]:
         if threat.norm != "none" and threat.target is None and not result.left_out.any():
             key = (result.classifier_digest, result.dataset_digest, threat.norm)
             groups.setdefault(key, []).append(evaluation)
-    minimal = [group for group in groups.values() if any(_minimal(e) for e in group)]
+    minimal = [group for group in groups.values() if any(e.result.minimal for e in group)]
     return [Curved(curve_of([e.result for e in group]), tuple(group)) for group in minimal]
-
-
-def _minimal(evaluation: Evaluation) -> bool:
-    """It looked for the smallest change: without any limit, or by a bisection up to one."""
-    return math.isinf(evaluation.attack.threat.epsilon) or evaluation.result.settings.get("kind") == "minimal"
 
 
 def curve_plots(drawn: Sequence[Curved]) -> list[dict[str, Any]]:

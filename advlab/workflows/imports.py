@@ -106,7 +106,10 @@ def _read(path: Path) -> np.ndarray:
     try:
         found = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        raise InvalidFile(f"Cannot read '{path}' as .npy: {error}. Write it with numpy.save(path, images).") from error
+        # Of NumPy's own words the last advise to load what cannot be trusted.
+        raise InvalidFile(
+            f"'{path}' is no whole .npy file of numbers. Write it with numpy.save(path, images)."
+        ) from error
     if not isinstance(found, np.ndarray):
         raise InvalidFile(f"'{path}' holds several arrays. Write one, with numpy.save(path, images).")
     return found
