@@ -16,9 +16,10 @@ from typing import NamedTuple
 import numpy as np
 
 from advlab import metrics, tables
-from advlab.checks import SIGNIFICANT, Check, Finding, gravest_first, raised
+from advlab.checks import Check, Finding, gravest_first, raised
 from advlab.comparison import mcnemar
 from advlab.evaluation import Evaluation
+from advlab.looks import SIGNIFICANT
 from advlab.threat import DEFAULT_EPSILON, Attack, ThreatModel
 
 NOISE = ("noise", "naive")

@@ -12,9 +12,10 @@ import numpy as np
 from advlab import calibration, metrics, tables
 from advlab.archive import AttackResult
 from advlab.calibration import Reliability
-from advlab.checks import Facts, Finding, findings
+from advlab.checks import Finding, findings
 from advlab.combined import refuse_different
 from advlab.errors import Mismatch
+from advlab.looks import Facts
 from advlab.metrics import Rate, Size, Summary
 from advlab.tables import table
 from advlab.threat import Attack

@@ -17,7 +17,7 @@ LAYERS = {
     " threat unfinished workspace",
     1: "architectures classifier geometry hdf5 legacy losses methods norms problem random slopes softmax",
     2: "bests calibration checklists checks combined comparison compiling crafting crosschecks curves displays"
-    " engine evaluation exports figures host loop metrics objects sweep tables training transfers walks",
+    " engine evaluation exports figures host looks loop metrics objects sweep tables training transfers walks",
     3: "reporting workflows",
     4: "cli",
 }
@@ -34,6 +34,7 @@ LEFT = {
     "evaluation",
     "exports",
     "figures",
+    "looks",
     "metrics",
     "objects",
     "tables",
