@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from advlab import metrics, tables, workspace
+from advlab import metrics, records, tables, workspace
 from advlab.archive import AttackResult
 from advlab.errors import InvalidValue, Mismatch
 from advlab.metrics import Rate
@@ -145,7 +145,7 @@ class SecurityCurve:
         rates = [self.robust_accuracy(epsilon) for epsilon in epsilons]
         low, high = [rate.low for rate in rates], [rate.high for rate in rates]
         columns = {"epsilon": epsilons, "robust_accuracy": accuracies, "low": np.array(low), "high": np.array(high)}
-        return tables.frame(columns)
+        return records.frame(columns)
 
     def write_figure(self, path: str | PathLike[str]) -> Path:
         """Draw the curve into an SVG file and return its path."""

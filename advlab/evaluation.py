@@ -9,7 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from advlab import calibration, metrics, tables
+from advlab import calibration, metrics, records, tables
 from advlab.archive import AttackResult
 from advlab.calibration import Reliability
 from advlab.checks import Finding, findings
@@ -144,14 +144,14 @@ class Evaluation:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary of everything but the per-sample arrays; NaN and infinity are null."""
-        return tables.as_json(self)
+        return records.as_json(self)
 
     def to_frame(self) -> Any:
-        """A ``pandas.DataFrame`` with a row for each sample and the columns of ``tables.per_sample``.
+        """A ``pandas.DataFrame`` with a row for each sample and the columns of ``records.per_sample``.
 
         Raises ``AdvlabError`` where pandas is not installed.
         """
-        return tables.frame(tables.per_sample(self))
+        return records.frame(records.per_sample(self))
 
     def __repr__(self) -> str:
         robust = self.robust_accuracy

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from advlab import figures, tables, workspace
+from advlab import figures, records, workspace
 from advlab.archive import AttackResult, load_result
 from advlab.errors import FileExists, InvalidValue, Mismatch
 from advlab.evaluation import evaluate
@@ -29,7 +29,7 @@ def export(
 ) -> tuple[Path, ...]:
     """Write what an archive (a result, or its path) holds for other programs; returns the paths that were asked for.
 
-    ``csv``: a file with one row for each sample, the columns of ``tables.per_sample``. ``png``: a folder of the first
+    ``csv``: a file with one row for each sample, the columns of ``records.per_sample``. ``png``: a folder of the first
     ``samples`` perturbed images as ``<index>-<label>-<predicted>.png``, and with ``beside`` the clean image and the
     change (grey is unchanged) of each as ``...-clean.png`` and ``...-change.png``; PNG has 256 levels, and rounding can
     undo a small change. ``npy``: the perturbed images in the layout of MNIST's public attack challenge
@@ -53,7 +53,7 @@ def export(
         raise FileExists(f"'{folder}' holds files that images could replace. Name an empty folder, or say --force.")
     flat = None if array is None else challenge_layout(given)
     if table is not None:
-        _whole(table, _csv(tables.per_sample(evaluate(given))).encode())
+        _whole(table, _csv(records.per_sample(evaluate(given))).encode())
     if folder is not None:
         _images(folder, given, samples, beside)
     if array is not None and flat is not None:

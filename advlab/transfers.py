@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advlab.errors import InvalidValue
 from advlab.metrics import Rate
-from advlab.tables import SIGN, WIDTH, labels, number, plain, printable, shortened
+from advlab.records import plain
+from advlab.tables import SIGN, WIDTH, labels, number, printable, shortened
 
 if TYPE_CHECKING:
     from advlab.evaluation import Evaluation

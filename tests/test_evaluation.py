@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from results import build, many, one_hot_like
 
-from advlab import tables
+from advlab import records
 from advlab.errors import AdvlabError, InvalidValue, Mismatch
 from advlab.evaluation import evaluate, table, worst_case
 
@@ -92,7 +92,7 @@ def test_per_sample_has_a_row_for_each_sample():
     result = build(
         [0, 1, 2], clean=[0, 1, 0], adversarial=[1, 1, 2], change=[0.25, 0, 0.5], indices=np.array([4, 7, 9])
     )
-    columns = tables.per_sample(evaluate(result))
+    columns = records.per_sample(evaluate(result))
     assert {name: values.tolist() for name, values in columns.items() if values.dtype.kind != "f"} == {
         "index": [4, 7, 9],
         "label": [0, 1, 2],
@@ -110,7 +110,7 @@ def test_per_sample_has_a_row_for_each_sample():
 def test_a_frame_has_the_columns_of_the_samples():
     result = build([0, 1], [0, 1], [1, 1])
     frame = evaluate(result).to_frame()
-    assert list(frame.columns) == list(tables.per_sample(evaluate(result)))
+    assert list(frame.columns) == list(records.per_sample(evaluate(result)))
     assert frame["robust"].tolist() == [False, True]
     assert frame.equals(result.to_frame())
 

@@ -18,7 +18,7 @@ from advlab.cli import main
 from advlab.errors import FileExists, InvalidFile, InvalidValue, Mismatch
 from advlab.evaluation import evaluate
 from advlab.exports import export
-from advlab.tables import per_sample
+from advlab.records import per_sample
 from advlab.workflows.imports import import_images
 
 REFERENCE = next((Path(__file__).parent.parent / "attacks" / "reference").glob("*.h5"))

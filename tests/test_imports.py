@@ -17,7 +17,7 @@ LAYERS = {
     " threat unfinished workspace",
     1: "architectures classifier geometry hdf5 legacy losses methods norms problem random slopes softmax",
     2: "bests calibration checklists checks combined comparison compiling crafting crosschecks curves displays"
-    " engine evaluation exports figures host looks loop metrics objects sweep tables training transfers walks",
+    " engine evaluation exports figures host looks loop metrics objects records sweep tables training transfers walks",
     3: "reporting workflows",
     4: "cli",
 }
@@ -37,6 +37,7 @@ LEFT = {
     "looks",
     "metrics",
     "objects",
+    "records",
     "tables",
     "transfers",
     "walks",
@@ -50,7 +51,7 @@ ONLY_IN = {
     "sklearn": {"datasets", "workflows"},
     "PIL": {"datasets"},
     "art": {"methods"},
-    "pandas": {"tables"},
+    "pandas": {"records"},
 }
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "shipped" not in path.parts)
 
