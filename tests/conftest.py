@@ -5,8 +5,11 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
+
+from advlab.cli import main
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
@@ -17,6 +20,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("real_data"):
             item.add_marker(pytest.mark.skip(reason="set ADVLAB_DATA to the folder with mnist/ and fashion-mnist/"))
+
+
+def commands() -> dict[str, click.Command]:
+    """Every command of the command line, by name."""
+    context = click.Context(main)
+    return {name: main.get_command(context, name) for name in main.list_commands(context)}
 
 
 @pytest.fixture(autouse=True)

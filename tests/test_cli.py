@@ -17,6 +17,7 @@ from click.testing import CliRunner
 from advlab import workspace as places
 from advlab.archive import load_result
 from advlab.cli import main
+from tests.conftest import commands
 
 SHIPPED = Path(__file__).parent.parent
 
@@ -341,8 +342,20 @@ def test_ctrl_c_keeps_the_work_and_the_same_command_continues(workspace, tmp_pat
     assert left == ["pgd-linf-0.1-steps=300000.partial.h5"]
 
 
+def test_every_command_of_every_file_can_be_found():
+    import pkgutil
+    from importlib import import_module
+
+    from advlab import cli
+
+    for module in pkgutil.iter_modules(cli.__path__):
+        import_module(f"advlab.cli.{module.name}")
+    assert set(main.commands) == set(commands())
+    assert all(commands().values())
+
+
 def test_help_shows_an_example_for_every_command():
-    for name, command in main.commands.items():
+    for name, command in commands().items():
         text = call(name, "--help").stdout
         assert command.help
         assert "Example:" in text or name in ("list", "demo"), name

@@ -11,6 +11,7 @@ import click
 import pytest
 
 from advlab.cli import main
+from tests.conftest import commands
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
@@ -26,7 +27,7 @@ COMMANDS = [line for block in blocks("sh") for line in block.strip().splitlines(
 @pytest.mark.parametrize("line", COMMANDS)
 def test_a_command_of_the_readme_parses(line):
     name, *words = shlex.split(line, comments=True)[1:]
-    command = main.commands[name]
+    command = commands()[name]
     command.make_context(name, words)
 
 
@@ -75,6 +76,6 @@ def test_the_tables_of_the_readme_are_generated(monkeypatch):
 
 
 def test_every_option_of_the_command_line_is_explained():
-    for name, command in main.commands.items():
+    for name, command in commands().items():
         for parameter in command.params:
             assert isinstance(parameter, click.Argument) or parameter.help, f"{name} {parameter.name}"

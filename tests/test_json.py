@@ -19,6 +19,7 @@ from advlab.objects import as_json
 from advlab.threat import ThreatModel
 from advlab.workflows.audit import Answer, Audit
 from advlab.workflows.selftest import SelfTest
+from tests.conftest import commands
 
 ROOT = Path(__file__).parent.parent
 REFERENCE = next((ROOT / "attacks" / "reference").glob("*.h5"))
@@ -116,13 +117,13 @@ def audit():
     return strict(json.dumps(whole.to_dict()))
 
 
-@pytest.mark.parametrize("command", sorted(main.commands))
+@pytest.mark.parametrize("command", sorted(commands()))
 def test_every_command_takes_json_and_says_in_the_document_what_it_prints(command):
-    assert "--json" in [option for parameter in main.commands[command].params for option in parameter.opts]
+    assert "--json" in [option for parameter in commands()[command].params for option in parameter.opts]
     assert command in PRINTED_BY
 
 
-@pytest.mark.parametrize("command", sorted(set(main.commands) - {"demo"}))
+@pytest.mark.parametrize("command", sorted(set(commands()) - {"demo"}))
 def test_what_a_command_prints_is_what_the_document_says(command, printed):
     check(printed[command], PRINTED_BY[command], set(), where=command)
 

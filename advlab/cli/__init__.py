@@ -8,10 +8,9 @@ from __future__ import annotations
 import os
 import sys
 
-from advlab.cli import audits, curves, judging, making, sharing
 from advlab.cli.shared import main
 
-__all__ = ["audits", "curves", "judging", "main", "making", "sharing", "start"]
+__all__ = ["main", "start"]
 
 
 def start() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from importlib import import_module
 from typing import Any
 
 import click
@@ -10,9 +11,26 @@ import click
 import advlab
 from advlab.errors import AdvlabError
 
+# The file of each command, so that one does not wait for the others.
+_HOME = {
+    **dict.fromkeys(("attack", "demo", "run", "train"), "making"),
+    **dict.fromkeys(("evaluate", "list", "report", "selftest", "verify"), "judging"),
+    **dict.fromkeys(("export", "import", "transfer"), "sharing"),
+    "audit": "audits",
+    "curve": "curves",
+}
+
 
 class _Group(click.Group):
-    """Shows errors without a traceback, unless ``--debug``."""
+    """Shows errors without a traceback, unless ``--debug``; loads a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(_HOME)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in _HOME:
+            import_module(f"advlab.cli.{_HOME[cmd_name]}")
+        return super().get_command(ctx, cmd_name)
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
