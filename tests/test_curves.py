@@ -215,7 +215,8 @@ def test_a_notebook_shows_the_figure_and_harmless_names():
 
 
 def test_a_frame_has_a_row_for_each_step():
-    pandas = pytest.importorskip("pandas")
+    import pandas
+
     frame = curve_of([nearest(THREE)]).to_frame()
     assert isinstance(frame, pandas.DataFrame)
     assert list(frame.columns) == ["epsilon", "robust_accuracy", "low", "high"]
