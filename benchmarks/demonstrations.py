@@ -83,12 +83,12 @@ def adversarially_trained(data: advlab.Dataset, epochs: int, seed: int = 0) -> k
     return model
 
 
-def classifier(name: str, epochs: int, keep: Path | None) -> tuple[advlab.Classifier, float]:
-    """The network for a data set, from ``keep`` where it is there; and the seconds of its training."""
+def classifier(name: str, epochs: int, keep: Path | None) -> tuple[advlab.Classifier, str]:
+    """The network for a data set, from ``keep`` where it is there; and what its training took, in words."""
     place = None if keep is None else keep / f"{name}-linf-{EPSILON}.h5"
     if place is not None and place.exists():
         model = advlab.load_classifier(str(place))
-        return model, float(model.card.get("seconds", np.nan))
+        return model, training(model)
     begun = time.perf_counter()
     model = adversarially_trained(advlab.load_dataset(name, split="train"), epochs)
     seconds = time.perf_counter() - begun
@@ -98,7 +98,12 @@ def classifier(name: str, epochs: int, keep: Path | None) -> tuple[advlab.Classi
     if place is not None:
         place.parent.mkdir(parents=True, exist_ok=True)
         trained.save(place)
-    return trained, seconds
+    return trained, training(trained)
+
+
+def training(trained: advlab.Classifier) -> str:
+    """As its card says: a network that was kept may have had other epochs than are asked for now."""
+    return f"{trained.card['epochs']} epochs of training took {trained.card['seconds']:.0f} s"
 
 
 def row(evaluation: advlab.Evaluation, what: str) -> str:
@@ -109,13 +114,13 @@ def row(evaluation: advlab.Evaluation, what: str) -> str:
 
 def black_box(epochs: int, samples: int, keep: Path | None) -> Iterator[str]:
     """Under L2 the gradients of a network trained under Linf lead nowhere."""
-    model, seconds = classifier("mnist", epochs, keep)
+    model, took = classifier("mnist", epochs, keep)
     data = advlab.load_dataset("mnist", limit=samples)
     clean = float(np.mean(model.probabilities(data.x).argmax(1) == data.y))
     yield from (
         "## Trained under Linf 0.3 on MNIST, attacked under L2 with epsilon 2",
         "",
-        f"{samples:,} images; clean accuracy {clean:.1%}; {epochs} epochs of training took {seconds:.0f} s. Published, "
+        f"{samples:,} images; clean accuracy {clean:.1%}; {took}. Published, "
         "on the network of Madry et al.: 59.8% after PGD with 100 restarts, 16.7% under Square.",
         "",
         "| attack | robust accuracy | s |",
@@ -143,13 +148,13 @@ def black_box(epochs: int, samples: int, keep: Path | None) -> Iterator[str]:
 
 def cascade(epochs: int, samples: int, keep: Path | None) -> Iterator[str]:
     """One strong attack is not as strong as four different ones."""
-    model, seconds = classifier("fashion-mnist", epochs, keep)
+    model, took = classifier("fashion-mnist", epochs, keep)
     data = advlab.load_dataset("fashion-mnist", limit=samples)
     clean = float(np.mean(model.probabilities(data.x).argmax(1) == data.y))
     yield from (
         "## Trained under Linf 0.3 on Fashion-MNIST, attacked under Linf 0.3",
         "",
-        f"{samples:,} images; clean accuracy {clean:.1%}; {epochs} epochs of training took {seconds:.0f} s. Published, "
+        f"{samples:,} images; clean accuracy {clean:.1%}; {took}. Published, "
         "on several networks: PGD of 100 steps reports 11 to 22 points more than AutoAttack.",
         "",
         "| attack | robust accuracy | s |",

@@ -295,6 +295,8 @@ def machine() -> list[str]:
         f"- Python {platform.python_version()}, {versions}.",
         "- GFLOP/s of a run: four operations for each multiply-add of the network, sample and step, two of them "
         "forward and two back to the images.",
+        f"- Short runs are repeated until they add up to {BRIEF:.0f} seconds, longer ones up to the count of "
+        f"`--repeat` within {PATIENCE:.0f} seconds, and the best counts: that favours the short ones, ours among them.",
         "- Foolbox runs with `numpy.find_common_type`, which it needs and NumPy 2 removed, put back.",
         "",
     ]
