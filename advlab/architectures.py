@@ -25,22 +25,30 @@ def mlp(
     hidden: Sequence[int],
     activation: str = "relu",
     dropout: float = 0.0,
+    l1: float = 0.0,
+    l2: float = 0.0,
+    batch_normalization: bool = False,
     kernel_initializer: str | Mapping[str, Any] = "glorot_uniform",
 ) -> keras.Model:
     """Fully connected layers, each followed by dropout; no hidden layer makes it softmax regression.
 
-    ``kernel_initializer`` serves every layer: a Keras name, or ``{class_name, config}``.
+    ``l1`` and ``l2`` penalise the kernels of the hidden layers (both: elastic net). ``batch_normalization`` acts before
+    the activation. ``kernel_initializer`` serves every layer: a Keras name, or ``{class_name, config}``.
     """
     layers: list[keras.layers.Layer] = [keras.layers.Flatten(name="flatten")]
     for number, units in enumerate(hidden, 1):
         layers.append(
             keras.layers.Dense(
                 units,
-                activation=_activation(activation),
+                activation="linear" if batch_normalization else _activation(activation),
                 kernel_initializer=_initializer(kernel_initializer),
+                kernel_regularizer=keras.regularizers.L1L2(l1, l2) if l1 or l2 else None,
                 name=f"hidden_{number}",
             )
         )
+        if batch_normalization:
+            layers.append(keras.layers.BatchNormalization(name=f"normalization_{number}"))
+            layers.append(keras.layers.Activation(_activation(activation), name=f"activation_{number}"))
         layers += _dropout(dropout, number)
     layers.append(_probabilities(classes, kernel_initializer))
     return _model("mlp", _channel_dropped(input_shape), layers)
@@ -108,8 +116,13 @@ def _dropout(share: float, number: int) -> list[keras.layers.Layer]:
 
 
 def _probabilities(classes: int, initializer: str | Mapping[str, Any] = "glorot_uniform") -> keras.layers.Layer:
+    """Always in float32: with half of the bits, probabilities near 1 could not be told apart."""
     return keras.layers.Dense(
-        classes, activation="softmax", kernel_initializer=_initializer(initializer), name="probabilities"
+        classes,
+        activation="softmax",
+        kernel_initializer=_initializer(initializer),
+        dtype="float32",
+        name="probabilities",
     )
 
 

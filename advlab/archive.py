@@ -236,7 +236,7 @@ def refuse_other(path: Path, specification: Mapping[str, Any]) -> None:
         )
 
 
-def write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+def write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], compress: bool = True) -> None:
     """Write a header and arrays as HDF5, whole or not at all."""
     # In memory first: HDF5 ends the process where a disk fills up under an open file.
     memory = io.BytesIO()
@@ -244,8 +244,8 @@ def write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray
         file.attrs["advlab"] = json.dumps({"format": FORMAT, **header})
         for name, array in arrays.items():
             array = np.asarray(array)
-            packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True} if array.nbytes > 4096 else {}
-            file.create_dataset(name, data=array, **packed)
+            packed = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+            file.create_dataset(name, data=array, **(packed if compress and array.nbytes > 4096 else {}))
     with workspace.written(path) as temporary:
         temporary.write_bytes(memory.getbuffer())
 

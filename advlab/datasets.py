@@ -13,12 +13,16 @@ import numpy as np
 
 from advlab import download, workspace
 from advlab.errors import InvalidFile, InvalidValue
-from advlab.inventory import DATASETS
+from advlab.inventory import DATASETS, WITH_NOISE
+from advlab.noise_images import TAUGHT, UNKNOWN, noise_images
 from advlab.progress import Progress
 from advlab.samples import Dataset, choose, numbered
 
 SPLITS = ("train", "test")
+EVERY = 10  # real images before each noise image of a data set ``<dataset>+noise``
 
+# Far from the seeds that people choose: noise that a classifier was trained on would flatter it.
+_NOISE_SEEDS = {"train": 1_000_000_007, "test": 1_000_000_009}
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 _GREY = {"1", "L", "LA"}
 _Read = TypeVar("_Read")
@@ -32,12 +36,15 @@ def load_dataset(
     The names are ``digits``, ``fashion-mnist`` and ``mnist``. A path leads to a ``.npz`` file with ``x``, ``y`` and
     perhaps ``classes``, or to a folder ``<class>/<image>``. These have a test split only; both splits come as
     ``x_train``, ``y_train``, ``x_test``, ``y_test`` or as folders ``train/<class>/`` and ``test/<class>/``. The classes
-    of a folder take turns, so that the first n are balanced. Raises ``UnknownName``, ``InvalidValue``, ``InvalidFile``,
-    and ``AdvlabError`` where nothing can be downloaded.
+    of a folder take turns, so that the first n are balanced. ``<name>+noise`` is any of these with a noise image after
+    every ten, of the additional last class ``unknown``. Raises ``UnknownName``, ``InvalidValue``, ``InvalidFile``, and
+    ``AdvlabError`` where nothing can be downloaded.
     """
     name = os.fspath(name)
     if split not in SPLITS:
         raise InvalidValue(f"Unknown split '{split}' of data set '{name}'. Choose one of: {', '.join(SPLITS)}.")
+    if name.endswith(WITH_NOISE) and not Path(name).exists():
+        return _with_noise(name, split, limit, seed)
     if name == "digits":
         return _digits(split).take(limit, seed)
     if name in DATASETS:
@@ -49,6 +56,47 @@ def load_dataset(
     if path.is_dir():
         return _folder(path, name, split, limit, seed)
     return _npz(path, name, split).take(limit, seed)
+
+
+def load_image(
+    path: str | os.PathLike[str], shape: tuple[int | None, int | None, int | None]
+) -> tuple[np.ndarray, tuple[str, ...]]:
+    """One image file as float32 ``shape``, ``(h, w, c)`` in [0, 1] with c 1 or 3, and what was done to make it fit.
+
+    None in ``shape`` keeps the file's own height or width. A photo is turned upright as its camera noted; transparent
+    parts become white; then colours are converted and the whole is resized, whatever its proportions (bicubic). Raises
+    ``InvalidFile``.
+    """
+    file = Path(path)
+    if not file.is_file():
+        what = "is a folder" if file.is_dir() else "does not exist"
+        raise InvalidFile(f"The image '{file}' {what}. Give a PNG, JPEG, BMP, GIF or WebP file.")
+    return _read(file, lambda image: _fitted(image, shape))
+
+
+def _fitted(image: Any, shape: tuple[int | None, int | None, int | None]) -> tuple[np.ndarray, tuple[str, ...]]:
+    from PIL import Image, ImageOps
+
+    if image.mode.startswith(("I", "F")):
+        raise ValueError(f"its pixels are of type {image.mode}, not 8 bits grey or RGB")
+    done = []
+    image = ImageOps.exif_transpose(image)
+    grey = image.mode in _GREY
+    if "A" in image.getbands() or "transparency" in image.info:
+        layer = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
+        done += ["transparent parts made white"] if layer.getextrema()[3][0] < 255 else []
+    image = image.convert("L" if grey else "RGB")
+    if not grey and shape[2] == 1:
+        pixels = np.asarray(image)
+        done += ["colours made grey"] if np.any(pixels != pixels[..., :1]) else []
+    image = image.convert("L" if shape[2] == 1 else "RGB")
+    size = (shape[1] or image.width, shape[0] or image.height)
+    if image.size != size:
+        done.append(f"resized from {image.width} x {image.height} to {size[0]} x {size[1]} pixels")
+        image = image.resize(size, Image.Resampling.BICUBIC)
+    pixels = np.asarray(image).reshape(size[1], size[0], -1)
+    return np.divide(pixels, np.float32(255), dtype=np.float32), tuple(done)
 
 
 def _digits(split: str) -> Dataset:
@@ -65,6 +113,24 @@ def _digits(split: str) -> Dataset:
     x = np.stack([np.asarray(image.resize((28, 28), Image.Resampling.BICUBIC)) for image in small])
     x = np.round(np.clip(x, 0, 1) * 255).astype(np.float32) / np.float32(255)
     return Dataset("digits", split, x, y[chosen], np.arange(len(chosen)), download.DIGITS)
+
+
+def _with_noise(name: str, split: str, limit: int | None, seed: int | None) -> Dataset:
+    """The images of a data set with noise after every ten; uniform, Gaussian and salt-and-pepper noise take turns."""
+    base = load_dataset(name.removesuffix(WITH_NOISE), split=split)
+    count, group = len(base) // EVERY, EVERY + 1
+    if UNKNOWN in base.classes or not count:
+        reason = f"fewer than {EVERY} images" if not count else f"a class '{UNKNOWN}' already"
+        raise InvalidValue(f"'{name}' cannot be made: data set '{base.name}' has {reason}. Use it as it is.")
+    each = -(-count // len(TAUGHT))
+    kinds = [noise_images(each, base.shape, kind, _NOISE_SEEDS[split]) for kind in TAUGHT]
+    noise = np.stack(kinds, 1).reshape(-1, *base.shape)
+    rows = choose(len(base) + count, limit, seed)
+    noisy = rows % group == EVERY
+    x, y = np.empty((len(rows), *base.shape), np.float32), np.full(len(rows), len(base.classes))
+    real = (rows - rows // group)[~noisy]
+    x[noisy], x[~noisy], y[~noisy] = noise[rows[noisy] // group], base.x[real], base.y[real]
+    return Dataset(name, split, x, y, rows, (*base.classes, UNKNOWN))
 
 
 def _npz(path: Path, name: str, split: str) -> Dataset:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from pathlib import Path
+
 from advlab import schema, workspace
 from advlab.errors import unknown
 
-KINDS = ("models", "methods", "suites", "datasets", "archives")
+KINDS = ("models", "studies", "methods", "suites", "datasets", "archives")
 DATASETS = {
     "digits": "1,797 handwritten digits from scikit-learn, 28 x 28, no download",
     "fashion-mnist": "60,000 + 10,000 pictures of clothing, 28 x 28, the official files",
     "mnist": "60,000 + 10,000 handwritten digits, 28 x 28, the official files",
 }
+WITH_NOISE = "+noise"
 
 
 def catalogue(kind: str) -> dict[str, str]:
-    """Name -> what it is, for one of ``models, methods, suites, datasets, archives``."""
+    """Name -> what it is, for one of ``models, studies, methods, suites, datasets, archives``."""
     if kind not in KINDS:
         raise unknown("kind of thing", kind, KINDS)
     if kind == "models":
@@ -22,9 +26,11 @@ def catalogue(kind: str) -> dict[str, str]:
     if kind == "methods":
         return {name: _method(schema.method(name)) for name in schema.names()}
     if kind == "suites":
-        return {name: _title(path.read_text("utf-8")) for name, path in sorted(workspace.suites().items())}
+        return _titles(workspace.suites())
+    if kind == "studies":
+        return _titles(workspace.studies())
     if kind == "datasets":
-        return DATASETS
+        return DATASETS | {f"<dataset>{WITH_NOISE}": "any of these, and after every ten images noise, class 'unknown'"}
     return {str(path): f"{path.stat().st_size / 1e6:.1f} MB" for path in workspace.archives()}
 
 
@@ -42,6 +48,10 @@ def _models() -> dict[str, str]:
 def _method(method: schema.Method) -> str:
     parameters = " ".join(f"{name}={value}" for name, value in method.parameters.items())
     return f"{method.kind:<8} {'/'.join(method.norms):<18} {parameters or 'no parameters'}\n{method.summary}"
+
+
+def _titles(declarations: Mapping[str, Path]) -> dict[str, str]:
+    return {name: _title(path.read_text("utf-8")) for name, path in sorted(declarations.items())}
 
 
 def _title(toml: str) -> str:

@@ -19,6 +19,7 @@ class Progress:
 
     def __init__(self, total: int | None, label: str, unit: str = "", show: bool | None = None):
         self._bar = None
+        self._says = show is not False
         if sys.stderr.isatty() if show is None else show:
             from tqdm import tqdm
 
@@ -38,6 +39,13 @@ class Progress:
             if facts:
                 self._bar.set_postfix(facts, refresh=False)
             self._bar.update(amount)
+
+    def say(self, line: str) -> None:
+        """A line on standard error, above the bars where there are any; nothing with ``show`` False."""
+        if self._bar is not None:
+            self._bar.write(line, file=sys.stderr)
+        elif self._says:
+            print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager

@@ -7,8 +7,9 @@ imported: an unknown key, a wrong type or a value out of range is refused.
 from __future__ import annotations
 
 import ast
+import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from advlab import declared, workspace
 from advlab.errors import InvalidValue, unknown
 
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 MONITORS = ("accuracy", "loss", "val_accuracy", "val_loss")
 PUBLISHED = ("note", "parameters", "test_accuracy", "train_accuracy", "validation_accuracy")
 
@@ -37,6 +39,8 @@ class Training:
     """How Keras' ``fit`` is called. ``learning_rate`` None: the optimizer's own; ``train_samples`` None: all.
 
     ``validation_split`` is the share in [0, 1) held out of the end of the training images, as Keras does it.
+    Every ``checkpoint_every`` epochs the whole state is written, so that an interrupted training can go on (0: never).
+    ``precision`` is that of the arithmetic, a Keras dtype policy; weights are kept and saved in float32.
     """
 
     optimizer: str
@@ -47,6 +51,8 @@ class Training:
     validation_split: float = 0.0
     train_samples: int | None = None
     early_stopping: EarlyStopping | None = None
+    checkpoint_every: int = 1
+    precision: str = "float32"
 
     def __post_init__(self) -> None:
         declared.choice("training.optimizer", self.optimizer, OPTIMIZERS)
@@ -54,6 +60,8 @@ class Training:
         declared.whole("training.epochs", self.epochs, 1)
         declared.whole("training.seed", self.seed, 0, 2**32 - 1)
         declared.share("training.validation_split", self.validation_split)
+        declared.whole("training.checkpoint_every", self.checkpoint_every, 0)
+        declared.choice("training.precision", self.precision, PRECISIONS)
         if self.learning_rate is not None and not (
             declared.is_number(self.learning_rate) and 0 < self.learning_rate < 1e6
         ):
@@ -73,6 +81,7 @@ class Recipe:
     """One classifier that can be trained. ``source`` says where its settings and ``published`` figures come from.
 
     ``architecture`` holds ``kind``, a function of ``advlab.architectures``, and that function's keyword arguments.
+    ``classes`` is how many classes the data must have (None: any number).
     ``published`` holds ``parameters`` (a count), accuracies (shares in [0, 1]) and a ``note``, each only where printed.
     """
 
@@ -83,11 +92,14 @@ class Recipe:
     training: Training
     source: str = ""
     published: Mapping[str, Any] = field(default_factory=dict)
+    classes: int | None = None
     version: int = 1
 
     def __post_init__(self) -> None:
         declared.described(self)
         declared.text("dataset", self.dataset)
+        if self.classes is not None:
+            declared.whole("classes", self.classes, 2)
         _check_architecture(self.architecture)
         for key, value in self.published.items():
             if key not in PUBLISHED:
@@ -115,6 +127,19 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
         for key in ("architecture", "published"):
             declared.table(table.get(key, {}), key)
         return Recipe(**{**table, "name": path.stem, "training": Training(**training)})
+
+
+def settings(recipe: Recipe | Mapping[str, Any]) -> dict[str, Any]:
+    """All that the weights depend on, ready for JSON: data set, architecture, and of training what is not the default.
+
+    A recipe may be given as its dictionary in a model card, which may lack settings that came later.
+    """
+    told: Mapping[str, Any] = json.loads(json.dumps(asdict(recipe))) if isinstance(recipe, Recipe) else recipe
+    defaults = {f.name: f.default for f in fields(Training)} | {
+        "checkpoint_every": told["training"].get("checkpoint_every")
+    }
+    training = {key: value for key, value in told["training"].items() if value != defaults.get(key)}
+    return {"dataset": told["dataset"], "architecture": told["architecture"], "training": training}
 
 
 def _check_architecture(architecture: Mapping[str, Any]) -> None:

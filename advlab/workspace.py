@@ -65,12 +65,18 @@ def recipes() -> dict[str, Path]:
 
 def weights() -> dict[str, Path]:
     """Every classifier that is ready to be loaded, by name: produced ones before shipped ones."""
-    return _search("models", ".h5", "", "pretrained")
+    found = _search("models", ".h5", "", "pretrained")
+    return {name: path for name, path in found.items() if not name.endswith(".partial")}
 
 
 def suites() -> dict[str, Path]:
     """Every suite of attacks, by name."""
     return _search("attacks", ".toml", "")
+
+
+def studies() -> dict[str, Path]:
+    """Every study that can be run, by name."""
+    return _search("models", ".toml", "studies")
 
 
 def archives() -> list[Path]:
@@ -86,6 +92,11 @@ def find_recipe(name: str) -> Path:
 def find_suite(name: str) -> Path:
     """The path of a suite, given its name or a path to a TOML file."""
     return _find(name, "suite", suites())
+
+
+def find_study(name: str) -> Path:
+    """The path of a study, given its name or a path to a TOML file."""
+    return _find(name, "study", studies())
 
 
 def find_weights(name: str) -> Path:
@@ -132,21 +143,32 @@ def cache_folder(name: str) -> Path:
 
 def weights_path(name: str) -> Path:
     """Where the weights produced by the recipe ``name`` are written."""
-    return root() / "models" / f"{name}.h5"
+    return root() / "models" / f"{as_file_name(name)}.h5"
+
+
+def checkpoint_path(name: str) -> Path:
+    """Where the state of an unfinished training is kept until it is resumed."""
+    return weights_path(name).with_suffix(".partial.h5")
+
+
+def study_path(name: str, suffix: str) -> Path:
+    """Where what a study measured is written: ``.json`` the numbers, ``.md`` the table, ``.svg`` the figure."""
+    return root() / "models" / "studies" / f"{name}{suffix}"
 
 
 def archive_path(classifier: str, slug: str, suite: str = "") -> Path:
     """Where the archive of an attack on a classifier is written; the parts of a cascade have a folder of their own."""
-    folder = root() / "attacks" / _as_file_name(classifier)
-    return (folder / _as_file_name(suite) if suite else folder) / f"{_as_file_name(slug)}.h5"
+    folder = root() / "attacks" / as_file_name(classifier)
+    return (folder / as_file_name(suite) if suite else folder) / f"{as_file_name(slug)}.h5"
 
 
 def partial_path(classifier: str, slug: str) -> Path:
     """Where an unfinished attack is kept until it is continued."""
-    return root() / "attacks" / _as_file_name(classifier) / f"{_as_file_name(slug)}.partial.h5"
+    return root() / "attacks" / as_file_name(classifier) / f"{as_file_name(slug)}.partial.h5"
 
 
-def _as_file_name(name: str) -> str:
+def as_file_name(name: str) -> str:
+    """The name with nothing in it that would lead elsewhere in the file system."""
     return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in name).lstrip(".") or "model"
 
 

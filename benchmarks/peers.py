@@ -12,7 +12,6 @@ data (ADVLAB_DATA).
 from __future__ import annotations
 
 import argparse
-import os
 import platform
 import sys
 import time
@@ -26,13 +25,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
+from blocks import RESULTS, machine, write_block
 
 import advlab
 from advlab import schema
 from advlab.metrics import distances
 from advlab.recipes import load_recipe
 from advlab.threat import PRECISIONS
-from advlab.training import train
+from advlab.workflows.models import train
 
 EPSILON, STEP, STEPS = 0.1, 0.01, 40
 BATCH = 1000
@@ -40,7 +40,6 @@ SEARCHES = 9  # of Carlini and Wagner's constant
 FEW = 100  # images for what would take hours
 BRIEF = 6.0  # seconds of one run, repeated: the shortest ones are the noisiest
 PATIENCE = 120.0  # seconds after which no further repetition begins
-RESULTS = Path(__file__).with_name("RESULTS.md")
 PEERS = ("advlab", "tensorflow", "keras", "numpy", "adversarial-robustness-toolbox", "foolbox", "cleverhans")
 # What a library that does not fit these versions may raise; anything else is a fault of this file.
 FAILURES = (ImportError, LookupError, AttributeError, TypeError, ValueError, RuntimeError, AssertionError)
@@ -278,20 +277,15 @@ def cascade_table(task: Task, repeat: int) -> Iterator[str]:
     yield from ("", f"Images that `standard` leaves standing and this PGD breaks: {missed}.", "")
 
 
-def machine() -> list[str]:
+def header() -> list[str]:
     """Where and with what this was measured."""
-    cpu = platform.processor() or platform.machine()
-    if (facts := Path("/proc/cpuinfo")).exists():
-        named = [line.partition(":")[2].strip() for line in facts.read_text().splitlines() if "model name" in line]
-        cpu = named[0] if named else cpu
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     versions = ", ".join(f"{name} {version_of(name)}" for name in PEERS)
     return [
         "# advlab beside its peers",
         "",
         f"Generated on {date.today()} by `{' '.join(['python', *sys.argv])}`: do not edit.",
         "",
-        f"- {cpu}, {os.cpu_count()} cores, {memory:.0f} GiB; {matrix_rate():.0f} GFLOP/s in float32 matrix products.",
+        f"- {machine()}; {matrix_rate():.0f} GFLOP/s in float32 matrix products.",
         f"- Python {platform.python_version()}, {versions}.",
         "- GFLOP/s of a run: four operations for each multiply-add of the network, sample and step, two of them "
         "forward and two back to the images.",
@@ -329,7 +323,7 @@ def report(given: argparse.Namespace) -> Iterator[str]:
         return Task.of(classifier, advlab.load_dataset("fashion-mnist", limit=min(given.samples, images // share)))
 
     dense = advlab.load_classifier("fashion")
-    yield from machine()
+    yield from header()
     # First, while nothing of it is compiled.
     yield from cascade_table(task(dense, 1000), given.repeat)
     yield from bounded_table(task(dense, 10_000), given.repeat)
@@ -351,7 +345,7 @@ def main() -> None:
         print(line, flush=True)
         lines.append(line)
     if given.write:
-        RESULTS.write_text("\n".join(lines), "utf-8")
+        write_block("peers", "\n".join(lines))
 
 
 if __name__ == "__main__":

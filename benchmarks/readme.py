@@ -14,10 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from advlab import schema, workspace
+from advlab import schema
 from advlab.checks import CHECKS, SEVERITIES
 from advlab.crosschecks import CROSS_CHECKS
-from advlab.recipes import load_recipe
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -29,18 +28,6 @@ def methods() -> str:
         method = schema.method(name)
         parameters = ", ".join(f"`{key}={value}`" for key, value in method.parameters.items())
         rows.append(f"| `{name}` | {method.kind} | {', '.join(method.norms)} | {parameters} | {method.summary} |")
-    return "\n".join(rows)
-
-
-def models() -> str:
-    """A row for each recipe, from its file: published figures are those its source prints."""
-    rows = ["| model | what | parameters | published test accuracy |", "|---|---|---|---|"]
-    for name in sorted(workspace.recipes()):
-        recipe = load_recipe(name)
-        accuracy = recipe.published.get("test_accuracy")
-        parameters = recipe.published.get("parameters")
-        printed = f"{accuracy:.2%}" if accuracy else "-"
-        rows.append(f"| `{name}` | {recipe.title} | {f'{parameters:,}' if parameters else '-'} | {printed} |")
     return "\n".join(rows)
 
 
@@ -77,7 +64,7 @@ def filled(readme: str, name: str, text: str) -> str:
 def main() -> None:
     """Write the README again."""
     text = README.read_text("utf-8")
-    for name, block in {"methods": methods, "models": models, "findings": findings}.items():
+    for name, block in {"methods": methods, "findings": findings}.items():
         text = filled(text, name, block())
     if "--results" in sys.argv:
         text = filled(text, "results", results(text))

@@ -20,6 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("real_data"):
             item.add_marker(pytest.mark.skip(reason="set ADVLAB_DATA to the folder with mnist/ and fashion-mnist/"))
+        elif item.get_closest_marker("thorough"):
+            item.add_marker(pytest.mark.skip(reason="takes long: runs with ADVLAB_DATA, as all else"))
 
 
 def commands() -> dict[str, click.Command]:

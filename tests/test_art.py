@@ -54,8 +54,8 @@ def test_newtonfool_walks_straight_to_the_boundary(linear, two):
 def test_newtonfool_stands_still_where_the_softmax_is_sure(trained, digits):
     data = digits.take(24)
     sure, unsure = (attack(trained, data, "newtonfool", steps=30, eta=0.03, temperature=t) for t in (1, 5))
-    assert sure.success.mean() < 0.7
-    assert unsure.success.mean() > 0.85
+    assert sure.success.mean() < 0.6
+    assert unsure.success.mean() > 0.75
 
 
 def test_spatial_finds_a_transformation_for_each_image_where_the_grid_has_one(trained, digits):

@@ -74,7 +74,7 @@ def test_an_attack_with_its_sign_flipped_is_no_better_than_noise(trained, few):
 
 
 def test_fewer_steps_than_needed_are_seen_beside_more(trained, few):
-    found = [crafted(trained, few, "pgd", steps=steps) for steps in (1, 20)]
+    found = [crafted(trained, few, "pgd", epsilon=0.08, steps=steps) for steps in (1, 20)]
     assert codes(advlab.cross_findings(found)) == {"not-converged"}
 
 

@@ -217,5 +217,5 @@ def test_one_value_for_each_channel():
 def test_names_that_do_not_exist():
     with pytest.raises(UnknownName, match=r"Unknown model 'fashin'. Did you mean 'fashion'\?"):
         load_classifier("fashin")
-    with pytest.raises(UnknownName, match=r"not trained yet\. Train it first: advlab train mnist-rnn"):
-        load_classifier("mnist-rnn")
+    with pytest.raises(UnknownName, match=r"not trained yet\. Train it first: advlab train mnist-lstm"):
+        load_classifier("mnist-lstm")

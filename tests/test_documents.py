@@ -68,7 +68,6 @@ def test_the_tables_of_the_readme_are_generated(monkeypatch):
     import readme
 
     assert readme.filled(README, "methods", readme.methods()) == README, "run: make readme"
-    assert readme.filled(README, "models", readme.models()) == README, "run: make readme"
     assert readme.filled(README, "findings", readme.findings()) == README, "run: make readme"
     results = README.split("<!-- begin results -->")[1].split("<!-- end results -->")[0]
     assert "fgsm linf 0.1" in results

@@ -13,11 +13,12 @@ import pytest
 PACKAGE = Path(__file__).parent.parent / "advlab"
 HEAVY = ("tensorflow", "keras", "art")
 LAYERS = {
-    0: "__init__ archive datasets declared download errors inventory modelcard progress recipes samples schema suites"
-    " threat unfinished workspace",
+    0: "__init__ archive datasets declared download errors inventory modelcard noise_images progress recipes samples"
+    " schema studies suites threat unfinished workspace",
     1: "architectures classifier geometry hdf5 legacy losses methods norms problem random slopes softmax",
-    2: "bests calibration checklists checks combined comparison compiling crafting crosschecks curves displays"
-    " engine evaluation exports figures host looks loop metrics objects records sweep tables training transfers walks",
+    2: "bests calibration checklists checkpoints checks combined comparison compiling crafting crosschecks curves"
+    " displays engine evaluation exports figures fitting host looks loop metrics noise_evaluation objects"
+    " predictions records studyresult sweep tables training transfers walks watch",
     3: "reporting workflows",
     4: "cli",
 }
@@ -36,13 +37,28 @@ LEFT = {
     "figures",
     "looks",
     "metrics",
+    "noise_evaluation",
     "objects",
+    "predictions",
     "records",
+    "studyresult",
     "tables",
     "transfers",
     "walks",
 }
-RIGHT = {"bests", "compiling", "crafting", "engine", "host", "loop", "sweep", "training"}  # TensorFlow
+RIGHT = {  # TensorFlow
+    "bests",
+    "checkpoints",
+    "compiling",
+    "crafting",
+    "engine",
+    "fitting",
+    "host",
+    "loop",
+    "sweep",
+    "training",
+    "watch",
+}
 ONLY_IN = {
     "click": {"cli"},
     "jinja2": {"reporting"},
@@ -160,6 +176,7 @@ def test_the_public_names():
         "Classifier",
         "Dataset",
         "Evaluation",
+        "Predictions",
         "Recipe",
         "SecurityCurve",
         "ThreatModel",
@@ -174,14 +191,18 @@ def test_the_public_names():
         "curve_of",
         "demo",
         "evaluate",
+        "evaluate_noise",
         "export",
         "import_images",
         "load_classifier",
         "load_dataset",
         "load_result",
+        "predict",
         "report",
         "run",
         "selftest",
+        "study",
+        "summary",
         "table",
         "train",
         "transfer",

@@ -15,6 +15,7 @@ from results import build
 from advlab.cli import main
 from advlab.curves import curve_of
 from advlab.evaluation import evaluate
+from advlab.figures import png
 from advlab.objects import as_json
 from advlab.threat import ThreatModel
 from advlab.workflows.audit import Answer, Audit
@@ -88,15 +89,32 @@ def printed(tmp_path_factory):
             "export": call("export", made, "--npy", array, "--csv", folder / "a.csv"),
             "import": call("import", array, "--model", "digits"),
             "list": call("list"),
+            "noise": call("noise", "digits", "--samples", 3),
+            "predict": call("predict", "digits", "0-2", one_image(folder)),
             "report": call("report", made, REFERENCE),
             "run": call("run", "quick", *small),
             "selftest": call("selftest", "--model", "digits", "--samples", 1, "--method", "fgsm"),
+            "show": call("show", "digits"),
+            "study": call("study", small_study(folder), "--rows", 1),
             "train": call("train", "digits", "--epochs", 1, "--force"),
             "transfer": call("transfer", made, "--model", "digits"),
             "verify": call("verify", made, "--model", ROOT / "models" / "pretrained" / "digits.h5"),
             "curve": curve(),
             "audit": audit(),
         }
+
+
+def small_study(folder: Path) -> Path:
+    path = folder / "small.toml"
+    row = 'name = "one"\ntraining = { epochs = 1 }'
+    path.write_text(f'title = "Small"\nrecipe = "digits"\nsuite = "quick"\nsamples = 4\n[[row]]\n{row}\n', "utf-8")
+    return path
+
+
+def one_image(folder: Path) -> Path:
+    path = folder / "one.png"
+    path.write_bytes(png(np.full((5, 7, 3), 0.5)))
+    return path
 
 
 def minimal(**fields):
@@ -136,7 +154,7 @@ def test_every_object_of_the_document_is_printed_by_some_command(printed):
 
 
 def test_one_kind_of_listing_is_that_kind_alone():
-    for kind in ("models", "methods", "suites", "datasets", "archives"):
+    for kind in ("models", "studies", "methods", "suites", "datasets", "archives"):
         assert set(call("list", kind)) == {"schema", kind}
 
 

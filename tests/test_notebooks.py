@@ -25,6 +25,7 @@ def test_there_is_a_story_for_each_notebook():
     assert {path.stem for path in EXAMPLES.glob("*.ipynb")} == set(STORY)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", STORY)
 def test_a_notebook_executes(name, tmp_path):
     notebook = nbformat.read(EXAMPLES / f"{name}.ipynb", as_version=4)

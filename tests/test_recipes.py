@@ -1,12 +1,13 @@
 """Recipes and suites are read from TOML, and whatever they get wrong is refused with the file, the key and the cure."""
 
-from dataclasses import FrozenInstanceError, replace
+import json
+from dataclasses import FrozenInstanceError, asdict, replace
 
 import pytest
 
 from advlab import workspace
 from advlab.errors import InvalidFile, InvalidValue, UnknownName
-from advlab.recipes import EarlyStopping, load_recipe
+from advlab.recipes import EarlyStopping, load_recipe, settings
 from advlab.suites import load_suite
 
 RECIPE = """
@@ -70,6 +71,30 @@ def test_optional_settings_are_read(recipe):
     assert read.training.train_samples == 100
     assert read.training.early_stopping == EarlyStopping(3, "val_loss")
     assert read.published == {"test_accuracy": 0.9}
+
+
+def test_the_settings_of_a_recipe_are_what_its_weights_depend_on(recipe):
+    read = recipe()
+    assert settings(read) == {
+        "dataset": "digits",
+        "architecture": {"kind": "mlp", "hidden": [8]},
+        "training": {"optimizer": "adam", "batch_size": 32, "epochs": 2},
+    }
+    often = replace(read.training, checkpoint_every=7)
+    assert settings(replace(read, title="Other", published={"note": "new"}, training=often)) == settings(read)
+    for change in (
+        {"dataset": "mnist"},
+        {"architecture": {**read.architecture, "dropout": 0.1}},
+        {"training": replace(read.training, seed=7)},
+        {"training": replace(read.training, early_stopping=EarlyStopping(3, "loss"))},
+    ):
+        assert settings(replace(read, **change)) != settings(read)
+
+
+def test_the_card_of_an_older_version_may_lack_settings_that_came_later(recipe):
+    stored = json.loads(json.dumps(asdict(recipe())))
+    del stored["training"]["precision"]
+    assert settings(stored) == settings(recipe())
 
 
 def test_a_recipe_cannot_be_changed_in_place(recipe):

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 
 from advlab.cli.shared import main
 
@@ -24,6 +25,7 @@ def start() -> None:
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 2)
         os.close(silent)
+    warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
     code: object = 1
     try:
         main()

@@ -9,7 +9,7 @@ import click
 import advlab
 from advlab.cli.shared import dump, json_option, main, near, pair, show
 
-_KINDS = ("models", "methods", "suites", "datasets", "archives")
+_KINDS = ("models", "studies", "methods", "suites", "datasets", "archives")
 
 
 @main.command()

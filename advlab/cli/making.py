@@ -12,23 +12,27 @@ from advlab.cli.shared import dump, json_option, main, near, pair, show
 
 @main.command()
 @click.argument("recipe")
+@click.option("--dataset", metavar="DATA", help="Train on this instead: a name, .npz file or folder of images.")
+@click.option("--name", help="Of the classifier [default: RECIPE, or RECIPE-DATA with another data set].")
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training images [default: as the recipe says].")
 @click.option("--seed", type=int, metavar="N", help="Same seed, same machine: the same weights.")
-@click.option("--force", is_flag=True, help="Replace weights that were produced before.")
+@click.option("--resume", is_flag=True, help="Go on with a training that was interrupted.")
+@click.option("--force", is_flag=True, help="Replace weights that were produced before; start anew.")
 @click.option("--tensorboard", metavar="DIR", help="Write logs for TensorBoard.")
 @json_option
-def train(
-    recipe: str, epochs: int | None, seed: int | None, force: bool, tensorboard: str | None, as_json: bool
-) -> None:
-    """Train the classifier of RECIPE and save it as models/RECIPE.h5.
+def train(recipe: str, as_json: bool, **options: Any) -> None:
+    """Train the classifier of RECIPE and save it as models/RECIPE.h5, with its training curve as .svg.
 
-    RECIPE is a name ('advlab list models') or the path of a TOML file. Example: advlab train fashion
+    RECIPE is a name ('advlab list models') or the path of a TOML file. Own images: a .npz file with x_train, y_train,
+    x_test and y_test, or folders train/CLASS/ and test/CLASS/. Example: advlab train fashion --dataset photos/
     """
-    classifier = advlab.train(recipe, epochs=epochs, seed=seed, force=force, tensorboard=tensorboard)
+    classifier = advlab.train(recipe, **options)
     if as_json:
         dump(classifier.to_dict())
         return
     card = classifier.card
+    if card["ended"]:
+        click.echo(f"note: {card['ended']}", err=True)
     published = card["published"].get("test_accuracy")
     beside = f" (published: {published:.2%})" if published else ""
     click.echo(

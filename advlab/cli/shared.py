@@ -16,8 +16,11 @@ _HOME = {
     **dict.fromkeys(("attack", "demo", "run", "train"), "making"),
     **dict.fromkeys(("evaluate", "list", "report", "selftest", "verify"), "judging"),
     **dict.fromkeys(("export", "import", "transfer"), "sharing"),
+    **dict.fromkeys(("predict", "show"), "looking"),
     "audit": "audits",
     "curve": "curves",
+    "study": "studying",
+    "noise": "noises",
 }
 
 

@@ -6,9 +6,13 @@ Figures are plain ``matplotlib.figure.Figure`` objects: a notebook shows them, `
 from advlab.figures.accuracy import accuracy_bars, confidence_shift
 from advlab.figures.calibration import reliability
 from advlab.figures.curve import security_curve
+from advlab.figures.files import save
 from advlab.figures.flow import class_flow
 from advlab.figures.images import data_uri, perturbation_image, png
+from advlab.figures.predictions import predictions
+from advlab.figures.study import study
 from advlab.figures.style import CLEAN, INK, MEAN, ROBUST, svg
+from advlab.figures.training import training_curve
 
 __all__ = [
     "CLEAN",
@@ -21,7 +25,11 @@ __all__ = [
     "data_uri",
     "perturbation_image",
     "png",
+    "predictions",
     "reliability",
+    "save",
     "security_curve",
+    "study",
     "svg",
+    "training_curve",
 ]

@@ -9,6 +9,7 @@ from pathlib import Path
 from advlab import workspace
 from advlab.evaluation import Evaluation
 from advlab.reporting import report
+from advlab.workflows.models import train
 
 
 def demo(output: str | PathLike[str] = "report.html", *, progress: bool | None = None) -> list[Evaluation]:
@@ -17,7 +18,6 @@ def demo(output: str | PathLike[str] = "report.html", *, progress: bool | None =
     Needs no network. Works in a temporary workspace: the report is all that stays.
     """
     from advlab.datasets import load_dataset
-    from advlab.training import train
     from advlab.workflows.suites import run
 
     place = Path(output).absolute()

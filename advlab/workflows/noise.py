@@ -1,0 +1,106 @@
+"""Show a classifier noise, and see how confidently it names what is not there."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from os import PathLike
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from advlab import declared
+from advlab.datasets import EVERY, load_dataset
+from advlab.errors import AdvlabError, InvalidValue, unknown
+from advlab.noise_evaluation import NoiseEvaluation, noise_score
+from advlab.noise_images import KINDS, SHUFFLED, UNKNOWN, noise_images, shuffled
+from advlab.progress import Progress
+from advlab.samples import Dataset, numbered
+
+if TYPE_CHECKING:
+    from advlab.classifier import Classifier
+
+
+def evaluate_noise(
+    classifier: Classifier | str | PathLike[str],
+    dataset: Dataset | str | None = None,
+    *,
+    samples: int = 1000,
+    seed: int = 0,
+    kinds: Sequence[str] | None = None,
+    trust: bool = False,
+    progress: bool | None = None,
+) -> NoiseEvaluation:
+    """How confidently a classifier answers ``samples`` images of each kind of noise (see ``advlab.noise_images``).
+
+    A network must name one of its classes, and often does so with high confidence where there is nothing to see:
+    *Strengthening Deep Neural Networks*. ``classifier`` may be a name or a path, ``trust`` is ``load_classifier``'s.
+    ``kinds`` None: all. The kind ``shuffled`` takes the first ``samples`` test images of ``dataset`` (a name or a path,
+    None: what the model card names); where None leads to no images it is left out, and ``left_out`` of the result says
+    why.
+
+    Raises ``InvalidValue``, ``UnknownName``, and ``Mismatch`` where the model takes no images of that shape.
+    """
+    declared.whole("samples", samples, 1)
+    declared.whole("seed", seed, 0)
+    chosen = KINDS if kinds is None else tuple(kinds)
+    for kind in chosen:
+        if kind not in KINDS:
+            raise unknown("kind of noise", kind, KINDS)
+    if not chosen:
+        raise InvalidValue(f"Name at least one kind of noise. Got none; choose from: {', '.join(KINDS)}.")
+
+    from advlab.classifier import Classifier, load_classifier
+
+    if not isinstance(classifier, Classifier):
+        classifier = load_classifier(classifier, trust=trust)
+    pictures, left_out = None, None
+    if dataset is not None or SHUFFLED in chosen:
+        try:
+            pictures = _pictures(classifier, dataset, samples)
+        except AdvlabError as error:
+            if dataset is not None or kinds is not None:
+                raise
+            chosen = tuple(kind for kind in chosen if kind != SHUFFLED)
+            left_out = f"The kind '{SHUFFLED}' is left out: {error}"
+    height, width, channels = _shape(classifier) if pictures is None else pictures.shape[1:]
+    shape = (height, width, channels)
+    classifier.check_images(shape)
+    names = classifier.card.get("class_names") or numbered([classifier.classes - 1], classifier.name)
+    scores = []
+    with Progress(len(chosen), f"noise on {classifier.name}", show=progress) as bar:
+        for kind in chosen:
+            if kind == SHUFFLED and pictures is not None:
+                x = shuffled(pictures, seed)
+            else:
+                x = noise_images(samples, shape, kind, seed)
+            scores.append(noise_score(kind, classifier.probabilities(x), names))
+            bar.advance()
+    return NoiseEvaluation(classifier.name, classifier.digest, seed, tuple(scores), left_out)
+
+
+def _pictures(classifier: Classifier, dataset: Dataset | str | None, samples: int) -> np.ndarray:
+    """The first images that show something: those of the class ``unknown`` are noise already."""
+    enough = samples + samples // EVERY
+    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or classifier.dataset, limit=enough)
+    real = data.y != data.classes.index(UNKNOWN) if UNKNOWN in data.classes else np.ones(len(data), bool)
+    if not real.any():
+        raise InvalidValue(f"Data set '{data.name}' has no image but of the class '{UNKNOWN}'. Choose another one.")
+    return data.x[real][:samples]
+
+
+def _shape(classifier: Classifier) -> tuple[int, ...]:
+    """The shape ``(h, w, c)`` of the images that a model takes, as far as its input tells: flat ones are square."""
+    inner = tuple(classifier.keras_model.input_shape[1:])
+    if None not in inner:
+        if len(inner) == 3:
+            return inner
+        if len(inner) == 2:
+            return (*inner, 1)
+        side = math.isqrt(inner[0])
+        if side * side == inner[0]:
+            return side, side, 1
+    raise InvalidValue(
+        f"Model '{classifier.name}' takes inputs of shape {inner}, which does not tell the shape of its images. "
+        "Name a data set that it can classify with --dataset."
+    )

@@ -1,0 +1,184 @@
+"""Run a study: train every row, attack it, and keep what was measured as soon as a row is finished."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+import platform
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import advlab
+from advlab import figures, modelcard, studyresult, workspace
+from advlab.datasets import load_dataset
+from advlab.errors import AdvlabError, FileExists
+from advlab.evaluation import worst_case
+from advlab.progress import Progress
+from advlab.recipes import Recipe, settings
+from advlab.studies import Row, Study, load_study
+from advlab.studyresult import Measured, StudyResult
+from advlab.workflows.models import train
+from advlab.workflows.suites import run
+
+if TYPE_CHECKING:
+    from advlab.classifier import Classifier
+
+
+def study(
+    name: str | Path,
+    *,
+    rows: str | Iterable[str | int] | None = None,
+    resume: bool = False,
+    force: bool = False,
+    epochs: int | None = None,
+    samples: int | None = None,
+    save: bool = True,
+    progress: bool | None = None,
+) -> StudyResult:
+    """Train and attack every row of a study (name, or path to a TOML file), and return what was measured.
+
+    A classifier of the workspace that was trained just as a row says is taken unless ``force``, with its own seconds.
+
+    ``rows`` are names, numbers from 1 or ranges, ``"1,3-5"``. ``epochs`` and ``samples`` replace the study's. ``save``
+    writes ``models/studies/<name>.json`` in the workspace after every row, and a table (``.md``) and a figure
+    (``.svg``) beside it at the end. A file that is already there is refused unless ``resume``, which keeps the rows
+    whose settings and threat model have not changed, or ``force``, which computes the asked rows anew. An
+    ``AdvlabError`` in a row becomes that row's result, and ``resume`` tries it again; Ctrl-C leaves finished rows.
+    ``progress`` None shows bars on a terminal only, and a line for each row; False shows nothing.
+    """
+    declared = load_study(name).adjusted(epochs, samples)
+    asked = declared.chosen(rows)
+    path = workspace.study_path(declared.name, ".json")
+    result = StudyResult(declared)
+    if save:
+        workspace.require_writable(path)
+        if path.exists():
+            if not (resume or force):
+                raise FileExists(
+                    f"'{path}' has results of study '{declared.name}'. Say --resume to compute what is missing or has "
+                    "changed, or --force to compute the asked rows anew."
+                )
+            if not force and (epochs is not None or samples is not None):
+                raise FileExists(
+                    f"'{path}' has results, which other epochs or samples would replace. Say --force to replace those "
+                    "of the asked rows, or name another place with --workspace."
+                )
+            result = studyresult.load_study_result(declared, path)
+    for dataset in sorted({row.recipe.dataset for row in asked}):
+        load_dataset(dataset, limit=1)
+    try:
+        with Progress(len(asked), f"study {declared.name}", "row", show=progress) as bar:
+            for row in asked:
+                known = result.row(row.name)
+                if known is None or force or not known.is_of(row, declared):
+                    if known is not None and known.error is None and not force:
+                        bar.say(f"{row.name}: its settings have changed, it is computed again")
+                    measured = _measured(row, declared, force, progress)
+                    result = StudyResult(declared, result.rows, _versions()).adding(measured)
+                    if save:
+                        result.save(path)
+                    bar.say(_line(measured))
+                bar.advance(row=row.name)
+    except KeyboardInterrupt as error:
+        kept = f"{len(result.rows)} of {len(declared.rows)} rows are kept in '{path}'; --resume continues."
+        raise KeyboardInterrupt(kept if save and result.rows else "") from error
+    if save:
+        illustrate(result, path)
+    return result
+
+
+def _measured(row: Row, study: Study, force: bool, progress: bool | None) -> Measured:
+    begin = Measured(row.name, settings(row.recipe), study.threat)
+    try:
+        ready = None if force else _trained(row.recipe)
+        classifier = ready or train(row.recipe, save=False, progress=progress)
+        begun = time.perf_counter()
+        evaluations = run(
+            study.suite,
+            classifier,
+            norm=study.norm,
+            epsilon=study.epsilon,
+            samples=study.samples,
+            # Its planted examples ask whether the attack works, which a row does not change; it doubles the time.
+            selftest=0,
+            progress=progress,
+        )
+        seconds = time.perf_counter() - begun
+    except AdvlabError as error:
+        return Measured(begin.name, begin.settings, begin.threat, error=str(error))
+    finally:
+        _forget()
+    card = classifier.card
+    return Measured(
+        begin.name,
+        begin.settings,
+        begin.threat,
+        parameters=card["parameters"],
+        train_accuracy=card["train_accuracy"],
+        validation_accuracy=card["validation_accuracy"],
+        test_accuracy=card["test_accuracy"],
+        clean_accuracy=evaluations[-1].clean_accuracy,
+        robust_accuracy=worst_case(evaluations).accuracy,
+        findings=tuple(sorted({finding.code for e in evaluations for finding in e.findings})),
+        epochs_run=card["epochs_run"],
+        train_seconds=card["seconds"],
+        attack_seconds=round(seconds, 2),
+        ended=card.get("ended"),
+    )
+
+
+def _trained(recipe: Recipe) -> Classifier | None:
+    """A classifier that lies ready and was trained in just this way: training it again would give the same weights."""
+    from advlab.classifier import load_classifier
+
+    for path in workspace.weights().values():
+        with contextlib.suppress(AdvlabError):
+            card = modelcard.read_card(path)
+            if "history" in card and settings(card["recipe"]) == settings(recipe):
+                data = load_dataset(recipe.dataset, split="train", limit=recipe.training.train_samples)
+                if card["data_digest"] == data.digest:
+                    return load_classifier(path)
+    return None
+
+
+def _forget() -> None:
+    """Free what TensorFlow keeps of a network, since fifty of them are trained in one process."""
+    import keras
+
+    keras.backend.clear_session()
+    gc.collect()
+
+
+def _line(measured: Measured) -> str:
+    if measured.error or measured.robust_accuracy is None or measured.test_accuracy is None:
+        return f"{measured.name}: {measured.error}"
+    return (
+        f"{measured.name}: test accuracy {measured.test_accuracy:.2%}, robust accuracy "
+        f"{measured.robust_accuracy.value:.1%}, {measured.train_seconds:.0f} s of training, "
+        f"{measured.attack_seconds:.0f} s of attacking"
+    )
+
+
+def illustrate(result: StudyResult, path: Path) -> None:
+    """Write the table and the figure of a result beside its JSON file."""
+    with workspace.written(path.with_suffix(".md")) as temporary:
+        temporary.write_text(result.markdown(), "utf-8")
+    if any(row.error is None for row in result.rows):
+        figures.save(figures.study(result), path.with_suffix(".svg"))
+
+
+def _versions() -> dict[str, str]:
+    import keras
+    import tensorflow as tf
+
+    gpus = len(tf.config.list_physical_devices("GPU"))
+    return {
+        "advlab": advlab.__version__,
+        "tensorflow": tf.__version__,
+        "keras": keras.__version__,
+        "python": platform.python_version(),
+        "machine": f"{platform.machine()}, {os.cpu_count()} processors, {gpus} GPUs",
+    }

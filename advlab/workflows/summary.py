@@ -1,0 +1,171 @@
+"""What a classifier is: its layers, and what its model card says."""
+
+from __future__ import annotations
+
+import hashlib
+import html
+import math
+import textwrap
+from dataclasses import asdict, dataclass
+from os import PathLike
+from typing import Any
+
+from advlab import workspace
+from advlab.classifier import Classifier, load_classifier
+from advlab.tables import WIDTH, printable, shortened
+
+Shape = tuple[int | None, ...]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One layer: name, class, shape of its output for one image (None: any size), number of weights."""
+
+    name: str
+    type: str
+    output: Shape
+    parameters: int
+
+
+@dataclass(frozen=True, repr=False)
+class ModelSummary:
+    """A classifier as its file and its card describe it; ``path``, ``bytes`` and ``sha256`` are None in memory only.
+
+    ``input`` is the shape of one input, ``trainable`` the number of weights that training changes, ``digest`` that of
+    ``Classifier.digest``, ``card`` the model card, empty in a file that advlab did not write.
+    """
+
+    name: str
+    path: str | None
+    bytes: int | None
+    sha256: str | None
+    digest: str
+    input: Shape
+    classes: int
+    parameters: int
+    trainable: int
+    layers: tuple[Layer, ...]
+    card: dict[str, Any]
+
+    def __repr__(self) -> str:
+        return f"Summary of {self.name}: {len(self.layers)} layers, {self.parameters:,} parameters"
+
+    def table(self) -> str:
+        """The layers, a line for each, and below them what else is known: at most 100 columns wide."""
+        body = [[layer.name, layer.type, _shape(layer.output), f"{layer.parameters:,}"] for layer in self.layers]
+        rows = [
+            ["layer", "type", "output", "parameters"],
+            ["", "input", _shape(self.input), ""],
+            *([*(shortened(printable(cell), _CELL) for cell in row[:3]), row[3]] for row in body),
+            ["total", "", "", f"{self.parameters:,}"],
+        ]
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        lines = [
+            "  ".join(
+                [f"{cell:<{width}}" for cell, width in zip(row[:3], widths, strict=False)] + [f"{row[3]:>{widths[3]}}"]
+            )
+            for row in rows
+        ]
+        facts = self.facts()
+        first = max(map(len, facts))
+        for key, value in facts.items():
+            wrapped = textwrap.wrap(printable(value), WIDTH - first - 2, break_on_hyphens=False)
+            lines += [f"{key if not n else '':<{first}}  {line}" for n, line in enumerate(wrapped)]
+        lines.insert(len(rows), "")
+        return "\n".join(line.rstrip() for line in lines)
+
+    def facts(self) -> dict[str, str]:
+        """What is known beside the layers, in words, by subject."""
+        card = self.card
+        recipe = card.get("recipe") or {}
+        published = card.get("published") or {}
+        settings = (recipe.get("training") or {}).items()
+        training = {key: value for key, value in settings if value or key == "seed"}
+        names = card.get("class_names") or ()
+        named = f": {', '.join(map(str, names[:_NAMED]))}{', ...' if len(names) > _NAMED else ''}" if names else ""
+        scale, offset = card.get("scale", 1), card.get("offset", 0)
+        accuracies = [_accuracy(card, published, split) for split in ("test", "train", "validation")]
+        found = {
+            "model": " ".join(
+                filter(None, [recipe.get("title"), f"({recipe['source']})" if recipe.get("source") else ""])
+            ),
+            "data set": str(card.get("dataset") or ""),
+            "classes": f"{self.classes}{named}",
+            "pixels": f"scale {scale}, offset {offset}" if (scale, offset) != (1, 0) else "",
+            "training": ", ".join(f"{key.replace('_', ' ')} {_setting(value)}" for key, value in training.items()),
+            "trained": f"{card['epochs_run']} epochs in {card.get('seconds', 0):.1f} s" if "epochs_run" in card else "",
+            "ended": str(card.get("ended") or ""),
+            "accuracy": ", ".join(filter(None, accuracies)),
+            "published": str(published.get("note", "")),
+            "versions": ", ".join(f"{key} {value}" for key, value in (card.get("versions") or {}).items()),
+            "card": "" if card else "none: advlab did not write this file",
+            "weights": "" if self.trainable == self.parameters else f"{self.trainable:,} of them trainable",
+            "digest": self.digest,
+            "file": "" if self.path is None else f"{self.path}, {(self.bytes or 0) / 1e3:,.0f} kB",
+            "SHA-256": self.sha256 or "",
+        }
+        return {key: value for key, value in found.items() if value}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+        return {"schema": 1, **asdict(self)}
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.table())}</pre>"
+
+
+_CELL = 30
+_NAMED = 12
+
+
+def summary(model: Classifier | str | PathLike[str], *, trust: bool = False) -> ModelSummary:
+    """The layers of a classifier (or of its name or path) and what its model card says.
+
+    A Keras file that advlab did not write is summarised as well. Raises ``UnknownName`` or ``InvalidFile``;
+    ``trust=True`` allows code embedded in the file.
+    """
+    if isinstance(model, Classifier):
+        classifier, path = model, None
+    else:
+        classifier, path = load_classifier(model, trust=trust), workspace.find_weights(str(model))
+    content = path.read_bytes() if path else None
+    network = classifier.keras_model
+    return ModelSummary(
+        name=classifier.name,
+        path=str(path) if path else None,
+        bytes=None if content is None else len(content),
+        sha256=None if content is None else hashlib.sha256(content).hexdigest(),
+        digest=classifier.digest,
+        input=tuple(network.input_shape[1:]),
+        classes=classifier.classes,
+        parameters=network.count_params(),
+        trainable=sum(math.prod(weight.shape) for weight in network.trainable_weights),
+        layers=tuple(
+            Layer(layer.name, type(layer).__name__, _output(layer), layer.count_params())
+            for layer in network.layers
+            if type(layer).__name__ != "InputLayer"
+        ),
+        card=classifier.card,
+    )
+
+
+def _output(layer: Any) -> Shape:
+    """The shape of one output; of several the first."""
+    output = layer.output
+    return tuple((output[0] if isinstance(output, list | tuple) else output).shape[1:])
+
+
+def _shape(shape: Shape) -> str:
+    return " x ".join("?" if size is None else str(size) for size in shape) or "1"
+
+
+def _accuracy(card: dict[str, Any], published: dict[str, Any], split: str) -> str:
+    key = f"{split}_accuracy"
+    if card.get(key) is None:
+        return ""
+    beside = f" (published {published[key]:.2%})" if published.get(key) is not None else ""
+    return f"{split} {card[key]:.2%}{beside}"
+
+
+def _setting(value: Any) -> str:
+    return " ".join(f"{key} {inner}" for key, inner in value.items()) if isinstance(value, dict) else str(value)

@@ -1,0 +1,32 @@
+"""What the scripts of this folder share: where something was measured, and the blocks of ``RESULTS.md``."""
+
+from __future__ import annotations
+
+import os
+import platform
+from pathlib import Path
+
+from readme import filled
+
+from advlab import workspace
+
+RESULTS = Path(__file__).with_name("RESULTS.md")
+
+
+def machine() -> str:
+    """Processor, cores and memory in words."""
+    cpu = platform.processor() or platform.machine()
+    if (facts := Path("/proc/cpuinfo")).exists():
+        named = [line.partition(":")[2].strip() for line in facts.read_text().splitlines() if "model name" in line]
+        cpu = named[0] if named else cpu
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    return f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB"
+
+
+def write_block(name: str, text: str, path: Path = RESULTS) -> None:
+    """Replace the block ``name`` of ``RESULTS.md`` and leave the others; a new one goes to the end."""
+    page = path.read_text("utf-8") if path.exists() else ""
+    if f"<!-- begin {name} -->" not in page:
+        page += f"<!-- begin {name} -->\n<!-- end {name} -->\n"
+    with workspace.written(path) as temporary:
+        temporary.write_text(filled(page, name, text), "utf-8")
