@@ -28,7 +28,7 @@ from advlab.recipes import Recipe, Training
 from advlab.samples import Dataset
 from advlab.watch import Watch
 
-# A card is an attribute of an HDF5 file, which holds 64 KB.
+# A card is read to list a model and shown to people: it need not have each of a thousand epochs.
 _MOST_POINTS = 200
 
 

@@ -37,7 +37,7 @@ RECIPES = (
     "mnist-rnn",
 )
 # Epochs of those that take minutes: what an epoch costs shows in the first ones.
-SHORT = {"mnist": 1, "mnist-dropout-adam": 10, "mnist-mlp-256": 10, "mnist-rnn": 1}
+SHORT = {"mnist": 1, "mnist-rnn": 1}
 HEAD = (
     "| recipe | network | training | plain `fit`, s | `advlab train`, s | times as fast | test accuracy, plain "
     "| test accuracy, advlab |"

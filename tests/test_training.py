@@ -502,7 +502,7 @@ def test_a_curve_that_the_disk_refuses_does_not_cost_the_classifier(recipe, work
     assert (workspace / "models" / "thirds.h5").exists()
 
 
-def test_a_long_history_is_thinned_so_that_the_card_fits_its_attribute(recipe, monkeypatch):
+def test_a_long_history_is_thinned_evenly_with_its_first_and_last_epoch(recipe, monkeypatch):
     monkeypatch.setattr(training, "_MOST_POINTS", 5)
     history = train(recipe(epochs=9), save=False).card["history"]
     assert history["epoch"] == [1, 3, 5, 7, 9]
