@@ -308,6 +308,17 @@ class TestResume:
         stored = load_study_result(load_study(declared(tmp_path)), workspace.study_path("small", ".json"))
         assert [row.name for row in stored.rows] == ["base"]
 
+    def test_rows_that_another_process_finishes_meanwhile_are_kept(self, tmp_path, counted, monkeypatch):
+        path = declared(tmp_path)
+
+        def slowly(row, *arguments):
+            if row.name == "base":
+                run(path, rows="linear")
+            return counted(row, *arguments)
+
+        monkeypatch.setattr("advlab.workflows.study._measured", slowly)
+        assert [row.name for row in run(path, rows="base").rows] == ["base", "linear"]
+
     def test_a_full_disk_is_told_and_leaves_what_was_there(self, tmp_path, counted, monkeypatch):
         path = declared(tmp_path)
         run(path, rows="1")

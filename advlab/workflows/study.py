@@ -77,6 +77,9 @@ def study(
                     if known is not None and known.error is None and not force:
                         bar.say(f"{row.name}: its settings have changed, it is computed again")
                     measured = _measured(row, declared, force, progress)
+                    if save and path.exists():
+                        # Other rows may have been finished meanwhile by another process.
+                        result = studyresult.load_study_result(declared, path)
                     result = StudyResult(declared, result.rows, _versions()).adding(measured)
                     if save:
                         result.save(path)
