@@ -1,16 +1,18 @@
 """Keras' ``fit`` with many steps in each call into TensorFlow: the same training, several times as fast.
 
 ``fit`` fetches each batch from Python's side and calls TensorFlow once for it, which on a small network takes longer
-than the arithmetic. Here the images lie in TensorFlow once; an element of the data that ``fit`` sees is a table of row
-numbers, a line for each batch, and its train function is one compiled loop over the lines. Epochs, validation, metrics
-and callbacks remain Keras' own; what a callback is told as a batch is one such table.
+than the arithmetic. Here the images lie in TensorFlow once, and the train function is one compiled loop over the lines
+of a table of row numbers, a line for each batch. Epochs, validation, metrics and callbacks remain Keras' own; what a
+callback is told as a batch is one such table.
 """
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import Any
 
 import keras
@@ -21,9 +23,9 @@ from advlab.recipes import Training
 
 # Batches for each call: the progress bar still moves, and calls cost nothing.
 BATCHES_PER_CALL = 64
-# On a CPU a step of a dense network gains a fifth to a half of a millisecond by XLA, whose compilation takes one to two
-# seconds. Convolutions and recurrent cells become slower.
-_XLA_FROM_STEPS = 6_000
+# On a CPU a step of a dense network gains a fifth of a millisecond to two by XLA, whose compilation takes half a second
+# to one. Convolutions and recurrent cells become slower.
+_XLA_FROM_STEPS = 1_500
 _DENSE = ("Activation", "BatchNormalization", "Dense", "Dropout", "Flatten", "InputLayer")
 
 
@@ -59,15 +61,16 @@ def fit(
         data, steps = _images(x, y, settings, first_epoch), batches
     else:
         xla = _xla_pays(model, batches * settings.epochs)
-        model.train_function = _loop(model, x, y, settings.batch_size, xla)
-        data, steps = _tables(len(x), settings, first_epoch), len(list(_cut(np.arange(len(x)), settings.batch_size)))
+        model.train_function = _loop(model, x, y, settings, first_epoch, xla)
+        # The train function has its own tables; the data give no more than the beat.
+        data = tf.data.Dataset.range(1).repeat()
+        steps = math.ceil(len(x) // settings.batch_size / BATCHES_PER_CALL) + bool(len(x) % settings.batch_size)
     model.fit(
-        data.prefetch(2),
+        _untuned(data),
         steps_per_epoch=steps,
         initial_epoch=first_epoch,
         epochs=settings.epochs,
-        validation_data=validation,
-        validation_batch_size=1000,
+        validation_data=validation and _untuned(tf.data.Dataset.from_tensor_slices(validation).batch(1000)),
         callbacks=list(callbacks),
         shuffle=False,
         verbose=0,
@@ -84,41 +87,43 @@ def order(images: int, seed: int, epoch: int) -> np.ndarray:
     return np.random.default_rng((seed, epoch)).permutation(images).astype(np.int32)
 
 
-def _cut(rows: np.ndarray, batch_size: int) -> Iterator[tuple[np.ndarray, int]]:
-    """Tables of one size with the number of lines that count, then the last batch where it is a smaller one."""
-    whole = len(rows) // batch_size
-    for start in range(0, whole, BATCHES_PER_CALL):
-        lines = min(BATCHES_PER_CALL, whole - start)
-        table = np.zeros((BATCHES_PER_CALL, batch_size), np.int32)
-        table[:lines] = rows[start * batch_size : (start + lines) * batch_size].reshape(lines, batch_size)
-        yield table, lines
-    if whole * batch_size < len(rows):
-        yield rows[None, whole * batch_size :], 1
+def _tables(images: int, settings: Training, first_epoch: int) -> Iterator[tuple[np.ndarray, int]]:
+    """Tables of one size with the number of lines that count; an epoch's last, smaller batch has its own."""
+    size, whole = settings.batch_size, images // settings.batch_size
+    for epoch in itertools.count(first_epoch):
+        rows = order(images, settings.seed, epoch)
+        for start in range(0, whole, BATCHES_PER_CALL):
+            lines = min(BATCHES_PER_CALL, whole - start)
+            table = np.zeros((BATCHES_PER_CALL, size), np.int32)
+            table[:lines] = rows[start * size : (start + lines) * size].reshape(lines, size)
+            yield table, lines
+        if whole * size < images:
+            yield rows[None, whole * size :], 1
 
 
-def _tables(images: int, settings: Training, first_epoch: int) -> tf.data.Dataset:
-    def draw() -> Iterator[tuple[np.ndarray, int]]:
-        for epoch in itertools.count(first_epoch):
-            yield from _cut(order(images, settings.seed, epoch), settings.batch_size)
-
-    kinds = (tf.TensorSpec([None, None], tf.int32), tf.TensorSpec([], tf.int32))
-    return tf.data.Dataset.from_generator(draw, output_signature=kinds)
+def _untuned(data: tf.data.Dataset) -> tf.data.Dataset:
+    """The same without tuning: its thread sleeps twice as long each time, and an end of training may wait for it."""
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return data.with_options(options)
 
 
 def _images(x: np.ndarray, y: np.ndarray, settings: Training, first_epoch: int) -> tf.data.Dataset:
-    def draw() -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for epoch in itertools.count(first_epoch):
-            rows = order(len(x), settings.seed, epoch)
-            for start in range(0, len(x), settings.batch_size):
-                chosen = rows[start : start + settings.batch_size]
-                yield x[chosen], y[chosen]
+    with tf.device("CPU"):
+        images, labels = tf.constant(x), tf.constant(y)
 
-    kinds = (tf.TensorSpec([None, *x.shape[1:]], x.dtype), tf.TensorSpec([None], y.dtype))
-    return tf.data.Dataset.from_generator(draw, output_signature=kinds)
+    def batches(epoch: tf.Tensor) -> tf.data.Dataset:
+        rows = tf.numpy_function(lambda epoch: order(len(x), settings.seed, int(epoch)), [epoch], tf.int32)
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(rows, [len(x)])).batch(settings.batch_size)
+
+    data = tf.data.Dataset.range(first_epoch, settings.epochs).flat_map(batches)
+    return data.map(lambda rows: (tf.gather(images, rows), tf.gather(labels, rows))).prefetch(2)
 
 
-def _loop(model: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int, xla: bool) -> Callable[..., Any]:
-    """What takes the place of the model's train function: it takes a table of rows from the iterator."""
+def _loop(
+    model: keras.Model, x: np.ndarray, y: np.ndarray, settings: Training, first_epoch: int, xla: bool
+) -> Callable[..., Any]:
+    """What takes the place of the model's train function: each call trains on the next table of rows."""
 
     def run(table: tf.Tensor, lines: tf.Tensor, x: tf.Tensor, y: tf.Tensor) -> Any:
         def step(line: tf.Tensor) -> tf.Tensor:
@@ -130,28 +135,49 @@ def _loop(model: keras.Model, x: np.ndarray, y: np.ndarray, batch_size: int, xla
         return model.get_metrics_result()
 
     images, labels = tf.constant(x), tf.constant(y)
+    size = settings.batch_size
 
     def traced(lines: int, width: int, xla: bool) -> Callable[..., Any]:
         table = tf.TensorSpec([lines, width], tf.int32)
         function = tf.function(run, autograph=False, jit_compile=xla)
-        return function.get_concrete_function(table, tf.TensorSpec([], tf.int32), images, labels)
+        with _threefry(model) if xla else contextlib.nullcontext():
+            return function.get_concrete_function(table, tf.TensorSpec([], tf.int32), images, labels)
 
     by_lines = {}
-    if len(x) >= batch_size:
-        by_lines[BATCHES_PER_CALL] = traced(BATCHES_PER_CALL, batch_size, xla)
-    if len(x) % batch_size:
+    if len(x) >= size:
+        by_lines[BATCHES_PER_CALL] = traced(BATCHES_PER_CALL, size, xla)
+    if len(x) % size:
         # The smaller last batch is not worth a compilation of its own.
-        by_lines[1] = traced(1, len(x) % batch_size, False)
+        by_lines[1] = traced(1, len(x) % size, False)
+    tables = _tables(len(x), settings, first_epoch)
 
     def train_function(iterator: Any) -> Any:
-        table, lines = next(iterator)
-        return by_lines[table.shape[0]](table, lines, images, labels)
+        next(iterator)
+        table, lines = next(tables)
+        return by_lines[len(table)](tf.constant(table), tf.constant(lines), images, labels)
 
     return train_function
 
 
+@contextlib.contextmanager
+def _threefry(model: keras.Model) -> Iterator[None]:
+    """Masks of dropout come from Threefry while this lasts: XLA takes ten times as long for Philox, Keras' choice."""
+
+    def drop(layer: keras.layers.Dropout, inputs: tf.Tensor, training: bool = False) -> tf.Tensor:
+        if not training or not layer.rate:
+            return inputs
+        seed = layer.seed_generator.next()
+        return tf.nn.experimental.stateless_dropout(inputs, layer.rate, seed, rng_alg="threefry")
+
+    layers = [layer for layer in model.layers if isinstance(layer, keras.layers.Dropout)]
+    for layer in layers:
+        layer.call = partial(drop, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            del layer.call
+
+
 def _xla_pays(model: keras.Model, steps: int) -> bool:
-    kinds = {type(layer).__name__ for layer in model.layers}
-    # Random numbers of two shapes in one loop made XLA thirty times slower (units 256-512 with dropout, measured).
-    masks = {layer.output.shape for layer in model.layers if isinstance(layer, keras.layers.Dropout)}
-    return steps >= _XLA_FROM_STEPS and kinds <= set(_DENSE) and len(masks) <= 1
+    return steps >= _XLA_FROM_STEPS and all(type(layer).__name__ in _DENSE for layer in model.layers)
