@@ -14,7 +14,7 @@ from advlab.errors import InvalidValue
 from advlab.metrics import Rate, rate
 from advlab.noise_images import UNKNOWN
 from advlab.records import plain
-from advlab.tables import WIDTH, number, printable, shortened
+from advlab.tables import WIDTH, aligned, number, printable, shortened
 
 SCHEMA = 1
 THRESHOLDS = (0.5, 0.9, 0.99)
@@ -67,12 +67,7 @@ class NoiseEvaluation:
     def table(self) -> str:
         """A row for each kind of noise, and a caption: at most 100 columns wide."""
         rows = self.rows()
-        widths = {head: max(len(head), *(len(row[head]) for row in rows)) for head in rows[0]}
-        left = ("noise", "most often")
-        lines = [
-            "  ".join(f"{line[h]:<{w}}" if h in left else f"{line[h]:>{w}}" for h, w in widths.items()).rstrip()
-            for line in ({head: head for head in widths}, *rows)
-        ]
+        lines = aligned(list(rows[0]), [list(row.values()) for row in rows], ("noise", "most often"))
         return "\n".join([*lines, "", *textwrap.wrap(printable(self.caption()), WIDTH)])
 
     def caption(self) -> str:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from advlab.errors import InvalidValue
-from advlab.tables import printable, shortened
+from advlab.tables import aligned, printable, shortened
 
 SHOWN = 15  # images in a notebook: five rows of three
 SIGNS = {True: "✓", False: "✗"}
@@ -71,9 +71,7 @@ class Predictions:
             raise InvalidValue(f"The number of classes to name must be a whole number from 1 on. Got {top}.")
         rows = [self._cells(row, top) for row in range(len(self))]
         kept = [name for name in _COLUMNS if name in ("image", "predicted") or any(row[name] for row in rows)]
-        lines = [{name: name for name in kept}, *rows]
-        widths = {name: max(len(line[name]) for line in lines) for name in kept}
-        return "\n".join("  ".join(f"{line[name]:<{widths[name]}}" for name in kept).rstrip() for line in lines)
+        return "\n".join(aligned(kept, [[row[name] for name in kept] for row in rows], set(kept) - {"confidence"}))
 
     def _cells(self, row: int, top: int) -> dict[str, str]:
         order = np.argsort(-self.probabilities[row], kind="stable")[:top]
@@ -84,7 +82,7 @@ class Predictions:
         return {
             "image": shortened(printable(self.sources[row]), _WIDEST),
             "predicted": names[0],
-            "confidence": f"{shares[0]:>{len('confidence')}}",
+            "confidence": shares[0],
             "true": "" if label < 0 else f"{SIGNS[label == int(order[0])]} {true}",
             "next": ", ".join(f"{name} {share}" for name, share in zip(names[1:], shares[1:], strict=True)),
         }

@@ -111,13 +111,10 @@ class StudyResult:
     def table(self) -> str:
         """A line for each row, at most 100 columns; of the published figures only test accuracy."""
         heads, *bodies = self._cells(_named(), printed=("test_accuracy",))
-        widths = [max(map(len, column)) for column in zip(heads, *bodies, strict=True)]
-        widths[0] = min(widths[0], tables.WIDTH - sum(widths[1:]) - 2 * len(widths[1:]))
-        lines = []
-        for name, *cells in (heads, *bodies):
-            others = (f"{cell:>{width}}" for cell, width in zip(cells, widths[1:], strict=True))
-            lines.append("  ".join([f"{tables.shortened(name, widths[0]):<{widths[0]}}", *others]).rstrip())
-        return "\n".join([*lines, "", *textwrap.wrap(self._caption(), tables.WIDTH)])
+        others = [max(map(len, column)) for column in zip(heads[1:], *(cells for _, *cells in bodies), strict=True)]
+        room = tables.WIDTH - sum(others) - 2 * len(others)
+        rows = [[tables.shortened(name, room), *cells] for name, *cells in bodies]
+        return "\n".join([*tables.aligned(heads, rows, heads[:1]), "", *textwrap.wrap(self._caption(), tables.WIDTH)])
 
     def markdown(self) -> str:
         """The table with the varied settings, and the notes below it."""

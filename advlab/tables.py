@@ -6,7 +6,7 @@ import html
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING
 
 from advlab.comparison import compare
@@ -158,14 +158,14 @@ def _text(rows: list[dict[str, str]]) -> list[str]:
     room = WIDTH - sum(widths[h] for h in heads[2:]) - len(gap) * (len(heads) - 1)
     widths["model"] = min(widths["model"], max(room - widths["attack"], room // 3))
     widths["attack"] = min(widths["attack"], room - widths["model"])
-    lines = [{head: head for head in heads}, *rows]
-    return [
-        gap.join(
-            f"{shortened(line[h], widths[h]):<{widths[h]}}" if h in heads[:2] else f"{line[h]:>{widths[h]}}"
-            for h in heads
-        ).rstrip()
-        for line in lines
-    ]
+    return aligned(heads, [[shortened(row[h], widths[h]) for h in heads] for row in rows], heads[:2], gap)
+
+
+def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[str], gap: str = "  ") -> list[str]:
+    """The lines of a plain table, its heads first: the columns in ``left`` to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    forms = [f"{'<' if head in left else '>'}{width}" for head, width in zip(heads, widths, strict=True)]
+    return [gap.join(map(format, line, forms)).rstrip() for line in (heads, *rows)]
 
 
 def _markdown(rows: list[dict[str, str]]) -> list[str]:

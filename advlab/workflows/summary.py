@@ -12,7 +12,7 @@ from typing import Any
 
 from advlab import workspace
 from advlab.classifier import Classifier, load_classifier
-from advlab.tables import WIDTH, printable, shortened
+from advlab.tables import WIDTH, aligned, printable, shortened
 
 Shape = tuple[int | None, ...]
 
@@ -52,27 +52,20 @@ class ModelSummary:
 
     def table(self) -> str:
         """The layers, a line for each, and below them what else is known: at most 100 columns wide."""
-        body = [[layer.name, layer.type, _shape(layer.output), f"{layer.parameters:,}"] for layer in self.layers]
+        body = [(layer.name, layer.type, _shape(layer.output), f"{layer.parameters:,}") for layer in self.layers]
         rows = [
-            ["layer", "type", "output", "parameters"],
-            ["", "input", _shape(self.input), ""],
-            *([*(shortened(printable(cell), _CELL) for cell in row[:3]), row[3]] for row in body),
-            ["total", "", "", f"{self.parameters:,}"],
+            ("", "input", _shape(self.input), ""),
+            *((*(shortened(printable(cell), _CELL) for cell in row[:3]), row[3]) for row in body),
+            ("total", "", "", f"{self.parameters:,}"),
         ]
-        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-        lines = [
-            "  ".join(
-                [f"{cell:<{width}}" for cell, width in zip(row[:3], widths, strict=False)] + [f"{row[3]:>{widths[3]}}"]
-            )
-            for row in rows
-        ]
+        heads = ("layer", "type", "output", "parameters")
+        lines = [*aligned(heads, rows, heads[:3]), ""]
         facts = self.facts()
         first = max(map(len, facts))
         for key, value in facts.items():
             wrapped = textwrap.wrap(printable(value), WIDTH - first - 2, break_on_hyphens=False)
             lines += [f"{key if not n else '':<{first}}  {line}" for n, line in enumerate(wrapped)]
-        lines.insert(len(rows), "")
-        return "\n".join(line.rstrip() for line in lines)
+        return "\n".join(lines)
 
     def facts(self) -> dict[str, str]:
         """What is known beside the layers, in words, by subject."""
