@@ -33,10 +33,10 @@ def merge(
     ``carry`` has the rows first and may have more of them; ``whole`` says that all shall be kept, or none.
     """
     new = {name: np.asarray(carry[name])[: len(rows)] for name in found if name in carry}
-    old = {name: found[name][rows] for name in new}
-    gained = new["distance"] < old["distance"] if kind == "minimal" else new["loss"] > old["loss"]
-    better = (new["success"] & ~old["success"]) | ((new["success"] == old["success"]) & gained)
-    better |= np.isneginf(old["loss"]) & ~old["success"]
+    loss, success = found["loss"][rows], found["success"][rows]
+    gained = new["distance"] < found["distance"][rows] if kind == "minimal" else new["loss"] > loss
+    better = (new["success"] & ~success) | ((new["success"] == success) & gained)
+    better |= np.isneginf(loss) & ~success
     if whole is not None:
         better[:] = whole
     for name, value in new.items():

@@ -17,7 +17,7 @@ def within(result: AttackResult, threat: ThreatModel) -> AttackResult:
     """A minimal method's result as that of a bounded attack: images beyond epsilon get their clean image back."""
     if result.attack.threat == threat:
         return result
-    sizes = getattr(metrics.distances(result.x, result.x_adv), threat.norm)
+    sizes = metrics.distance(result.x, result.x_adv, threat.norm)
     beyond = metrics.exceeds(sizes, threat.norm, threat.epsilon)
     rows = beyond[:, None, None, None]
     x_adv = np.where(rows, result.x, result.x_adv)
@@ -56,7 +56,7 @@ def smallest(results: Sequence[AttackResult], name: str) -> AttackResult:
     """
     refuse_different(results)
     norm = results[0].attack.threat.norm
-    sizes = np.stack([np.where(r.success, getattr(metrics.distances(r.x, r.x_adv), norm), np.inf) for r in results])
+    sizes = np.stack([np.where(r.success, metrics.distance(r.x, r.x_adv, norm), np.inf) for r in results])
     chosen = sizes.argmin(0)
     found = np.isfinite(sizes.min(0)) & results[0].correct
     return _joined(results, name, chosen, np.where(found, chosen, -1))

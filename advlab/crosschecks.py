@@ -104,7 +104,7 @@ def cross_findings(evaluations: Sequence[Evaluation]) -> tuple[Finding, ...]:
 def _member(name: str, evaluation: Evaluation) -> Member:
     result, threat = evaluation.result, evaluation.attack.threat
     limited = math.isfinite(threat.epsilon) or threat.norm == "none"
-    sizes = None if limited else getattr(metrics.distances(result.x, result.x_adv), threat.norm)
+    sizes = None if limited else metrics.distance(result.x, result.x_adv, threat.norm)
     return Member(name, evaluation, sizes)
 
 

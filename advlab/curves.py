@@ -244,7 +244,7 @@ def refuse_unlike(results: Sequence[AttackResult]) -> None:
 def _breaking(result: AttackResult) -> np.ndarray:
     """float64 ``(n,)``: from which epsilon on this result breaks each sample, infinite where it does not."""
     threat = result.attack.threat
-    sizes: np.ndarray = getattr(metrics.distances(result.x, result.x_adv), threat.norm)
+    sizes = metrics.distance(result.x, result.x_adv, threat.norm)
     # An image inside its ball up to rounding breaks the sample at the radius that it was crafted for.
     sizes = np.where(metrics.exceeds(sizes, threat.norm, threat.epsilon), sizes, np.minimum(sizes, threat.epsilon))
     broken = result.attempted & (result.adversarial_probabilities.argmax(1) != result.labels)

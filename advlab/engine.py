@@ -145,7 +145,7 @@ def _result(crafting: Crafting) -> AttackResult:
 def _refuse_outside(spec: Attack, x: np.ndarray, x_adv: np.ndarray) -> None:
     outside = ~np.all((x_adv >= 0) & (x_adv <= 1), axis=(1, 2, 3))
     if spec.threat.norm != "none":
-        sizes = getattr(metrics.distances(x, x_adv), spec.threat.norm)
+        sizes = metrics.distance(x, x_adv, spec.threat.norm)
         outside |= metrics.exceeds(sizes, spec.threat.norm, spec.threat.epsilon)
     if np.any(outside):
         raise AdvlabError(

@@ -79,6 +79,8 @@ def test_distances_do_not_depend_on_the_chunks_they_are_computed_in():
     np.testing.assert_allclose(sizes.l2, np.linalg.norm(flat, axis=1), rtol=1e-12)
     np.testing.assert_allclose(sizes.linf, np.abs(flat).max(1), rtol=0)
     np.testing.assert_allclose(sizes.l1, np.abs(flat).sum(1), rtol=1e-12)
+    for norm, values in sizes._asdict().items():
+        np.testing.assert_array_equal(metrics.distance(x, x_adv, norm), values)
 
 
 @pytest.mark.parametrize(

@@ -159,7 +159,7 @@ def verify(path: str | PathLike[str], *, model: str | None = None, trust: bool =
     flips = np.flatnonzero(now.argmax(1) != result.adversarial_probabilities.argmax(1))
     highest = np.sort(now[flips], axis=1)
     threat = result.attack.threat
-    sizes = getattr(metrics.distances(result.x, result.x_adv), "l2" if threat.norm == "none" else threat.norm)
+    sizes = metrics.distance(result.x, result.x_adv, "l2" if threat.norm == "none" else threat.norm)
     outside = ~np.all((result.x_adv >= 0) & (result.x_adv <= 1), axis=(1, 2, 3))
     outside |= metrics.exceeds(sizes, threat.norm, threat.epsilon)
     return Verification(

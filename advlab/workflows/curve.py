@@ -167,8 +167,8 @@ def _bisected(
 def _keep_nearer(whole: AttackResult, part: AttackResult, rows: np.ndarray) -> None:
     """Enter into ``whole``, whose arrays are the bisection's own, what another round found for some of its rows."""
     norm = part.attack.threat.norm
-    before = np.where(whole.success[rows], getattr(metrics.distances(whole.x[rows], whole.x_adv[rows]), norm), np.inf)
-    now = np.where(part.success, getattr(metrics.distances(part.x, part.x_adv), norm), np.inf)
+    before = np.where(whole.success[rows], metrics.distance(whole.x[rows], whole.x_adv[rows], norm), np.inf)
+    now = np.where(part.success, metrics.distance(part.x, part.x_adv, norm), np.inf)
     nearer = now < before
     whole.x_adv[rows[nearer]] = part.x_adv[nearer]
     whole.adversarial_probabilities[rows[nearer]] = part.adversarial_probabilities[nearer]
