@@ -32,7 +32,7 @@ _DENSE = ("Activation", "BatchNormalization", "Dense", "Dropout", "Flatten", "In
 def prepare(model: keras.Model, x: np.ndarray, y: np.ndarray) -> None:
     """Let loss, metrics and optimizer of a compiled model make their variables, which are then ready to be restored.
 
-    ``fit`` would guess their shapes from tables of row numbers. It also moves the generators of recurrent dropout.
+    ``fit`` would guess their shapes from its data, which are no images. It also moves recurrent dropout's generators.
     """
     answers = model(x[:1])
     model.compute_loss(x[:1], y[:1], answers)
