@@ -31,6 +31,7 @@ def threefry(key: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
 
 
 _block = tf.function(threefry, autograph=False, reduce_retracing=True)
+_traced = tf.function(threefry, autograph=False)
 
 
 def streams(seed: int, restart: int, indices: tf.Tensor) -> tf.Tensor:
@@ -45,7 +46,7 @@ def bits(key: tf.Tensor, step: tf.Tensor | int, draw: int, count: int) -> tf.Ten
     element = tf.range((count + 1) // 2, dtype=tf.int32)
     place = (tf.cast(step, tf.int32) + 1) * _DRAWS + draw
     counter = tf.stack([element, tf.fill(tf.shape(element), place)], -1)
-    words = threefry(key[:, None, :], tf.cast(counter, tf.uint32)[None])
+    words = _traced(key[:, None, :], tf.cast(counter, tf.uint32)[None])
     return tf.reshape(words, [-1, 2 * ((count + 1) // 2)])[:, :count]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 
@@ -22,6 +23,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker(pytest.mark.skip(reason="set ADVLAB_DATA to the folder with mnist/ and fashion-mnist/"))
         elif item.get_closest_marker("thorough"):
             item.add_marker(pytest.mark.skip(reason="takes long: runs with ADVLAB_DATA, as all else"))
+
+
+def pytest_collection_finish() -> None:
+    """TensorFlow's half a million objects stay to the end: the collector of garbage need not walk over them again."""
+    gc.freeze()
 
 
 def commands() -> dict[str, click.Command]:
@@ -98,3 +104,48 @@ def linear_classifier(classes: int, size: int = 6, seed: int = 0):
     model = keras.Sequential([keras.Input((size, size)), keras.layers.Flatten(), dense])
     dense.set_weights([weights])
     return Classifier.from_keras(model, name="linear")
+
+
+@pytest.fixture(scope="session")
+def thirds(tmp_path_factory):
+    """A file of 300 training and 60 test images in three classes: which third of the image is bright."""
+    random = np.random.default_rng(0)
+
+    def draw(n):
+        x, y = random.uniform(0, 0.6, (n, 6, 6)).astype("float32"), random.integers(0, 3, n)
+        for image, label in zip(x, y, strict=True):
+            image[2 * label : 2 * label + 2] += 0.3
+        return x, y
+
+    (x_train, y_train), (x_test, y_test) = draw(300), draw(60)
+    path = tmp_path_factory.mktemp("data") / "thirds.npz"
+    np.savez(path, x_train=x_train, y_train=y_train, x_test=x_test, y_test=y_test)
+    return str(path)
+
+
+@pytest.fixture
+def recipe(thirds):
+    """A recipe on the images of thirds, with the settings given instead of its own."""
+    from advlab.recipes import Recipe, Training
+
+    def make(architecture=None, **settings):
+        settings = {"optimizer": "adam", "batch_size": 20, "epochs": 2} | settings
+        return Recipe("thirds", "A test", thirds, architecture or {"kind": "mlp", "hidden": [8]}, Training(**settings))
+
+    return make
+
+
+def weights(classifier):
+    """All weights of its network as one vector."""
+    return np.concatenate([np.ravel(w) for w in classifier.keras_model.get_weights()])
+
+
+@pytest.fixture
+def last_fifth_wrong(thirds, tmp_path):
+    """The images of thirds, where the labels of the last fifth of the training split are all wrong."""
+    with np.load(thirds) as arrays:
+        changed = dict(arrays)
+    changed["y_train"] = np.where(np.arange(300) < 240, changed["y_train"], (changed["y_train"] + 1) % 3)
+    path = tmp_path / "last-fifth-wrong.npz"
+    np.savez(path, **changed)
+    return str(path)

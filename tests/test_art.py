@@ -51,6 +51,7 @@ def test_newtonfool_walks_straight_to_the_boundary(linear, two):
     np.testing.assert_allclose(distances(result.x, result.x_adv).l2[rows], far, rtol=0.02)
 
 
+@pytest.mark.thorough
 def test_newtonfool_stands_still_where_the_softmax_is_sure(trained, digits):
     data = digits.take(24)
     sure, unsure = (attack(trained, data, "newtonfool", steps=30, eta=0.03, temperature=t) for t in (1, 5))

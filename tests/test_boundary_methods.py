@@ -146,6 +146,7 @@ def test_a_class_aimed_at_overtakes_every_other(four, grey, method, norm):
     assert result.success[result.attempted].mean() > 0.9
 
 
+@pytest.mark.thorough
 def test_fab_is_nearer_than_deepfool_and_costs_one_backward_pass_a_step_for_each_target(trained, digits):
     data = digits.take(100)
     fab, deepfool = (attack(trained, data, name, norm="l2", **more) for name, more in (("fab", {}), ("deepfool", {})))

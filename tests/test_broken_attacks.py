@@ -78,6 +78,7 @@ def test_fewer_steps_than_needed_are_seen_beside_more(trained, few):
     assert codes(advlab.cross_findings(found)) == {"not-converged"}
 
 
+@pytest.mark.thorough
 def test_a_masked_gradient_is_seen_beside_a_black_box(trained, few):
     masked = guarded(trained, Rounded())
     found = [crafted(masked, few, "pgd", epsilon=0.5), crafted(masked, few, "square", epsilon=0.5, steps=500)]

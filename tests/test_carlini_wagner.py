@@ -28,7 +28,7 @@ def distances(result, norm: str) -> np.ndarray:
     ("method", "norm", "within", "parameters"),
     [
         ("carlini_wagner", "l2", 1.005, {}),
-        ("carlini_wagner", "linf", 1.1, {}),
+        pytest.param("carlini_wagner", "linf", 1.1, {}, marks=pytest.mark.thorough),
         ("ead", "l1", 1.06, {"beta": 0.01}),  # by default the 2-norm weighs more than the 1-norm
     ],
 )
@@ -41,6 +41,7 @@ def test_the_distance_to_the_boundary_is_found(linear, two, method, norm, within
     assert np.median(ratio) < within
 
 
+@pytest.mark.thorough
 def test_pixels_at_the_edge_of_the_box_move_before_a_search_is_given_up(linear, two):
     edges = replace(two, x=np.round(np.random.default_rng(0).random(two.x.shape)).astype(np.float32))
     result = attack(linear, edges, "carlini_wagner", searches=6, progress=False)
@@ -63,6 +64,7 @@ def test_early_abort_costs_time_but_not_distance(trained, digits):
     assert len(set(fast.forward_passes[fast.correct])) > 5  # each sample at its own pace
 
 
+@pytest.mark.thorough
 def test_ead_is_nearer_in_l1_and_changes_fewer_pixels(trained, digits):
     data = digits.take(60)
     sparse = attack(trained, data, "ead", steps=200, progress=False)

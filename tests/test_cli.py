@@ -41,11 +41,19 @@ def attack(*words: object, code: int = 0):
     return call("attack", "--model", "digits", "--samples", 40, *words, code=code)
 
 
+@pytest.fixture(scope="module")
+def crafted(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("crafted")
+    call("--workspace", folder, "attack", "--model", "digits", "--samples", 40)
+    return folder / "attacks" / "digits" / "fgsm-linf-0.1.h5"
+
+
 @pytest.fixture
-def archive(workspace: Path) -> Path:
+def archive(crafted: Path, workspace: Path) -> Path:
     """An archive of forty digits under FGSM, at home in the workspace."""
-    attack()
-    return workspace / "attacks" / "digits" / "fgsm-linf-0.1.h5"
+    path = workspace / "attacks" / "digits" / crafted.name
+    path.parent.mkdir(parents=True)
+    return Path(shutil.copy(crafted, path))
 
 
 def test_the_whole_path(workspace, monkeypatch, tmp_path):
@@ -262,6 +270,7 @@ def test_nothing_but_an_archive_is_replaced_even_with_force(workspace, archive, 
     assert load_result(archive)
 
 
+@pytest.mark.thorough
 def test_a_full_disk_is_an_error_and_no_crash(tmp_path):
     """A disk of 300 kB, where the machine lets this process make one."""
     words = f"mount -t tmpfs -o size=300k none {tmp_path} && cd {tmp_path} && {sys.executable} -c "
@@ -327,6 +336,7 @@ start()
 """
 
 
+@pytest.mark.thorough
 def test_ctrl_c_keeps_the_work_and_the_same_command_continues(workspace, tmp_path):
     words = ["--workspace", str(workspace), "attack", "--model", "digits", "--samples", "100"]
     words += ["--method", "pgd", "--set", "steps=300000"]

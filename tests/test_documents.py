@@ -38,6 +38,7 @@ def test_the_readme_names_the_two_set_up_commands_of_the_makefile():
     assert all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in named)
 
 
+@pytest.mark.thorough
 def test_the_two_ways_side_by_side_give_the_same_images(tmp_path, monkeypatch):
     from click.testing import CliRunner
 

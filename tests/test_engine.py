@@ -76,7 +76,9 @@ def interrupt_at(monkeypatch, calls: int) -> None:
     monkeypatch.setattr(Progress, "advance", advance)
 
 
-@pytest.mark.parametrize("calls", [1, 4, 7, 12])
+@pytest.mark.parametrize(
+    "calls", [pytest.param(1, marks=pytest.mark.thorough), 4, pytest.param(7, marks=pytest.mark.thorough), 12]
+)
 @pytest.mark.parametrize("stop", ["never", "success"])
 def test_an_interrupted_attack_continues_to_the_same_result(trained, digits, monkeypatch, calls, stop):
     options = {"method": "pgd", "steps": 40, "restarts": 2, "batch_size": 200, "stop": stop, "epsilon": 0.1}

@@ -44,8 +44,13 @@ LONGER = {
 UNTARGETED = {"newtonfool", "spatial"}
 SHARED = {"universal"}  # one perturbation of all images: nothing holds sample by sample
 UNPUBLISHED = {"naive", "newtonfool", "noise"}  # without an arXiv number
-EVERY = [(name, norm) for name in schema.names() for norm in schema.method(name).norms]
-NATIVE = [(name, norm) for name, norm in EVERY if schema.method(name).native and name not in SHARED]
+SLOW = {"boundary", "hopskipjump", "zoo"}  # thousands of queries, each a call of its own
+EVERY = [
+    pytest.param(name, norm, marks=pytest.mark.thorough if name in SLOW else ())
+    for name in schema.names()
+    for norm in schema.method(name).norms
+]
+NATIVE = [case for case in EVERY if schema.method(case.values[0]).native and case.values[0] not in SHARED]
 every = pytest.mark.parametrize(("name", "norm"), EVERY)
 native = pytest.mark.parametrize(("name", "norm"), NATIVE)
 

@@ -12,7 +12,7 @@ from advlab.errors import InvalidValue
 from advlab.metrics import distances
 
 
-@pytest.mark.parametrize("compile", ["graph", "xla"])
+@pytest.mark.parametrize("compile", ["graph", pytest.param("xla", marks=pytest.mark.thorough)])
 def test_a_bounded_attack_is_as_strong(trained, digits, compile):
     exact, low = (
         attack(trained, digits, "pgd", epsilon=0.05, compile=compile, precision=precision)

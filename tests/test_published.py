@@ -25,6 +25,7 @@ def test_apgd_beats_pgd_of_as_many_steps(trained, digits):
     )
 
 
+@pytest.mark.thorough
 def test_targets_are_the_likeliest_wrong_classes_and_any_error_counts(trained, digits):
     some = digits.take(150)
     untargeted = attack(trained, some, "apgd", loss="dlr", epsilon=0.05, steps=20)
@@ -46,6 +47,7 @@ def test_square_covers_the_last_row_and_column_and_draws_for_each_sample(trained
     assert len({row.tobytes() for row in signs}) == len(digits)
 
 
+@pytest.mark.thorough
 def test_square_uses_no_gradient_and_gets_stronger_with_queries(trained, digits):
     few, many = (attack(trained, digits, "square", steps=steps, epsilon=0.2) for steps in (10, 400))
     assert many.robust.mean() < few.robust.mean()
@@ -53,6 +55,7 @@ def test_square_uses_no_gradient_and_gets_stronger_with_queries(trained, digits)
     assert set(many.forward_passes) == {401}
 
 
+@pytest.mark.thorough
 def test_the_smallest_perturbation_survives_rounding(trained, digits):
     """The nearest success lies on the boundary: what the last bit of a logit undoes must not be counted."""
     for method, norm in (("fmn", "l2"), ("fmn", "linf"), ("ddn", "l2")):
@@ -61,6 +64,7 @@ def test_the_smallest_perturbation_survives_rounding(trained, digits):
         assert np.mean(trained.probabilities(result.x_adv, 7).argmax(1) != digits.y) == result.success.mean()
 
 
+@pytest.mark.thorough
 def test_minimal_methods_agree_on_the_distance(trained, digits):
     sizes = {}
     for method in ("ddn", "fmn", "deepfool"):

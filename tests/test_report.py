@@ -171,6 +171,7 @@ def test_an_evaluation_where_nothing_was_correct_still_has_a_page():
     assert "nan" not in page.text
 
 
+@pytest.mark.thorough
 def test_ten_thousand_images_stay_quick_and_small():
     evaluation = evaluate(many())
     begin = time.process_time()
@@ -179,6 +180,7 @@ def test_ten_thousand_images_stay_quick_and_small():
     assert len(text.encode()) < 5_000_000
 
 
+@pytest.mark.thorough
 def test_large_images_of_many_attacks_stay_small():
     draw = np.random.default_rng(0)
     x = draw.random((20, 224, 224, 3), np.float32)

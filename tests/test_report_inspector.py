@@ -181,6 +181,7 @@ def test_probabilities_that_are_no_numbers_leave_the_data_readable():
     assert data["choices"][0]["samples"][0]["after"] == [0, 0, 0]
 
 
+@pytest.mark.thorough
 def test_ten_thousand_images_of_five_attacks_and_a_curve_stay_below_5_megabytes():
     attacks = [evaluate(many(method=method)) for method in ("fgsm", "bim", "pgd", "apgd")]
     text = report([*attacks, evaluate(many(method="fmn", epsilon=math.inf))])

@@ -13,7 +13,15 @@ from advlab.workflows.selftest import planted, selftest
 FEW = 12
 
 
-@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 0.1), ("l2", 1.5), ("l1", 10), ("l0", 20)])
+@pytest.mark.parametrize(
+    ("norm", "epsilon"),
+    [
+        ("linf", 0.1),
+        ("l2", 1.5),
+        pytest.param("l1", 10, marks=pytest.mark.thorough),
+        pytest.param("l0", 20, marks=pytest.mark.thorough),
+    ],
+)
 def test_the_planted_example_is_adversarial_inside_the_ball_and_the_clean_image_is_not(trained, digits, norm, epsilon):
     from advlab import combined
     from advlab.engine import attack

@@ -122,6 +122,7 @@ def test_jsma_ends_each_sample_by_itself_and_looks_no_further(trained, digits):
     np.testing.assert_array_equal(result.forward_passes[rows], changed(result)[rows].sum(1) + 2)
 
 
+@pytest.mark.thorough
 def test_jsma_aimed_at_more_classes_in_turn_is_never_worse(trained, digits):
     data = digits.take(60)
     one, three = (attack(trained, data, "jsma", share=0.05, targets=targets) for targets in (1, 3))

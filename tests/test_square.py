@@ -44,7 +44,10 @@ def test_the_pattern_is_the_published_one(width, power, turned):
     np.testing.assert_allclose(pattern, expected.T if turned else expected, rtol=1e-5)
 
 
-@pytest.mark.parametrize(("norm", "order", "share"), [("linf", 1, 0.99), ("l2", 2, 0.7), ("l1", np.inf, 0.5)])
+@pytest.mark.parametrize(
+    ("norm", "order", "share"),
+    [("linf", 1, 0.99), ("l2", 2, 0.7), pytest.param("l1", np.inf, 0.5, marks=pytest.mark.thorough)],
+)
 def test_it_comes_near_the_optimum_of_a_linear_classifier(linear, grey, norm, order, share):
     two = replace(grey, y=grey.y % 2, classes=("a", "b"))
     result = attack(linear, two, "square", norm=norm, epsilon=0.05, steps=2000)
@@ -54,6 +57,7 @@ def test_it_comes_near_the_optimum_of_a_linear_classifier(linear, grey, norm, or
 
 
 @pytest.mark.parametrize("norm", ["l2", "l1"])
+@pytest.mark.thorough
 def test_under_l2_and_l1_it_finds_more_than_noise_and_less_than_the_gradient(trained, digits, norm):
     data = digits.take(60)
     noise, square, gradient = (

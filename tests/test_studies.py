@@ -58,6 +58,12 @@ def run(path: Path, **options) -> StudyResult:
     return advlab.study(path, progress=False, **options)
 
 
+@pytest.fixture(autouse=True)
+def nothing_to_free(monkeypatch):
+    """A row frees what it leaves: here that would mean to look through all that earlier tests have left."""
+    monkeypatch.setattr("advlab.workflows.study._forget", lambda: None)
+
+
 class TestDeclaration:
     def test_a_row_changes_what_it_names_and_keeps_the_rest_of_the_base(self, tmp_path):
         base = load_recipe("digits")
@@ -169,15 +175,16 @@ class TestDeclaration:
             study.chosen("dropuot 0.5")
 
 
-class TestRun:
-    @pytest.fixture
-    def cheap(self, tmp_path):
-        """The study with a suite of two attacks that cost next to nothing."""
-        suite = tmp_path / "cheap.toml"
-        attacks = "".join(f'[[attack]]\nmethod = "{method}"\nstop = "never"\n' for method in ("noise", "fgsm"))
-        suite.write_text(f'title = "Cheap"\n{attacks}', "utf-8")
-        return declared(tmp_path, ROWS, HEAD.replace("quick", str(suite)))
+@pytest.fixture
+def cheap(tmp_path):
+    """The study with a suite of two attacks that cost next to nothing."""
+    suite = tmp_path / "cheap.toml"
+    attacks = "".join(f'[[attack]]\nmethod = "{method}"\nstop = "never"\n' for method in ("noise", "fgsm"))
+    suite.write_text(f'title = "Cheap"\n{attacks}', "utf-8")
+    return declared(tmp_path, ROWS, HEAD.replace("quick", str(suite)))
 
+
+class TestRun:
     def test_every_row_is_trained_attacked_and_stored(self, cheap):
         result = run(cheap)
         assert [row.name for row in result.rows] == ["base", "linear"]
@@ -268,7 +275,8 @@ class TestResume:
         assert counted.names == ["base", "linear", "base"]
         assert len(result.rows) == 2
 
-    def test_a_classifier_that_was_trained_just_so_is_not_trained_again_unless_forced(self, tmp_path, monkeypatch):
+    @pytest.mark.thorough
+    def test_a_classifier_that_was_trained_just_so_is_not_trained_again_unless_forced(self, cheap, monkeypatch):
         ready = advlab.train("digits", epochs=1)
         trained = []
 
@@ -278,11 +286,11 @@ class TestResume:
 
         monkeypatch.setattr("advlab.workflows.study.train", counting)
         (workspace.root() / "models" / "damaged.h5").write_bytes(b"no classifier")
-        result = run(declared(tmp_path))
+        result = run(cheap)
         assert trained == ["linear"]
         assert result.row("base").test_accuracy == ready.card["test_accuracy"]
         assert result.row("base").train_seconds == ready.card["seconds"]
-        again = run(declared(tmp_path), rows="base", force=True)
+        again = run(cheap, rows="base", force=True)
         assert trained == ["linear", "base"]
         assert again.row("base").test_accuracy == ready.card["test_accuracy"]
 

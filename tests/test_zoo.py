@@ -182,6 +182,7 @@ def test_measured_weights_replace_shipped_ones_and_what_has_no_room_goes(elsewhe
     assert (zoo.PRETRAINED / "digits.h5").read_bytes() == digits.read_bytes()
 
 
+@pytest.mark.thorough
 def test_a_model_is_measured_once_and_again_when_it_changes(elsewhere, tmp_path, monkeypatch):
     zoo, digits = elsewhere, load_recipe("digits")
     few = replace(digits, training=replace(digits.training, epochs=1))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import os
 import platform
 import time
@@ -152,7 +151,6 @@ def _forget() -> None:
     import keras
 
     keras.backend.clear_session()
-    gc.collect()
 
 
 def _line(measured: Measured) -> str:

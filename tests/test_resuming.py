@@ -1,0 +1,203 @@
+"""An interrupted training goes on to the weights of one that was not, and is neither lost nor taken up unasked."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from advlab import checkpoints, fitting
+from advlab.archive import read
+from advlab.classifier import Classifier
+from advlab.errors import AdvlabError, FileExists, InvalidFile, InvalidValue, Mismatch
+from advlab.inventory import catalogue
+from advlab.recipes import EarlyStopping
+from advlab.workflows.models import train
+from tests.conftest import weights
+
+
+class Stop(Exception):
+    """Stands in for what ends a process in the middle of a training."""
+
+
+@pytest.fixture
+def stopped_after(monkeypatch):
+    """Trains until so many checkpoints are written, then breaks off."""
+
+    def run(checkpoints_written, *arguments, **settings):
+        written = []
+
+        def keep(*given, keep=checkpoints.keep):
+            keep(*given)
+            written.append(given)
+            if len(written) == checkpoints_written:
+                raise Stop
+
+        with monkeypatch.context() as patch:
+            patch.setattr(checkpoints, "keep", keep)
+            with pytest.raises(Stop):
+                train(*arguments, **settings)
+
+    return run
+
+
+@pytest.mark.parametrize(
+    ("architecture", "settings"),
+    [
+        ({"kind": "mlp", "hidden": [8], "dropout": 0.3, "batch_normalization": True}, {"optimizer": "adam"}),
+        ({"kind": "convnet", "filters": [4], "dropout": 0.3}, {"optimizer": "rmsprop"}),
+        pytest.param(
+            {"kind": "rnn", "units": 8, "dropout": 0.3, "cell": "lstm"},
+            {"optimizer": "nadam"},
+            marks=pytest.mark.thorough,
+        ),
+        (None, {"validation_split": 0.2, "early_stopping": EarlyStopping(patience=2)}),
+    ],
+    ids=["mlp", "convnet", "rnn", "early stopping"],
+)
+def test_an_interrupted_training_goes_on_to_the_same_weights(recipe, stopped_after, workspace, architecture, settings):
+    chosen = recipe(architecture, epochs=6, **settings)
+    whole = train(chosen, save=False)
+    stopped_after(4, chosen)
+    assert not (workspace / "models" / "thirds.h5").exists()
+    resumed = train(chosen, resume=True)
+    assert np.array_equal(weights(resumed), weights(whole))
+    assert resumed.card["history"] == whole.card["history"]
+    assert resumed.card["epochs_run"] == whole.card["epochs_run"]
+    assert [path.name for path in workspace.rglob("*.h5")] == ["thirds.h5"]
+
+
+def test_a_resumed_training_is_compiled_as_the_whole_one_was(recipe, stopped_after, monkeypatch):
+    """XLA rounds otherwise than the plain graph: the choice must not depend on how many steps are left."""
+    chosen, asked = recipe({"kind": "mlp", "hidden": [8], "dropout": 0.3}, epochs=4), []
+    monkeypatch.setattr(fitting, "_XLA_FROM_STEPS", 3 * 15)
+    loop = fitting._loop
+    monkeypatch.setattr(fitting, "_loop", lambda *given: asked.append(given[-1]) or loop(*given))
+    stopped_after(2, chosen)
+    resumed = train(chosen, resume=True)
+    assert asked == [True, True]
+    assert np.array_equal(weights(resumed), weights(train(chosen, save=False)))
+
+
+def test_a_training_that_had_ended_is_not_taken_further(recipe, workspace, monkeypatch, last_fifth_wrong):
+    """Interrupted after early stopping, before the classifier was saved."""
+    settings = {"validation_split": 0.2, "learning_rate": 0.02, "epochs": 20}
+    chosen = replace(recipe(**settings, early_stopping=EarlyStopping(patience=2)), dataset=last_fifth_wrong)
+    with monkeypatch.context() as patch:
+        patch.setattr(Classifier, "save", lambda *_: (_ for _ in ()).throw(AdvlabError("No space left on device")))
+        with pytest.raises(AdvlabError, match="No space left"):
+            train(chosen)
+    card = train(chosen, resume=True).card
+    assert card["epochs_run"] == 1 + 2
+    assert card["ended"].startswith("No better val_loss than in epoch 1")
+
+
+def test_a_checkpoint_that_is_further_than_asked_is_refused(recipe, stopped_after):
+    stopped_after(3, recipe(epochs=4))
+    with pytest.raises(Mismatch, match="is 3 epochs far, but 2 are asked for"):
+        train(recipe(epochs=4), epochs=2, resume=True)
+
+
+def test_patience_is_counted_across_an_interruption(recipe, stopped_after, last_fifth_wrong):
+    settings = {"validation_split": 0.2, "learning_rate": 0.02, "epochs": 20}
+    chosen = replace(recipe(**settings, early_stopping=EarlyStopping(patience=3)), dataset=last_fifth_wrong)
+    stopped_after(3, chosen)
+    card = train(chosen, resume=True).card
+    assert card["epochs_run"] == 1 + 3
+    assert card["ended"] == "No better val_loss than in epoch 1 for 3 epochs; its weights are kept."
+
+
+def test_a_resumed_training_may_be_given_more_epochs(recipe, stopped_after):
+    stopped_after(1, recipe())
+    longer = train(recipe(), epochs=5, resume=True)
+    assert np.array_equal(weights(longer), weights(train(recipe(), epochs=5, save=False)))
+
+
+def test_resume_without_anything_to_resume_starts_at_the_beginning(recipe):
+    assert np.array_equal(weights(train(recipe(), resume=True)), weights(train(recipe(), save=False)))
+
+
+def test_an_interrupted_training_is_neither_lost_nor_taken_up_unasked(recipe, stopped_after, workspace, monkeypatch):
+    stopped_after(1, recipe())
+    kept = workspace / "models" / "thirds.partial.h5"
+    before = kept.read_bytes()
+    with pytest.raises(FileExists, match=r"thirds.partial.h5' holds an interrupted training.*--resume.*--force"):
+        train(recipe())
+    assert kept.read_bytes() == before
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            train(recipe(), force=True)
+    assert not kept.exists()
+
+
+@pytest.mark.parametrize(
+    ("other", "difference"),
+    [
+        ({"learning_rate": 0.5}, "training.learning_rate"),
+        ({"seed": 9}, "training.seed"),
+        ({"architecture": {"kind": "mlp", "hidden": [9]}}, "architecture.hidden"),
+        ({"architecture": {"kind": "mlp", "hidden": [8], "l2": 0.1}}, "architecture.l2"),
+    ],
+    ids=str,
+)
+def test_a_checkpoint_of_another_recipe_is_refused(recipe, stopped_after, workspace, other, difference):
+    stopped_after(1, recipe())
+    with pytest.raises(Mismatch, match=rf"checkpoint of another training \(it differs in: {difference}\).*say --force"):
+        train(recipe(**other), resume=True)
+    assert (workspace / "models" / "thirds.partial.h5").exists()
+
+
+def test_a_checkpoint_of_other_images_or_classes_is_refused(recipe, stopped_after, thirds, tmp_path):
+    stopped_after(1, recipe())
+    with np.load(thirds) as arrays:
+        np.savez(tmp_path / "four.npz", **arrays, classes=["a", "b", "c", "d"])
+    with pytest.raises(Mismatch, match=r"it differs in: classes\)"):
+        train(recipe(), dataset=tmp_path / "four.npz", name="thirds", resume=True)
+
+
+def test_what_is_no_checkpoint_is_refused(recipe, workspace):
+    (workspace / "models").mkdir()
+    (workspace / "models" / "thirds.partial.h5").write_bytes(b"something else")
+    with pytest.raises(InvalidFile, match=r"thirds.partial.h5' cannot be read"):
+        train(recipe(), resume=True)
+    with pytest.raises(InvalidValue, match="Only a training that is saved leaves checkpoints"):
+        train(recipe(), resume=True, save=False)
+
+
+def test_checkpoints_are_as_frequent_as_the_recipe_says(recipe, monkeypatch):
+    epochs = []
+    monkeypatch.setattr(checkpoints, "keep", lambda path, told, done, model: epochs.append(done.epochs))
+    train(recipe(epochs=7, checkpoint_every=3))
+    train(recipe(epochs=7, checkpoint_every=0), force=True)
+    assert epochs == [3, 6]
+
+
+def test_a_checkpoint_that_the_disk_refuses_does_not_cost_the_training(recipe, monkeypatch):
+    def full(*_):
+        raise AdvlabError("No space left on device")
+
+    monkeypatch.setattr(checkpoints, "keep", full)
+    with pytest.warns(UserWarning, match="No checkpoint could be written.*No space left") as told:
+        classifier = train(recipe(epochs=4))
+    assert len([one for one in told if one.category is UserWarning]) == 1
+    assert classifier.card["epochs_run"] == 4
+
+
+def test_an_interruption_says_how_to_go_on(recipe, stopped_after, monkeypatch, workspace):
+    monkeypatch.setattr(checkpoints, "keep", lambda *given, keep=checkpoints.keep: keep(*given) or interrupt())
+
+    def interrupt():
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt, match=r"thirds.partial.h5'; --resume continues"):
+        train(recipe())
+    header, _ = read(workspace / "models" / "thirds.partial.h5")
+    assert header["history"].keys() == {"loss", "accuracy"}
+    (workspace / "models" / "thirds.h5").write_text("of an earlier training")
+    with pytest.raises(KeyboardInterrupt, match="--resume --force continues"):
+        train(recipe(), force=True)
+
+
+def test_an_unfinished_training_is_not_listed_as_a_model(recipe, stopped_after):
+    stopped_after(1, recipe())
+    assert not [name for name in catalogue("models") if "thirds" in name]
