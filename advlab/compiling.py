@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import math
 import os
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
 
 import tensorflow as tf
 
 from advlab.classifier import Classifier
 
-_SHARE = 250  # rows that are worth a core of their own
+_SHARE = 125  # rows whose state lies in the memory of one core
 Carry = dict[str, tf.Tensor]
 Function = Callable[..., Carry]
 
@@ -20,6 +22,25 @@ def xla_pays(classifier: Classifier, samples_times_steps: int) -> bool:
     kinds = {type(layer).__name__ for layer in classifier.keras_model._flatten_layers()}
     slow = any(word in kind for kind in kinds for word in ("Conv", "RNN", "LSTM", "GRU", "Bidirectional"))
     return not slow and samples_times_steps >= 100_000
+
+
+class Shares(NamedTuple):
+    """A full batch has ``size`` rows, of which ``rows`` are compiled together; ``sizes`` of batches, ascending."""
+
+    rows: int
+    size: int
+    sizes: tuple[int, ...]
+
+
+def shares(rows: int, xla: bool) -> Shares:
+    """How a batch of at least so many rows is divided; a smaller one has its rows repeated up to one of the sizes."""
+    cores = 1 if tf.config.list_logical_devices("GPU") or not xla else os.cpu_count() or 1
+    if cores == 1 or rows < _SHARE:
+        return Shares(rows, rows, tuple(math.ceil(rows / part) for part in (16, 4, 2, 1)))
+    rounds = math.ceil(rows / (_SHARE * cores))
+    share = math.ceil(rows / (rounds * cores))
+    whole = share * cores
+    return Shares(share, whole * rounds, (math.ceil(share / 4), share, *range(whole, whole * rounds + 1, whole)))
 
 
 def once(function: Function, xla: bool) -> Function:
@@ -42,20 +63,26 @@ def once(function: Function, xla: bool) -> Function:
     return call
 
 
-def side_by_side(advance: Function, xla: bool) -> Function:
-    """Let each processor core take a share of the rows: XLA alone leaves cores idle between its matrix products."""
-    cores = 1 if tf.config.list_logical_devices("GPU") or not xla else os.cpu_count() or 1
+def side_by_side(function: Function, xla: bool) -> Function:
+    """The same for a batch of many shares, each of so many rows: the first argument; a core takes one after another.
 
-    @tf.function(autograph=False)
-    def shared(batch: Any, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor], carry: Carry, *chunk: Any) -> Carry:
-        rows = batch.labels.shape[0]
-        parts = max(p for p in range(1, cores + 1) if p == 1 or (rows % p == 0 and rows // p >= _SHARE))
-        batches = zip(*(tf.split(value, parts) for value in batch), strict=True)
-        carries = zip(*(tf.split(value, parts) for value in carry.values()), strict=True)
-        done = [
-            advance(type(batch)(*values), epsilon, floats, dict(zip(carry, carried, strict=True)), *chunk)
-            for values, carried in zip(batches, carries, strict=True)
-        ]
-        return {name: tf.concat([part[name] for part in done], 0) for name in carry}
+    XLA alone leaves cores idle between its matrix products. Of the arguments, tensors with axes have rows first.
+    """
+    traced: dict[tuple[int, int], Function] = {}
 
-    return shared if cores > 1 else advance
+    def divided(share: int, *arguments: Any) -> Carry:
+        rows = arguments[0].labels.shape[0]
+        parts = 1 if rows % share else rows // share
+        flat = [tf.split(v, parts) if v.shape.rank else [v] * parts for v in tf.nest.flatten(arguments)]
+        done = [function(*tf.nest.pack_sequence_as(arguments, cut)) for cut in zip(*flat, strict=True)]
+        return tf.nest.map_structure(lambda *values: tf.concat(values, 0), *done)
+
+    def call(share: int, *arguments: Any) -> Carry:
+        if not xla:
+            return function(*arguments)
+        key = (share, len(arguments[0].labels))
+        if key not in traced:
+            traced[key] = tf.function(partial(divided, share), autograph=False)
+        return traced[key](*arguments)
+
+    return call

@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from advlab import bests, loop, random, unfinished, workspace
 from advlab.classifier import Classifier
-from advlab.compiling import xla_pays
+from advlab.compiling import shares, xla_pays
 from advlab.errors import InvalidValue
 from advlab.host import run_on_host
 from advlab.problem import Craft, Host, Loop, Problem, Sweep
@@ -27,7 +27,6 @@ from advlab.unfinished import Work
 
 _CHUNK_STEPS = 500
 _CHUNK_WORK = 5e8  # activations: a second or so of dense or convolutional layers on a processor
-_SHARES = (16, 4, 2)  # of a full batch that are sizes of their own: each is compiled when first needed
 _KEEP_AFTER = 5.0  # seconds of work that are worth an unfinished archive
 _KEEP_EVERY = 60.0
 
@@ -72,7 +71,8 @@ class Crafting:
         self.xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * self.rounds * self.steps))
         most = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
         self.batches = max(1, math.ceil(self.attempted.sum() / most))
-        self.size = math.ceil(self.attempted.sum() / self.batches)
+        self.shares = shares(math.ceil(self.attempted.sum() / self.batches), self.xla and not self.sweeps)
+        self.size = self.shares.size
         self.clean = classifier.probabilities(dataset.x)
         self.repeat_difference = np.abs(classifier.probabilities(dataset.x) - self.clean).max(1, initial=0)
         self.settings = {
@@ -190,7 +190,7 @@ class Crafting:
         first, size = self.place["step"], self.size
         if self.carry is None:
             batch = self._batch(rows, size, restart)
-            carry = traced.begin(batch, epsilon, floats)
+            carry = traced.begin(self.shares.rows, batch, epsilon, floats)
         else:
             rows, size = self.rows, len(self.carry["success"])
             batch = self._batch(rows, size, restart)
@@ -200,7 +200,7 @@ class Crafting:
             # By work, not by time: where rows leave must not depend on how fast the machine is today.
             most = np.clip(_CHUNK_WORK // (size * self.classifier.activation_size), 1, _CHUNK_STEPS)
             last = min(first + int(min(most, max(first, 10)) if may_leave else most), self.steps)
-            carry = traced.run(batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
+            carry = traced.run(self.shares.rows, batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
             idle = loop.idle(carry, self.spec.stop == "success").numpy()[: len(rows)]
             self.finished += len(rows) * (last - first)
             self.place["computed"] += size * (last - first)
@@ -228,8 +228,7 @@ class Crafting:
 
     def _smaller(self, left: int, size: int) -> int:
         """The smallest of the fixed batch sizes that holds ``left`` rows; 0 for none."""
-        fixed = (*(math.ceil(self.size / share) for share in _SHARES), size)
-        return min(s for s in fixed if s >= left) if left else 0
+        return min(s for s in (*self.shares.sizes, size) if s >= left) if left else 0
 
     def _batch(self, rows: np.ndarray, size: int, restart: int) -> loop.Batch:
         """The rows as tensors, repeated up to ``size`` so that every batch has a shape that is compiled already."""

@@ -36,6 +36,7 @@ class Batch(NamedTuple):
 class Compiled(NamedTuple):
     """One method, traced for one classifier: ``begin`` gives the carry, ``advance`` takes steps ``first`` to ``last``.
 
+    Their first argument is the number of rows that one core takes at a time (see ``compiling.shares``).
     ``advance`` takes every gradient as it comes. Where one turns out to be zero or not finite, the chunk is taken again
     by ``advance_carefully``, which walks in a random direction there: so the usual case does not pay for the rare one.
     The carry is a dict of tensors with rows first: the method's state under ``state/``, the best so far, the record.
@@ -47,14 +48,14 @@ class Compiled(NamedTuple):
     traces: list[str]
 
     def run(
-        self, batch: Batch, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor], carry: Carry, *chunk: Any
+        self, share: int, batch: Batch, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor], carry: Carry, *chunk: Any
     ) -> Carry:
         """``advance`` from ``first`` to ``last``, carefully where a gradient was or turns out to be lost."""
         if not _lost(carry):
-            after = self.advance(batch, epsilon, floats, carry, *chunk)
+            after = self.advance(share, batch, epsilon, floats, carry, *chunk)
             if not _lost(after):
                 return after
-        return self.advance_carefully(batch, epsilon, floats, carry, *chunk)
+        return self.advance_carefully(share, batch, epsilon, floats, carry, *chunk)
 
 
 def problem_of(batch: Batch, norm: str, epsilon: tf.Tensor, logits: Callable[[tf.Tensor], tf.Tensor]) -> Problem:
@@ -185,8 +186,10 @@ def _trace(
         _, carry = tf.while_loop(goes_on, one, (first, carry), maximum_iterations=loop.steps)
         return tf.cond(last >= loop.steps, lambda: look(carry, tf.constant(loop.steps), False)[0], lambda: carry)
 
-    plain, careful = (side_by_side(once(partial(steps, flag), xla), xla) for flag in (False, True))
-    return Compiled(once(begin, xla), plain, careful, traces)
+    start, plain, careful = (
+        side_by_side(once(function, xla), xla) for function in (begin, partial(steps, False), partial(steps, True))
+    )
+    return Compiled(start, plain, careful, traces)
 
 
 def _verified(problem: Problem, exact: Problem, carry: Carry, loss: str, kind: str) -> tuple[View, tf.Tensor]:

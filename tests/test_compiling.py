@@ -1,0 +1,72 @@
+"""How batches are divided between processor cores: sizes, and the same result as undivided."""
+
+from __future__ import annotations
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from advlab.classifier import load_classifier
+from advlab.compiling import Shares, shares
+from advlab.engine import attack
+
+
+@pytest.fixture
+def cores(monkeypatch):
+    """Lets the machine have so many processor cores, and no GPU."""
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [])
+    return lambda count: monkeypatch.setattr(os, "cpu_count", lambda: count)
+
+
+@pytest.mark.parametrize(
+    ("count", "rows", "expected"),
+    [
+        (1, 1000, Shares(1000, 1000, (63, 250, 500, 1000))),
+        (2, 1000, Shares(125, 1000, (32, 125, 250, 500, 750, 1000))),
+        (2, 999, Shares(125, 1000, (32, 125, 250, 500, 750, 1000))),
+        (2, 449, Shares(113, 452, (29, 113, 226, 452))),
+        (2, 60, Shares(60, 60, (4, 15, 30, 60))),
+        (16, 1000, Shares(63, 1008, (16, 63, 1008))),
+    ],
+)
+def test_all_cores_have_a_share_of_few_rows_and_few_sizes_are_compiled(cores, count, rows, expected):
+    cores(count)
+    assert shares(rows, xla=True) == expected
+
+
+def test_a_plain_graph_divides_its_work_by_itself(cores):
+    cores(2)
+    assert shares(1000, xla=False) == Shares(1000, 1000, (63, 250, 500, 1000))
+
+
+def test_a_batch_is_padded_by_less_than_a_row_for_each_share(cores):
+    for count in (2, 3, 8):
+        cores(count)
+        for rows in range(1, 1001):
+            share, size, sizes = shares(rows, xla=True)
+            assert size % share == 0
+            assert rows <= size < rows + size // share
+            assert size == sizes[-1]
+            assert list(sizes) == sorted(sizes)
+
+
+@pytest.mark.parametrize(("method", "options"), [("pgd", {"stop": "success"}), ("ddn", {"norm": "l2", "steps": 30})])
+def test_images_in_shares_are_attacked_as_in_one(digits, cores, monkeypatch, method, options):
+    results, classifiers = [], [load_classifier("digits"), load_classifier("digits")]
+    for count, classifier in zip((1, 2), classifiers, strict=True):
+        cores(count)
+        results.append(attack(classifier, digits, method, compile="xla", progress=False, **options))
+    whole, divided = results
+    assert np.mean(whole.success == divided.success) >= 0.995
+    assert np.mean(np.abs(whole.x_adv - divided.x_adv) > 1e-4) < 0.01
+
+
+def test_shares_of_one_size_are_compiled_once(digits, cores):
+    cores(2)
+    classifier = load_classifier("digits")
+    attack(classifier, digits, "pgd", epsilon=0.12, steps=60, stop="success", compile="xla", progress=False)
+    (compiled,) = classifier.compiled.values()
+    assert compiled.traces.count("begin") == 1
+    assert compiled.traces.count("advance") <= 2  # a share, and a quarter of one
