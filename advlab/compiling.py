@@ -34,13 +34,14 @@ class Shares(NamedTuple):
 
 def shares(rows: int, xla: bool) -> Shares:
     """How a batch of at least so many rows is divided; a smaller one has its rows repeated up to one of the sizes."""
-    cores = 1 if tf.config.list_logical_devices("GPU") or not xla else os.cpu_count() or 1
-    if cores == 1 or rows < _SHARE:
+    if not xla or rows < _SHARE or tf.config.list_logical_devices("GPU"):
         return Shares(rows, rows, tuple(math.ceil(rows / part) for part in (16, 4, 2, 1)))
+    cores = os.cpu_count() or 1
     rounds = math.ceil(rows / (_SHARE * cores))
     share = math.ceil(rows / (rounds * cores))
     whole = share * cores
-    return Shares(share, whole * rounds, (math.ceil(share / 4), share, *range(whole, whole * rounds + 1, whole)))
+    sizes = {math.ceil(share / 4), share, *range(whole, whole * rounds + 1, whole)}
+    return Shares(share, whole * rounds, tuple(sorted(sizes)))
 
 
 def once(function: Function, xla: bool) -> Function:
