@@ -29,7 +29,9 @@ def distances(result, norm: str) -> np.ndarray:
     [
         ("carlini_wagner", "l2", 1.005, {}),
         pytest.param("carlini_wagner", "linf", 1.1, {}, marks=pytest.mark.thorough),
-        ("ead", "l1", 1.06, {"beta": 0.01}),  # by default the 2-norm weighs more than the 1-norm
+        pytest.param(
+            "ead", "l1", 1.06, {"beta": 0.01}, marks=pytest.mark.thorough
+        ),  # by default the 2-norm weighs more than the 1-norm
     ],
 )
 def test_the_distance_to_the_boundary_is_found(linear, two, method, norm, within, parameters):
@@ -52,6 +54,7 @@ def test_pixels_at_the_edge_of_the_box_move_before_a_search_is_given_up(linear, 
     assert np.median(ratio) < 1.02
 
 
+@pytest.mark.thorough
 def test_early_abort_costs_time_but_not_distance(trained, digits):
     fast, full = (
         attack(trained, digits.take(40), "carlini_wagner", norm="l2", steps=150, abort=abort, progress=False)

@@ -91,6 +91,7 @@ def test_a_suite_leaves_archives_a_table_and_a_page(workspace, tmp_path):
     assert all(word in done.stdout for word in ("noise", "fgsm", "pgd"))
 
 
+@pytest.mark.thorough
 def test_the_demonstration_leaves_only_its_page(workspace, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     done = call("demo")

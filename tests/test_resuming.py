@@ -66,6 +66,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(recipe, stopped_aft
     assert [path.name for path in workspace.rglob("*.h5")] == ["thirds.h5"]
 
 
+@pytest.mark.thorough
 def test_a_resumed_training_is_compiled_as_the_whole_one_was(recipe, stopped_after, monkeypatch):
     """XLA rounds otherwise than the plain graph: the choice must not depend on how many steps are left."""
     chosen, asked = recipe({"kind": "mlp", "hidden": [8], "dropout": 0.3}, epochs=4), []

@@ -46,7 +46,11 @@ def test_the_pattern_is_the_published_one(width, power, turned):
 
 @pytest.mark.parametrize(
     ("norm", "order", "share"),
-    [("linf", 1, 0.99), ("l2", 2, 0.7), pytest.param("l1", np.inf, 0.5, marks=pytest.mark.thorough)],
+    [
+        ("linf", 1, 0.99),
+        pytest.param("l2", 2, 0.7, marks=pytest.mark.thorough),
+        pytest.param("l1", np.inf, 0.5, marks=pytest.mark.thorough),
+    ],
 )
 def test_it_comes_near_the_optimum_of_a_linear_classifier(linear, grey, norm, order, share):
     two = replace(grey, y=grey.y % 2, classes=("a", "b"))
