@@ -7,7 +7,7 @@ storage of unfinished work: once, for all methods. The diagnostics of a result, 
 ``first_success`` int32 ``(n,)``   the look at which that restart first succeeded, -1 for never or not known
 ``zero_gradient, nonfinite``       bool ``(n,)``: at some look the gradient was zero; it or the loss was NaN or infinite
 ``unchanged`` bool ``(n,)``        the result equals the clean image
-``repeat_difference`` float32      the largest difference between two predictions of the same clean image
+``repeat_difference`` float32      the largest difference between two predictions of a clean image, for the first 1,000
 """
 
 from __future__ import annotations
@@ -143,7 +143,8 @@ def _result(crafting: Crafting) -> AttackResult:
 
 
 def _refuse_outside(spec: Attack, x: np.ndarray, x_adv: np.ndarray) -> None:
-    outside = ~np.all((x_adv >= 0) & (x_adv <= 1), axis=(1, 2, 3))
+    # Not "below 0 or above 1", so that NaN is outside too.
+    outside = ~((x_adv.min((1, 2, 3)) >= 0) & (x_adv.max((1, 2, 3)) <= 1))
     if spec.threat.norm != "none":
         sizes = metrics.distance(x, x_adv, spec.threat.norm)
         outside |= metrics.exceeds(sizes, spec.threat.norm, spec.threat.epsilon)

@@ -31,7 +31,7 @@ def threefry(key: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
 
 
 _block = tf.function(threefry, autograph=False, reduce_retracing=True)
-_traced = tf.function(threefry, autograph=False)
+_traced = tf.function(threefry, autograph=False)  # once for each shape, however many draws a graph has
 
 
 def streams(seed: int, restart: int, indices: tf.Tensor) -> tf.Tensor:
