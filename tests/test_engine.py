@@ -12,6 +12,7 @@ import tensorflow as tf
 from advlab import crafting, workspace
 from advlab.archive import load_result
 from advlab.classifier import Classifier
+from advlab.datasets import load_dataset
 from advlab.engine import attack
 from advlab.errors import AdvlabError, FileExists, InvalidValue, Mismatch, UnknownName
 from advlab.metrics import distances
@@ -295,6 +296,12 @@ def test_a_saturated_softmax_hides_nothing(trained, digits):
     naive, ours = attack(trained, digits, "pgd"), attack(sure, digits, "pgd")
     assert abs(naive.robust.mean() - ours.robust.mean()) <= 0.05
     assert not ours.diagnostics["zero_gradient"].any()
+
+
+def test_whether_the_classifier_repeats_itself_is_seen_on_the_first_thousand_images(trained):
+    result = attack(trained, load_dataset("digits", split="train"), "fgsm", progress=False)
+    assert len(result) > 1000
+    np.testing.assert_allclose(result.diagnostics["repeat_difference"], np.zeros(1000), atol=1e-6)
 
 
 def test_passes_are_counted_for_each_sample(trained, digits):
