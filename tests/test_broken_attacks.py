@@ -53,8 +53,10 @@ def test_a_sound_attack_raises_none_of_them(trained, few, method):
     ("defence", "raised"),
     [
         (lambda classifier: guarded(classifier, Rounded()), "zero-gradients"),
-        (lambda classifier: guarded(classifier, Noisy()), "unstable-predictions"),
-        (saturated, "log-probabilities"),
+        pytest.param(
+            lambda classifier: guarded(classifier, Noisy()), "unstable-predictions", marks=pytest.mark.thorough
+        ),
+        pytest.param(saturated, "log-probabilities", marks=pytest.mark.thorough),
         (lambda classifier: classifier.rescaled(1 / 255, 0), "clean-near-chance"),
     ],
     ids=["rounded", "noisy", "saturated", "0-1 for 0-255"],

@@ -57,9 +57,10 @@ def test_a_batch_is_padded_by_less_than_a_row_for_each_share(cores):
     ("method", "options"),
     [
         ("pgd", {"stop": "success"}),
-        pytest.param("ddn", {"norm": "l2", "steps": 30}, marks=pytest.mark.thorough),
+        ("ddn", {"norm": "l2", "steps": 30}),
     ],
 )
+@pytest.mark.thorough
 def test_images_in_shares_are_attacked_as_in_one(digits, cores, monkeypatch, method, options):
     cores(2)
     divided = attack(load_classifier("digits"), digits, method, compile="xla", progress=False, **options)

@@ -187,6 +187,7 @@ def test_numbers_of_numpy_and_texts_are_welcome(trained, digits):
     result.save()
 
 
+@pytest.mark.thorough
 def test_colour_images_and_one_sample(rgb):
     classifier, data = rgb
     for norm in ("linf", "l2", "l1"):

@@ -44,7 +44,7 @@ LONGER = {
 UNTARGETED = {"newtonfool", "spatial"}
 SHARED = {"universal"}  # one perturbation of all images: nothing holds sample by sample
 UNPUBLISHED = {"naive", "newtonfool", "noise"}  # without an arXiv number
-SLOW = {"boundary", "hopskipjump", "zoo"}  # thousands of queries, each a call of its own
+SLOW = {"boundary", "hopskipjump", "newtonfool", "spatial", "zoo"}  # another library, a call for each query
 EVERY = [
     pytest.param(name, norm, marks=pytest.mark.thorough if name in SLOW else ())
     for name in schema.names()

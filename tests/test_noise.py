@@ -362,6 +362,7 @@ def test_the_command_refuses_no_samples_and_names_the_nearest_model():
 # An eleventh class, from training to attack
 
 
+@pytest.mark.thorough
 def test_a_classifier_with_the_class_unknown_catches_noise_and_can_be_attacked(tmp_path: Path):
     from advlab.recipes import Recipe, Training
     from advlab.workflows.models import train

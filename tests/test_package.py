@@ -33,6 +33,7 @@ def test_declarations_and_shipped_weights_are_in_it_and_produced_files_are_not(w
     assert len(models) >= 16
 
 
+@pytest.mark.thorough
 def test_it_works_from_an_empty_folder(wheel, tmp_path, workspace):
     site, empty = tmp_path / "site", tmp_path / "empty"
     empty.mkdir()

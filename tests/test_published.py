@@ -17,6 +17,7 @@ def test_apgd_halves_its_step_at_the_checkpoints_of_the_paper():
     assert not checkpoint_gaps(1).any()
 
 
+@pytest.mark.thorough
 def test_apgd_beats_pgd_of_as_many_steps(trained, digits):
     options = {"epsilon": 0.07, "steps": 50}
     assert (

@@ -198,6 +198,7 @@ class TestRun:
         assert workspace.study_path("small", ".md").read_text("utf-8") == result.markdown()
         assert "</svg>" in workspace.study_path("small", ".svg").read_text("utf-8")
 
+    @pytest.mark.thorough
     def test_the_robust_column_is_the_worst_case_of_the_suite_on_the_trained_network(self, cheap):
         result = run(cheap, rows="2", save=False)
         recipe = load_study(cheap).recipes()[1]
