@@ -25,7 +25,6 @@ from advlab.sweep import Sweeping
 from advlab.threat import Attack
 from advlab.unfinished import Work
 
-_REPEATED = 1000  # images that are predicted twice: a classifier that draws at random differs on nearly all
 _CHUNK_STEPS = 500
 _CHUNK_WORK = 5e8  # activations: a second or so of dense or convolutional layers on a processor
 _KEEP_AFTER = 5.0  # seconds of work that are worth an unfinished archive
@@ -76,8 +75,7 @@ class Crafting:
         self.size = self.shares.size
         self.clean = classifier.probabilities(dataset.x)
         self.correct = self.clean.argmax(1) == self.labels
-        again = classifier.probabilities(dataset.x[:_REPEATED])
-        self.repeat_difference = np.abs(again - self.clean[:_REPEATED]).max(1, initial=0)
+        self.repeat_difference = classifier.repeat_difference(dataset.x, self.clean)
         self.streams: dict[int, np.ndarray] = {}  # by restart
         self.settings = {
             "batch_size": self.size,

@@ -29,9 +29,8 @@ def distances(result, norm: str) -> np.ndarray:
     [
         ("carlini_wagner", "l2", 1.005, {}),
         pytest.param("carlini_wagner", "linf", 1.1, {}, marks=pytest.mark.thorough),
-        pytest.param(
-            "ead", "l1", 1.06, {"beta": 0.01}, marks=pytest.mark.thorough
-        ),  # by default the 2-norm weighs more than the 1-norm
+        # By default EAD's 2-norm weighs more than its 1-norm.
+        pytest.param("ead", "l1", 1.06, {"beta": 0.01}, marks=pytest.mark.thorough),
     ],
 )
 def test_the_distance_to_the_boundary_is_found(linear, two, method, norm, within, parameters):

@@ -93,7 +93,7 @@ def import_images(
             "kind": "bounded",
         },
         notes=loaded.notes,
-        diagnostics={"repeat_difference": np.abs(loaded.probabilities(data.x) - clean).max(1, initial=0)},
+        diagnostics={"repeat_difference": loaded.repeat_difference(data.x, clean)},
     )
     if save:
         result.save(output, force=force)
