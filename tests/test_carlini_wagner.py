@@ -42,10 +42,9 @@ def test_the_distance_to_the_boundary_is_found(linear, two, method, norm, within
     assert np.median(ratio) < within
 
 
-@pytest.mark.thorough
-def test_pixels_at_the_edge_of_the_box_move_before_a_search_is_given_up(linear, two):
+def test_black_and_white_pixels_move_from_the_first_steps_on(linear, two):
     edges = replace(two, x=np.round(np.random.default_rng(0).random(two.x.shape)).astype(np.float32))
-    result = attack(linear, edges, "carlini_wagner", searches=6, progress=False)
+    result = attack(linear, edges, "carlini_wagner", steps=200, searches=6, progress=False)
     found, rows = distances(result, "l2"), np.flatnonzero(result.correct)
     assert len(rows) >= 10
     assert result.success.all()
@@ -105,9 +104,9 @@ def test_c_grows_tenfold_until_a_search_succeeds_and_no_further_than_its_limit()
 
 def test_a_row_that_is_stuck_goes_on_while_its_neighbours_keep_searching():
     def losses(look: int) -> tf.Tensor:
-        return tf.constant([1.0 + (look in (0, 5)), 100.0 - look, 1.0])  # falls once, falls on, has not yet moved
+        return tf.constant([1.0 + (look == 0), 100.0 - look, 1.0])  # falls once, falls on, never falls
 
-    states = searched([0.0, 0.0, 0.0], 2, losses, steps=20, abort=True)
+    states = searched([0.0, 0.0, 0.0], 2, losses, steps=40, abort=True)
     ends = [next(look for look, state in enumerate(states) if state["search"][row] == 1) for row in range(3)]
-    assert ends == [4, 19, 19]
-    assert states[9]["done"].tolist() == [True, False, False]
+    assert ends == [4, 39, 2]
+    assert states[9]["done"].tolist() == [True, False, True]

@@ -13,7 +13,7 @@ import tensorflow as tf
 from advlab.problem import Problem, State
 
 LARGEST = 1e10
-CHECKS, PROGRESS = 10, 0.9999  # so often in a search its loss must have fallen below this share of what it was
+CHECKS, PROGRESS = 20, 0.999  # so often in a search its loss must have fallen below this share of what it was
 
 
 def begin(problem: Problem, constant: float) -> State:
@@ -24,7 +24,6 @@ def begin(problem: Problem, constant: float) -> State:
         "low": row,
         "high": row + np.inf,
         "found": row > 0,
-        "began": row,
         "checked": row,
         "inner": count,
         "search": count,
@@ -36,7 +35,7 @@ def advance(
     state: State, loss: tf.Tensor, success: tf.Tensor, steps: int, searches: int, abort: bool
 ) -> tuple[State, tf.Tensor]:
     """The searches after one look, whose ``loss`` is to fall; and bool ``(b,)``, the rows that begin anew."""
-    ended, pace = stuck(state, loss, steps, abort)
+    ended, checked = stuck(state, loss, steps, abort)
     c, found = state["c"], state["found"] | success
     low = tf.where(ended & ~found, c, state["low"])
     high = tf.where(ended & found, c, state["high"])
@@ -48,19 +47,15 @@ def advance(
         "high": high,
         "found": found & ~ended,
         "inner": tf.where(ended, 0, state["inner"] + 1),
-        **pace,
+        "checked": checked,
         "search": search,
         "done": search >= searches,
     }, ended
 
 
-def stuck(state: State, loss: tf.Tensor, steps: int, abort: bool) -> tuple[tf.Tensor, State]:
+def stuck(state: State, loss: tf.Tensor, steps: int, abort: bool) -> tuple[tf.Tensor, tf.Tensor]:
     """bool ``(b,)``: the rows whose looks are used up or whose loss no longer falls; and what to compare with next."""
-    ended, fresh = state["inner"] + 1 >= steps, state["inner"] == 0
-    began = tf.where(fresh, loss, state["began"])
-    check = state["inner"] % max(steps // CHECKS, 1) == 0
+    ended, check = state["inner"] + 1 >= steps, state["inner"] % max(steps // CHECKS, 1) == 0
     if abort:
-        # Black and white pixels take hundreds of steps to leave the flat ends of tanh: until then no loss moves at all.
-        moved = tf.abs(loss - began) > (1 - PROGRESS) * began
-        ended |= check & moved & (loss > PROGRESS * state["checked"])
-    return ended, {"began": began, "checked": tf.where(check, loss, state["checked"])}
+        ended |= check & (state["inner"] > 0) & (loss > PROGRESS * state["checked"])
+    return ended, tf.where(check, loss, state["checked"])

@@ -32,7 +32,7 @@ def craft(
     """``constant`` is the first c, ``confidence`` the margin asked of a search; the nearest success on the way is kept.
 
     The step falls from ``learning_rate`` as a square root. With ``abort`` a search ends where its loss no longer falls:
-    five times faster, and a third farther, since a search finds its nearest success once the steps are small.
+    a tenth of the looks, and a third farther, since a search finds its nearest success once the steps are small.
     """
     clean = problem.x
 
