@@ -70,11 +70,12 @@ class Crafting:
         self.trace_steps = loop.trace_steps(self.steps if isinstance(planned, Loop) else 0)
         self.xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * self.rounds * self.steps))
         most = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
-        self.batches = max(1, math.ceil(self.attempted.sum() / most))
-        self.shares = shares(math.ceil(self.attempted.sum() / self.batches), self.xla and not self.sweeps)
-        self.size = self.shares.size
         self.clean = classifier.probabilities(dataset.x)
         self.correct = self.clean.argmax(1) == self.labels
+        self.waiting = self.attempted & ~self._succeeds_unchanged()
+        self.batches = max(1, math.ceil(self.waiting.sum() / most))
+        self.shares = shares(math.ceil(self.waiting.sum() / self.batches), self.xla and not self.sweeps)
+        self.size = self.shares.size
         self.repeat_difference = classifier.repeat_difference(dataset.x, self.clean)
         self.streams: dict[int, np.ndarray] = {}  # by restart
         self.settings = {
@@ -86,6 +87,8 @@ class Crafting:
             "kind": kind,
         }
         self.found = bests.nothing(dataset.x, len(self.trace_steps))
+        for name, value in {"success": True, "distance": 0, "first_success": 0}.items():
+            self.found[name][self.attempted & ~self.waiting] = value
         self.seconds = 0.0
         self.finished = 0  # steps taken, over all samples
         self.place = {"batch": 0, "restart": 0, "step": 0, "computed": 0}
@@ -98,7 +101,7 @@ class Crafting:
         self._continue_from(partial)
         began = kept = time.perf_counter()
         before = self.seconds
-        total = int(self.attempted.sum()) * self.rounds * max(self.steps, 1)
+        total = int(self.waiting.sum()) * self.rounds * max(self.steps, 1)
         try:
             with Progress(total, label, show=progress) as bar, patient_interrupt(not self.on_host) as asked:
                 shown = 0
@@ -134,16 +137,13 @@ class Crafting:
         if self.sweeps:
             yield from self._sweep()
             return
-        waiting = self.attempted.copy()
-        if self.kind == "minimal" or self.spec.stop == "success":
-            self._count_clean_errors(waiting)
         resume = (self.place["batch"], self.place["restart"])
-        for batch, rows in enumerate(np.array_split(np.flatnonzero(self.attempted), self.batches)):
+        for batch, rows in enumerate(np.array_split(np.flatnonzero(self.waiting), self.batches)):
             for restart in range(self.rounds):
                 finished = self.finished + len(rows) * max(self.steps, 1)
                 if (batch, restart) >= resume:
                     self.place |= {"batch": batch, "restart": restart}
-                    todo = rows[waiting[rows] & ~(self.found["success"][rows] & (self.spec.stop == "success"))]
+                    todo = rows[~(self.found["success"][rows] & (self.spec.stop == "success"))]
                     if len(todo):
                         done = (
                             self._on_host(todo, restart) if self.on_host else (yield from self._in_graph(todo, restart))
@@ -170,14 +170,11 @@ class Crafting:
             better = sweeping.found["success"].sum() > self.found["success"].sum()
             bests.merge(self.found, self.kind, rows, sweeping.found, whole=better or not restart)
 
-    def _count_clean_errors(self, waiting: np.ndarray) -> None:
-        """An image that already succeeds unchanged needs no perturbation: it is its own best, at no cost."""
+    def _succeeds_unchanged(self) -> np.ndarray:
+        """bool ``(n,)``: images that are their own best, where the nearest or first success is wanted, at no cost."""
+        wanted = self.kind == "minimal" or self.spec.stop == "success"
         predicted = self.clean.argmax(1)
-        done = np.where(self.target >= 0, predicted == self.target, predicted != self.labels) & waiting
-        waiting &= ~done
-        self.found["success"] |= done
-        self.found["distance"][done] = 0
-        self.found["first_success"][done] = 0
+        return wanted & np.where(self.target >= 0, predicted == self.target, predicted != self.labels)
 
     def _on_host(self, rows: np.ndarray, restart: int) -> tuple[np.ndarray, Mapping[str, Any]]:
         problem = self._problem(self._batch(rows, len(rows), restart))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -77,3 +78,12 @@ def test_shares_of_one_size_are_compiled_once(digits, cores):
     (compiled,) = classifier.compiled.values()
     assert compiled.traces.count("begin") == 1
     assert compiled.traces.count("advance") <= 2  # a share, and a quarter of one
+
+
+def test_images_that_succeed_unchanged_take_no_place_in_a_batch(trained, digits):
+    half = digits.take(40)
+    half = replace(half, y=np.where(np.arange(40) < 20, (half.y + 1) % 10, half.y))
+    result = attack(trained, half, "ddn", steps=5, progress=False)
+    assert 10 <= result.correct.sum() <= 20
+    assert result.settings["batch_size"] == result.correct.sum()
+    assert not result.forward_passes[~result.correct].any()
