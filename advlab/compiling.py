@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from advlab.classifier import Classifier
 
-_SHARE = 125  # rows whose state lies in the memory of one core
+_SHARE, _LEAST = 125, 16  # rows whose state lies in the memory of one core; that are worth a core of their own
 Carry = dict[str, tf.Tensor]
 Function = Callable[..., Carry]
 
@@ -34,14 +34,14 @@ class Shares(NamedTuple):
 
 def shares(rows: int, xla: bool) -> Shares:
     """How a batch of at least so many rows is divided; a smaller one has its rows repeated up to one of the sizes."""
-    if not xla or rows < _SHARE or tf.config.list_logical_devices("GPU"):
+    if not xla or tf.config.list_logical_devices("GPU"):
         return Shares(rows, rows, tuple(math.ceil(rows / part) for part in (16, 4, 2, 1)))
-    cores = os.cpu_count() or 1
-    rounds = math.ceil(rows / (_SHARE * cores))
+    cores = min(os.cpu_count() or 1, max(rows // _LEAST, 1))
+    rounds = max(math.ceil(rows / (_SHARE * cores)), 1)
     share = math.ceil(rows / (rounds * cores))
     whole = share * cores
-    sizes = {math.ceil(share / 4), share, *range(whole, whole * rounds + 1, whole)}
-    return Shares(share, whole * rounds, tuple(sorted(sizes)))
+    # All are made of one share: to compile a smaller one takes longer than it would save for the last few rows.
+    return Shares(share, whole * rounds, tuple(sorted({share, *range(whole, whole * rounds + 1, whole)})))
 
 
 def once(function: Function, xla: bool) -> Function:
