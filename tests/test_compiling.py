@@ -1,4 +1,4 @@
-"""How batches are divided between processor cores: sizes, and the same result as undivided."""
+"""How attacks are compiled, and batches divided and packed anew: sizes, and the same result as without."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab import compiling
+from advlab import compiling, crafting
 from advlab.classifier import load_classifier
 from advlab.compiling import Shares, shares
 from advlab.engine import attack
+from tests.conftest import linear_classifier
 
 
 @pytest.fixture
@@ -88,3 +89,31 @@ def test_images_that_succeed_unchanged_take_no_place_in_a_batch(trained, digits)
     assert 10 <= result.correct.sum() <= 20
     assert result.settings["batch_size"] == result.correct.sum()
     assert not result.forward_passes[~result.correct].any()
+
+
+def traces(classifier) -> list[str]:
+    return [name for one in classifier.compiled.values() for name in one.traces]
+
+
+@pytest.mark.parametrize("compile", ["graph", "xla"])
+def test_five_values_of_epsilon_and_step_are_one_compilation(grey, compile):
+    classifier = linear_classifier(4)
+    for epsilon in (0.01, 0.02, 0.03, 0.04, 0.05):
+        attack(classifier, grey, "pgd", epsilon=epsilon, step=2 + epsilon, compile=compile, batch_size=16)
+    assert sorted(traces(classifier)) == ["advance", "begin"]
+
+
+def test_graph_and_xla_agree(trained, digits):
+    one, other = (attack(trained, digits, "pgd", compile=how) for how in ("graph", "xla"))
+    assert np.mean(one.success == other.success) >= 0.99
+    assert (one.settings["compile"], other.settings["compile"]) == ("graph", "xla")
+
+
+def test_broken_rows_leave_and_the_others_stay_what_they_were(trained, digits, monkeypatch):
+    whole = attack(trained, digits, "pgd", epsilon=0.12, steps=64, stop="success", restarts=2)
+    monkeypatch.setattr(crafting.Crafting, "_smaller", lambda self, left, size: size)
+    unpacked = attack(trained, digits, "pgd", epsilon=0.12, steps=64, stop="success", restarts=2)
+    assert np.mean(whole.success == unpacked.success) >= 0.995
+    same = whole.success == unpacked.success
+    np.testing.assert_array_equal(whole.forward_passes[same], unpacked.forward_passes[same])
+    assert np.mean(np.abs(whole.x_adv - unpacked.x_adv)[same] > 1e-4) < 0.01

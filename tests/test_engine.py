@@ -1,4 +1,4 @@
-"""The engine: one compilation, stopping, resuming, user methods, honest flags."""
+"""The engine: stopping, resuming, user methods, honest flags."""
 
 from __future__ import annotations
 
@@ -18,25 +18,6 @@ from advlab.errors import AdvlabError, FileExists, InvalidValue, Mismatch, Unkno
 from advlab.metrics import distances
 from advlab.problem import Loop
 from advlab.progress import Progress
-from tests.conftest import linear_classifier
-
-
-def traces(classifier) -> list[str]:
-    return [name for one in classifier.compiled.values() for name in one.traces]
-
-
-@pytest.mark.parametrize("compile", ["graph", "xla"])
-def test_five_values_of_epsilon_and_step_are_one_compilation(grey, compile):
-    classifier = linear_classifier(4)
-    for epsilon in (0.01, 0.02, 0.03, 0.04, 0.05):
-        attack(classifier, grey, "pgd", epsilon=epsilon, step=2 + epsilon, compile=compile, batch_size=16)
-    assert sorted(traces(classifier)) == ["advance", "begin"]
-
-
-def test_graph_and_xla_agree(trained, digits):
-    one, other = (attack(trained, digits, "pgd", compile=how) for how in ("graph", "xla"))
-    assert np.mean(one.success == other.success) >= 0.99
-    assert (one.settings["compile"], other.settings["compile"]) == ("graph", "xla")
 
 
 def test_stopping_at_success_ends_each_sample_at_its_first(trained, digits):
@@ -53,16 +34,6 @@ def test_stopping_at_success_ends_each_sample_at_its_first(trained, digits):
     rows = np.arange(len(digits))
     loss = [r.adversarial_probabilities[rows, digits.y][fell].mean() for r in (stopped, never)]
     assert loss[0] > loss[1], "at the boundary the model is less wrong than at the worst point"
-
-
-def test_broken_rows_leave_and_the_others_stay_what_they_were(trained, digits, monkeypatch):
-    whole = attack(trained, digits, "pgd", epsilon=0.12, steps=64, stop="success", restarts=2)
-    monkeypatch.setattr(crafting.Crafting, "_smaller", lambda self, left, size: size)
-    unpacked = attack(trained, digits, "pgd", epsilon=0.12, steps=64, stop="success", restarts=2)
-    assert np.mean(whole.success == unpacked.success) >= 0.995
-    same = whole.success == unpacked.success
-    np.testing.assert_array_equal(whole.forward_passes[same], unpacked.forward_passes[same])
-    assert np.mean(np.abs(whole.x_adv - unpacked.x_adv)[same] > 1e-4) < 0.01
 
 
 def interrupt_at(monkeypatch, calls: int) -> None:

@@ -1,0 +1,42 @@
+"""A study of two rows on digits, and its rows as if they had been run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from advlab.metrics import Rate, wilson
+from advlab.recipes import settings
+from advlab.studyresult import Measured
+
+HEAD = 'title = "Small"\nrecipe = "digits"\nsuite = "quick"\nepsilon = 0.1\nsamples = 8\n'
+ROWS = """
+[[row]]
+name = "base"
+training = { epochs = 1 }
+published = { test_accuracy = 0.5 }
+note = "because"
+
+[[row]]
+name = "linear"
+architecture = { activation = "linear" }
+training = { epochs = 1, optimizer = "sgd" }
+"""
+
+
+def declared(folder: Path, text: str = ROWS, head: str = HEAD, name: str = "small") -> Path:
+    path = folder / f"{name}.toml"
+    path.write_text(head + text, "utf-8")
+    return path
+
+
+def measured(study, number: int, test: float, robust: int = 50, **fields) -> Measured:
+    """A row as if it had been run; ``robust`` of 100 images stand."""
+    row = study.rows[number]
+    rates = {"clean_accuracy": rate(90), "robust_accuracy": rate(robust)}
+    seconds = {"train_seconds": 12.3, "attack_seconds": 80.0}
+    given = {"parameters": 50890, "train_accuracy": 0.9, "test_accuracy": test, "epochs_run": 1, **rates, **seconds}
+    return Measured(row.name, settings(row.recipe), study.threat, **given, **fields)
+
+
+def rate(count: int) -> Rate:
+    return Rate(count / 100, *wilson(count, 100), count, 100)
