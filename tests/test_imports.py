@@ -210,4 +210,4 @@ def test_the_public_names():
     ]
     assert all(callable(getattr(advlab, name)) for name in advlab.__all__)
     with pytest.raises(AttributeError, match="Public names: Attack"):
-        advlab.nothing  # noqa: B018
+        _ = advlab.nothing
