@@ -10,7 +10,8 @@ import pytest
 import tensorflow as tf
 
 from advlab.engine import attack
-from advlab.methods import _search
+from advlab.methods import _search, carlini_wagner
+from advlab.problem import View
 from tests.test_linear import smallest
 
 
@@ -40,6 +41,23 @@ def test_the_distance_to_the_boundary_is_found(linear, two, method, norm, within
     ratio = [found[row] / smallest(linear, result.x[row], result.labels[row], norm) for row in rows]
     assert min(ratio) >= 1 - 1e-5
     assert np.median(ratio) < within
+
+
+def test_a_pixel_at_the_end_of_the_box_moves_at_once_with_the_slope_of_tanh_and_never_beyond():
+    x = tf.constant([[[[0.0], [1.0], [0.5], [1.0]]]])
+    problem = SimpleNamespace(x=x, labels=tf.zeros(1, tf.int32), ball=SimpleNamespace(norm="l2"))
+    loop = carlini_wagner.craft(problem, constant=1.0)
+    start = loop.start()
+    gradient = tf.constant([[[[1.0], [-1.0], [1.0], [1.0]]]])  # inwards, inwards, up, and beyond white
+    seen = View(x=start["x"], logits=None, loss=tf.constant([-1.0]), success=tf.constant([False]), gradient=gradient)
+    state = loop.update(start, seen, tf.constant(0))
+    edge, rate = np.arctanh(0.99), 0.01
+    np.testing.assert_allclose(start["x"], x, atol=1e-6)
+    np.testing.assert_allclose(np.ravel(state["w"]), [rate - edge, edge - rate, rate, edge], rtol=1e-4)
+    np.testing.assert_allclose(np.ravel(state["x"]), np.tanh(np.ravel(state["w"])) / 0.99 / 2 + 0.5, atol=1e-6)
+    assert np.all((state["x"] >= 0) & (state["x"] <= 1))
+    first = np.ravel(state["first"])
+    np.testing.assert_allclose(first / first[2], [1 - 0.99**2, 0.99**2 - 1, 1, 1 - 0.99**2], rtol=1e-3)
 
 
 def test_black_and_white_pixels_move_from_the_first_steps_on(linear, two):
