@@ -10,52 +10,53 @@ from typing import Any
 
 __version__ = "0.1.0"
 
-_HOME = {
+_ROOM = {
     "Attack": "threat",
-    "AttackResult": "archive",
-    "Classifier": "classifier",
-    "Dataset": "samples",
-    "Evaluation": "evaluation",
-    "Predictions": "predictions",
-    "Recipe": "recipes",
-    "SecurityCurve": "curves",
+    "AttackResult": "results.result",
+    "Classifier": "classifiers.classifier",
+    "Dataset": "data.dataset",
+    "Evaluation": "evaluation.evaluation",
+    "Predictions": "evaluation.predictions",
+    "Recipe": "declarations.recipes",
+    "SecurityCurve": "evaluation.curve",
     "ThreatModel": "threat",
-    "as_json": "objects",
-    "attack": "engine",
-    "attack_to_archive": "workflows.archives",
+    "to_records": "evaluation.records",
+    "attack": "engine.attack",
+    "attack_to_archive": "workflows.attack",
     "audit": "workflows.audit",
-    "catalogue": "inventory",
-    "compare": "comparison",
-    "cross_findings": "crosschecks",
+    "available": "workflows.listing",
+    "compare": "evaluation.compare",
+    "cross_findings": "evaluation.findings.cross",
     "curve": "workflows.curve",
-    "curve_of": "curves",
     "demo": "workflows.demo",
-    "evaluate": "evaluation",
+    "evaluate": "evaluation.evaluation",
     "evaluate_noise": "workflows.noise",
-    "export": "exports",
-    "import_images": "workflows.imports",
-    "load_classifier": "classifier",
-    "load_dataset": "datasets",
-    "load_result": "archive",
-    "predict": "workflows.predictions",
-    "report": "reporting",
-    "run": "workflows.suites",
+    "export": "workflows.export",
+    "import_images": "workflows.import_images",
+    "load_classifier": "classifiers.classifier",
+    "load_dataset": "data.loading",
+    "load_result": "results.result",
+    "predict": "workflows.predict",
+    "report": "reporting.report",
+    "run": "workflows.run_suite",
     "selftest": "workflows.selftest",
     "study": "workflows.study",
     "summary": "workflows.summary",
-    "table": "tables",
-    "train": "workflows.models",
+    "table": "evaluation.table",
+    "train": "workflows.train",
     "transfer": "workflows.transfer",
-    "verify": "workflows.archives",
+    "verify": "workflows.verify",
 }
 
-__all__ = sorted(_HOME)
+__all__ = sorted([*_ROOM, "figures"])
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOME:
+    if name == "figures":
+        return import_module("advlab.figures")
+    if name not in _ROOM:
         raise AttributeError(f"module 'advlab' has no attribute '{name}'. Public names: {', '.join(__all__)}.")
-    value = getattr(import_module(f"advlab.{_HOME[name]}"), name)
+    value = getattr(import_module(f"advlab.{_ROOM[name]}"), name)
     globals()[name] = value
     return value
 

@@ -23,11 +23,11 @@ from blocks import machine
 
 import advlab
 from advlab import workspace
-from advlab.inventory import WITH_NOISE
-from advlab.metrics import Rate
-from advlab.recipes import Recipe, load_recipe, settings
-from advlab.studies import load_study
-from advlab.studyresult import load_study_result
+from advlab.data.official import WITH_NOISE
+from advlab.declarations.recipes import Recipe, load_recipe, settings
+from advlab.declarations.studies import load_study
+from advlab.evaluation.metrics import Rate
+from advlab.evaluation.study import load_study_result
 
 MODELS = Path(__file__).parent.parent / "models"
 RECORDS, README, PRETRAINED = MODELS / "measured.json", MODELS / "README.md", MODELS / "pretrained"

@@ -28,11 +28,11 @@ import tensorflow as tf
 from blocks import RESULTS, machine, write_block
 
 import advlab
-from advlab import schema
-from advlab.metrics import distances
-from advlab.recipes import load_recipe
+from advlab.declarations.methods import method_names
+from advlab.declarations.recipes import load_recipe
+from advlab.distances import distances
 from advlab.threat import PRECISIONS
-from advlab.workflows.models import train
+from advlab.workflows.train import train
 
 EPSILON, STEP, STEPS = 0.1, 0.01, 40
 BATCH = 1000
@@ -165,7 +165,7 @@ def minimal(task: Task, steps: int) -> dict[str, Craft]:
             art, few, "CarliniL2Method", batch_size=BATCH, binary_search_steps=SEARCHES, max_iter=short
         ),
     }
-    names = schema.names()
+    names = method_names()
     return {name: run for name, run in runs.items() if not name.startswith("advlab") or run.args[1] in names}
 
 

@@ -14,9 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from advlab import schema
-from advlab.checks import CHECKS, SEVERITIES
-from advlab.crosschecks import CROSS_CHECKS
+from advlab.declarations.methods import load_method, method_names
+from advlab.evaluation.findings.checks import CHECKS, SEVERITIES
+from advlab.evaluation.findings.cross import CROSS_CHECKS
 
 README = Path(__file__).parent.parent / "README.md"
 
@@ -24,8 +24,8 @@ README = Path(__file__).parent.parent / "README.md"
 def methods() -> str:
     """A row for each method, from its file."""
     rows = ["| method | kind | norms | parameters | |", "|---|---|---|---|---|"]
-    for name in schema.names():
-        method = schema.method(name)
+    for name in method_names():
+        method = load_method(name)
         parameters = ", ".join(f"`{key}={value}`" for key, value in method.parameters.items())
         rows.append(f"| `{name}` | {method.kind} | {', '.join(method.norms)} | {parameters} | {method.summary} |")
     return "\n".join(rows)

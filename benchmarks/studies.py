@@ -10,8 +10,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from advlab import workspace
-from advlab.studies import load_study
-from advlab.studyresult import StudyResult, load_study_result
+from advlab.declarations.studies import load_study
+from advlab.evaluation.study import StudyResult, load_study_result
 from advlab.workflows.study import illustrate
 
 ROOT = Path(__file__).parent.parent

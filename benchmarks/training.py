@@ -24,8 +24,8 @@ import numpy as np
 from blocks import RESULTS, machine, write_block
 
 import advlab
-from advlab.recipes import Recipe, load_recipe
-from advlab.training import build
+from advlab.declarations.recipes import Recipe, load_recipe
+from advlab.training.train import build
 from models import architecture, training
 
 RECIPES = (

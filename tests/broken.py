@@ -5,9 +5,9 @@ from __future__ import annotations
 import keras
 import tensorflow as tf
 
-from advlab.classifier import Classifier
+from advlab.classifiers.classifier import Classifier
 from advlab.methods import fgsm, pgd
-from advlab.problem import Loop
+from advlab.problem.problem import Loop
 
 
 class Rounded(keras.layers.Layer):

@@ -48,7 +48,7 @@ def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture(scope="session")
 def digits():
     """The 449 test images of the embedded digits."""
-    from advlab.datasets import load_dataset
+    from advlab.data.loading import load_dataset
 
     return load_dataset("digits")
 
@@ -56,7 +56,7 @@ def digits():
 @pytest.fixture(scope="session")
 def trained():
     """The shipped classifier of the digits."""
-    from advlab.classifier import load_classifier
+    from advlab.classifiers.classifier import load_classifier
 
     return load_classifier("digits")
 
@@ -64,7 +64,7 @@ def trained():
 @pytest.fixture(scope="session")
 def grey():
     """Forty images far from the box's edges: no pixel clips under a small budget. Labels are spread over 4 classes."""
-    from advlab.samples import Dataset
+    from advlab.data.dataset import Dataset
 
     draw = np.random.default_rng(1)
     x = draw.uniform(0.4, 0.6, (40, 6, 6, 1)).astype(np.float32)
@@ -82,8 +82,8 @@ def rgb():
     """A small convolutional classifier of 12 x 12 colour images in 3 classes, and ten images."""
     import keras
 
-    from advlab.classifier import Classifier
-    from advlab.samples import Dataset
+    from advlab.classifiers.classifier import Classifier
+    from advlab.data.dataset import Dataset
 
     keras.utils.set_random_seed(0)
     inputs = keras.Input((12, 12, 3))
@@ -97,7 +97,7 @@ def rgb():
 def linear_classifier(classes: int, size: int = 6, seed: int = 0):
     import keras
 
-    from advlab.classifier import Classifier
+    from advlab.classifiers.classifier import Classifier
 
     weights = np.random.default_rng(seed).normal(size=(size * size, classes)).astype(np.float32)
     dense = keras.layers.Dense(classes, activation="softmax", use_bias=False)
@@ -126,7 +126,7 @@ def thirds(tmp_path_factory):
 @pytest.fixture
 def recipe(thirds):
     """A recipe on the images of thirds, with the settings given instead of its own."""
-    from advlab.recipes import Recipe, Training
+    from advlab.declarations.recipes import Recipe, Training
 
     def make(architecture=None, **settings):
         settings = {"optimizer": "adam", "batch_size": 20, "epochs": 2} | settings

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from advlab.archive import AttackResult
+from advlab.results.result import AttackResult
 from advlab.threat import Attack, ThreatModel
 
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from advlab.metrics import Rate, wilson
-from advlab.recipes import settings
-from advlab.studyresult import Measured
+from advlab.declarations.recipes import settings
+from advlab.evaluation.metrics import Rate, wilson
+from advlab.evaluation.study import Measured
 
 HEAD = 'title = "Small"\nrecipe = "digits"\nsuite = "quick"\nepsilon = 0.1\nsamples = 8\n'
 ROWS = """

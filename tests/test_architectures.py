@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 
-from advlab.architectures import convnet, mlp, rnn
+from advlab.classifiers.architectures import convnet, mlp, rnn
+from advlab.declarations.recipes import load_recipe
 from advlab.errors import InvalidValue, Mismatch, UnknownName
-from advlab.recipes import load_recipe
-from advlab.training import build
+from advlab.training.train import build
 
 # Copied from the books' tables, apart from the recipes: a recipe that drifts from its source is found here.
 PUBLISHED = {

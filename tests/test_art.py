@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import rotate
 
-from advlab.engine import attack
-from advlab.metrics import distances
+from advlab.distances import distances
+from advlab.engine.attack import attack
 from tests.test_linear import direction, margins, smallest
 
 

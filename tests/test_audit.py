@@ -9,9 +9,9 @@ from click.testing import CliRunner
 
 import advlab
 from advlab import workspace
-from advlab.checklists import EVALUATION, INDICATORS, ITEMS, VERDICTS, Ran, answered
 from advlab.cli import main
 from advlab.errors import FileExists, InvalidValue, UnknownName
+from advlab.evaluation.findings.checklists import EVALUATION, INDICATORS, ITEMS, VERDICTS, Ran, answered
 
 FEW = 60
 

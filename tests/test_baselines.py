@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advlab import schema
-from advlab.engine import attack
+from advlab.declarations.methods import load_method, method_names
+from advlab.distances import distances
+from advlab.engine.attack import attack
 from advlab.errors import UnknownName
-from advlab.metrics import distances
-from advlab.problem import Loop
+from advlab.problem.problem import Loop
 
-KINDS = schema.method("noise").choices["kind"]
+KINDS = load_method("noise").choices["kind"]
 
 
 def change(result) -> np.ndarray:
@@ -22,7 +22,7 @@ def change(result) -> np.ndarray:
     ("norm", "kind"),
     [
         pytest.param(norm, kind, marks=() if norm == "linf" or kind == KINDS[0] else pytest.mark.thorough)
-        for norm in schema.method("noise").norms
+        for norm in load_method("noise").norms
         for kind in KINDS
     ],
 )
@@ -108,9 +108,9 @@ def test_a_text_that_is_not_among_the_choices_is_refused(trained, digits):
         attack(trained, digits, "noise", kind="gausian")
 
 
-@pytest.mark.parametrize("name", schema.names())
+@pytest.mark.parametrize("name", method_names())
 def test_the_choices_of_a_method_are_of_its_parameters_and_allow_the_defaults(name):
-    method = schema.method(name)
+    method = load_method(name)
     for parameter, allowed in method.choices.items():
         assert method.types[parameter] == "str"
         assert method.parameters[parameter] in allowed

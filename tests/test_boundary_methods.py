@@ -7,7 +7,7 @@ import pytest
 import tensorflow as tf
 from scipy.optimize import brentq, linprog
 
-from advlab.engine import attack
+from advlab.engine.attack import attack
 from advlab.methods._hyperplane import reach
 from tests.conftest import linear_classifier
 

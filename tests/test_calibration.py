@@ -8,9 +8,9 @@ from results import build, one_hot_like
 from sklearn.calibration import calibration_curve
 
 from advlab import figures
-from advlab.calibration import confidently_wrong, rejection, reliability
 from advlab.errors import InvalidValue
-from advlab.evaluation import evaluate
+from advlab.evaluation.calibration import confidently_wrong, rejection, reliability
+from advlab.evaluation.evaluation import evaluate
 
 
 def two_classes(confidence):

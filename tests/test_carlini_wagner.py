@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab.engine import attack
+from advlab.engine.attack import attack
 from advlab.methods import _search, carlini_wagner
-from advlab.problem import View
+from advlab.problem.problem import View
 from tests.test_linear import smallest
 
 

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from results import build, one_hot_like
 
-from advlab import walks
-from advlab.checks import CHECKS, SEVERITIES
-from advlab.evaluation import evaluate
+from advlab.evaluation.evaluation import evaluate
+from advlab.evaluation.findings import trace
+from advlab.evaluation.findings.checks import CHECKS, SEVERITIES
 
 N = 500
 LABELS = np.arange(N) % 3
@@ -46,11 +46,11 @@ STEPS = {"parameters": {"steps": 10, "step": 2.5}}
 
 def walk(*loss, last=None, first=-1):
     """A loss trace of looks 0 to 10; ``last`` is how many images end at the last of them in ``loss``."""
-    trace = np.tile(np.asarray(loss, np.float32), (N, 1))
+    losses = np.tile(np.asarray(loss, np.float32), (N, 1))
     if last is not None:
-        trace[last:, -1] = trace[last:, :-1].max(1) + 1
+        losses[last:, -1] = losses[last:, :-1].max(1) + 1
     steps = np.linspace(0, 10, len(loss)).round().astype(np.int32)
-    return {"loss_trace": trace, "trace_steps": steps, "first_success": np.full(N, first, np.int32)}
+    return {"loss_trace": losses, "trace_steps": steps, "first_success": np.full(N, first, np.int32)}
 
 
 def odds(adversarial=HELD):
@@ -62,8 +62,8 @@ def odds(adversarial=HELD):
 def returned_last(lower):
     """A walk whose last look is the returned image, below an earlier look for a share ``lower`` of the images."""
     higher = np.where(share(lower), odds() + 1, odds() - 1)
-    trace = np.stack([odds() - 2, higher, odds()], 1).astype(np.float32)
-    return {"loss_trace": trace, "trace_steps": np.array([0, 5, 10], np.int32)}
+    losses = np.stack([odds() - 2, higher, odds()], 1).astype(np.float32)
+    return {"loss_trace": losses, "trace_steps": np.array([0, 5, 10], np.int32)}
 
 
 RAISED = {
@@ -191,20 +191,20 @@ def test_zero_gradients_are_counted_among_attempted_samples_only():
 
 
 def test_the_late_rise_is_that_of_standing_images_at_their_highest_loss_so_far():
-    trace = walk(0, 4, 8, 7, 7, 7, 7, 7, 7, 9, 10)["loss_trace"]
-    trace[100:] = 99  # broken images do not count
-    steps = {"trace_steps": np.arange(11, dtype=np.int32), "loss_trace": trace}
-    assert walks.late_rise(result(diagnostics=steps)) == pytest.approx(1 / 10)
-    assert math.isnan(walks.late_rise(result(WRONG, diagnostics=steps)))
-    assert math.isnan(walks.late_rise(result()))
+    loss = walk(0, 4, 8, 7, 7, 7, 7, 7, 7, 9, 10)["loss_trace"]
+    loss[100:] = 99  # broken images do not count
+    steps = {"trace_steps": np.arange(11, dtype=np.int32), "loss_trace": loss}
+    assert trace.late_rise(result(diagnostics=steps)) == pytest.approx(1 / 10)
+    assert math.isnan(trace.late_rise(result(WRONG, diagnostics=steps)))
+    assert math.isnan(trace.late_rise(result()))
 
 
 def test_only_samples_that_walked_to_the_end_are_looked_at():
-    trace = walk(2, 1, 0)["loss_trace"]
-    trace[:7, 2] = math.nan  # they left early
-    seen = result(diagnostics={"loss_trace": trace, "trace_steps": np.arange(3)}, attempted=np.arange(N) != 9)
-    assert walks.traced(seen)[0].tolist() == [7, 8, *range(10, N)]
-    assert walks.fell(seen) == (N - 8, N - 8)
+    loss = walk(2, 1, 0)["loss_trace"]
+    loss[:7, 2] = math.nan  # they left early
+    seen = result(diagnostics={"loss_trace": loss, "trace_steps": np.arange(3)}, attempted=np.arange(N) != 9)
+    assert trace.traced(seen)[0].tolist() == [7, 8, *range(10, N)]
+    assert trace.fell(seen) == (N - 8, N - 8)
 
 
 def test_evidence_counts_the_images():

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-from advlab.classifier import Classifier, load_classifier
+from advlab.classifiers.classifier import Classifier, load_classifier
 from advlab.errors import InvalidValue, Mismatch, UnknownName
 
 X = np.random.default_rng(0).random((8, 6, 6, 1)).astype(np.float32)

@@ -15,8 +15,8 @@ import pytest
 from click.testing import CliRunner
 
 from advlab import workspace as places
-from advlab.archive import load_result
 from advlab.cli import main
+from advlab.results.result import load_result
 from tests.conftest import commands
 
 SHIPPED = Path(__file__).parent.parent
@@ -329,8 +329,9 @@ def test_a_workspace_that_is_no_folder(tmp_path):
 
 
 PRINTS_EACH_CHUNK = """
-from advlab import crafting, progress
-crafting._KEEP_AFTER = -1
+from advlab import progress
+from advlab.engine import run
+run._KEEP_AFTER = -1
 progress.Progress.advance = lambda self, amount=1, **facts: print("chunk", flush=True)
 from advlab.cli import start
 start()

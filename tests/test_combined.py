@@ -7,9 +7,9 @@ import math
 import numpy as np
 import pytest
 
-from advlab import combined
 from advlab.errors import InvalidValue, Mismatch
-from advlab.evaluation import evaluate, table
+from advlab.evaluation.evaluation import evaluate, table
+from advlab.results import combine
 from advlab.threat import ThreatModel
 from tests.results import build
 
@@ -26,7 +26,7 @@ def part(adversarial, attempted=None, **fields):
 def test_the_worst_case_has_the_image_of_the_attack_that_broke_it():
     first = part([1, 1, 2, 0, 2], change=np.full(5, 0.05), method="pgd")
     second = part([0, 2, 2, 0, 2], attempted=[0, 1, 1, 1, 0], change=np.full(5, 0.1), method="square")
-    worst = combined.worst_case([first, second], "standard")
+    worst = combine.worst_case([first, second], "standard")
     np.testing.assert_array_equal(worst.diagnostics["broken_by"], [0, 1, -1, -1, -1])
     np.testing.assert_array_equal(worst.robust, [False, False, True, True, False])
     np.testing.assert_array_equal(worst.x_adv[0], first.x_adv[0])
@@ -52,7 +52,7 @@ def test_a_targeted_attack_leaves_out_nothing_by_having_a_target():
 
 def test_within_epsilon_what_lies_beyond_gets_its_clean_image_back():
     far = part([1, 2, 0, 1, 2], norm="l2", epsilon=math.inf, change=np.array([0.1, 0.2, 0.3, 0.4, 0]))
-    near = combined.within(far, ThreatModel("l2", 0.25))
+    near = combine.within(far, ThreatModel("l2", 0.25))
     np.testing.assert_array_equal(near.success & near.correct, [True, True, False, False, False])
     np.testing.assert_array_equal(near.x_adv[2:4], near.x[2:4])
     assert near.attack.threat == ThreatModel("l2", 0.25)
@@ -62,21 +62,21 @@ def test_within_epsilon_what_lies_beyond_gets_its_clean_image_back():
 def test_the_smallest_is_taken_from_whichever_method_found_it():
     one = part([1, 2, 2, 1, 2], norm="l2", epsilon=math.inf, change=np.array([0.1, 0.3, 0, 0.2, 0]), method="ddn")
     two = part([1, 2, 2, 1, 2], norm="l2", epsilon=math.inf, change=np.array([0.2, 0.2, 0, 0.3, 0]), method="fmn")
-    least = combined.smallest([one, two], "minimal")
+    least = combine.smallest([one, two], "minimal")
     np.testing.assert_array_equal(least.diagnostics["broken_by"], [0, 1, -1, 0, -1])
     assert evaluate(least).distances["l2"].median == pytest.approx(0.2)
     assert "broken by ddn 2, fmn 1; standing 1." in table([evaluate(least)]).replace("\n", " ")
 
 
 def test_the_table_tells_what_the_self_test_found():
-    worst = combined.worst_case([part([1, 1, 2, 0, 2])], "standard")
+    worst = combine.worst_case([part([1, 1, 2, 0, 2])], "standard")
     worst.settings["selftest"] = {"planted": 20, "found": 19, "random": 2}
     text = table([evaluate(worst)]).replace("\n", " ")
     assert "wrong before any attack 1; broken by pgd 1; standing " in text
     assert "found 19 of 20 planted adversarial examples, a random search 2" in text
 
 
-@pytest.mark.parametrize("join", [combined.worst_case, combined.smallest])
+@pytest.mark.parametrize("join", [combine.worst_case, combine.smallest])
 def test_only_what_belongs_together_is_joined(join):
     with pytest.raises(Mismatch, match="differ in: classifier"):
         join([part([0] * 5), part([0] * 5, classifier_digest="f" * 64)], "both")

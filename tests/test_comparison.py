@@ -7,9 +7,10 @@ import pytest
 from results import build
 from scipy.stats import binom, binomtest
 
-from advlab.comparison import compare, images_needed, mcnemar
 from advlab.errors import InvalidValue, Mismatch
-from advlab.evaluation import evaluate
+from advlab.evaluation.compare import compare
+from advlab.evaluation.evaluation import evaluate
+from advlab.evaluation.significance import images_needed, mcnemar
 
 
 def pair(only_first, only_second, both=3, neither=2):

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab import compiling, crafting
-from advlab.classifier import load_classifier
-from advlab.compiling import Shares, shares
-from advlab.engine import attack
+from advlab.classifiers.classifier import load_classifier
+from advlab.engine import compile, run
+from advlab.engine.attack import attack
+from advlab.engine.compile import Shares, shares
 from tests.conftest import linear_classifier
 
 
@@ -71,7 +71,7 @@ def test_a_batch_is_padded_by_less_than_a_row_for_each_share(cores):
 def test_images_in_shares_are_attacked_as_in_one(digits, cores, monkeypatch, method, options):
     cores(2)
     divided = attack(load_classifier("digits"), digits, method, compile="xla", progress=False, **options)
-    monkeypatch.setattr(compiling, "_SHARE", 1000)
+    monkeypatch.setattr(compile, "_SHARE", 1000)
     whole = attack(load_classifier("digits"), digits, method, compile="xla", progress=False, **options)
     assert np.mean(whole.success == divided.success) >= 0.995
     assert np.mean(np.abs(whole.x_adv - divided.x_adv) > 1e-4) < 0.01
@@ -109,7 +109,7 @@ def test_graph_and_xla_agree(trained, digits):
 
 def test_broken_rows_leave_and_the_others_stay_what_they_were(trained, digits, monkeypatch):
     whole = attack(trained, digits, "pgd", epsilon=0.12, steps=64, stop="success", restarts=2)
-    monkeypatch.setattr(crafting.Crafting, "_smaller", lambda self, left, size: size)
+    monkeypatch.setattr(run.Crafting, "_smaller", lambda self, left, size: size)
     unpacked = attack(trained, digits, "pgd", epsilon=0.12, steps=64, stop="success", restarts=2)
     assert np.mean(whole.success == unpacked.success) >= 0.995
     same = whole.success == unpacked.success

@@ -7,9 +7,9 @@ import pytest
 from results import build
 
 import advlab
-from advlab import checks
-from advlab.crosschecks import CROSS_CHECKS, cross_findings
-from advlab.evaluation import evaluate
+from advlab.evaluation.evaluation import evaluate
+from advlab.evaluation.findings import checks
+from advlab.evaluation.findings.cross import CROSS_CHECKS, cross_findings
 
 N = 400
 LABELS = np.arange(N) % 3

@@ -12,9 +12,9 @@ from click.testing import CliRunner
 
 import advlab
 from advlab.cli import main
-from advlab.curves import curve_of
 from advlab.errors import FileExists, InvalidFile, InvalidValue
-from advlab.evaluation import evaluate
+from advlab.evaluation.curve import SecurityCurve
+from advlab.evaluation.evaluation import evaluate
 from advlab.workflows.curve import curve
 from tests.test_curves import THREE, nearest, rows
 from tests.test_imports import HEAVY, loaded_by
@@ -56,15 +56,15 @@ def test_a_bisection_draws_it_within_one_level(linear, two, norm, epsilon):
 
 
 def test_a_bisection_attacks_each_sample_once_in_each_round(linear, two, monkeypatch):
-    from advlab import engine
+    from advlab.engine import attack
 
-    seen, real = [], engine.attack
+    seen, real = [], attack.attack
 
     def counted(classifier, dataset, method, **options):
         seen.append((options["epsilon"], dataset.indices))
         return real(classifier, dataset, method, **options)
 
-    monkeypatch.setattr(engine, "attack", counted)
+    monkeypatch.setattr(attack, "attack", counted)
     found = curve(linear, two, "fgsm", epsilon=0.31, rounds=5)
     correct = found.results[0].correct
     counts = np.bincount(np.concatenate([indices for _, indices in seen]), minlength=len(two))
@@ -87,7 +87,7 @@ def test_the_archive_of_a_bisection_is_an_ordinary_one(trained, digits, workspac
     data = digits.take(60)
     first = curve(trained, data, "pgd", epsilon=0.1, rounds=4, steps=10, save=True)
     result = advlab.load_result(workspace / "attacks" / "digits" / "pgd-linf-0.1-rounds=4-steps=10-stop=success.h5")
-    np.testing.assert_array_equal(curve_of([result]).smallest, first.smallest)
+    np.testing.assert_array_equal(SecurityCurve.from_results([result]).smallest, first.smallest)
     assert result.settings["limit"] == 0.1
     assert result.settings["kind"] == "minimal"
     assert evaluate(result).robust_accuracy == first.robust_accuracy(0.1)
@@ -96,14 +96,14 @@ def test_the_archive_of_a_bisection_is_an_ordinary_one(trained, digits, workspac
     assert advlab.verify(result.path).holds
     standing = ~result.success
     np.testing.assert_array_equal(result.x_adv[standing], result.x[standing])
-    assert str(result.path) in advlab.catalogue("archives")
+    assert str(result.path) in advlab.available("archives")
     assert "SecurityCurve" in repr(first)
 
 
 def test_a_saved_curve_is_taken_up_and_nothing_else_is_overwritten(trained, digits, monkeypatch):
     first = curve(trained, digits.take(20), save=True, steps=10)
     with monkeypatch.context() as patch:
-        patch.setattr("advlab.engine.attack", None)
+        patch.setattr("advlab.engine.attack.attack", None)
         again = curve(trained, digits.take(20), save=True, steps=10)
         np.testing.assert_array_equal(again.smallest, first.smallest)
     with pytest.raises(FileExists, match="dataset digest"):
@@ -150,7 +150,7 @@ def test_the_command_crafts_saves_looks_up_and_draws(tmp_path, workspace):
     options = ("--model", "digits", "--samples", 30, "--set", "steps=20")
     done = call("curve", *options, "--at", "0,8/255", "--output", picture)
     assert [row[0] for row in rows(done.stdout)] == ["0", "0.03137"]
-    assert picture.read_text("utf-8").startswith("<svg")
+    assert picture.read_text("utf-8").startswith("<?xml")
     made = workspace / "attacks" / "digits" / "fmn-linf-steps=20.h5"
     assert f"Next: advlab report {made}" in done.stderr
     again = json.loads(call("curve", made, "--at", "0,8/255", "--json").stdout)
@@ -164,7 +164,7 @@ def test_the_command_says_what_it_needs(tmp_path, workspace):
     assert "archives, or --model" in call("curve", place, "--model", "digits", code=2).stderr
     assert "--rounds says how to craft" in call("curve", place, "--rounds", 3, code=2).stderr
     assert "reaches up to epsilon 0.5" in call("curve", place, "--at", 0.7, code=1).stderr
-    assert "name it" in call("curve", place, "--output", tmp_path / "a.png", code=1).stderr
+    assert "end the name so" in call("curve", place, "--output", tmp_path / "a.gif", code=1).stderr
 
 
 def test_a_file_that_is_no_archive_is_named(tmp_path):

@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from results import build, many
 
-from advlab import figures, metrics
-from advlab.curves import curve_of
+from advlab import figures
+from advlab.distances import distances
 from advlab.errors import InvalidValue, Mismatch
-from advlab.evaluation import evaluate
+from advlab.evaluation import metrics
+from advlab.evaluation.curve import SecurityCurve
+from advlab.evaluation.evaluation import evaluate
 
 LABELS = [0, 1, 2, 0, 1]
 CLEAN = [0, 1, 2, 0, 2]  # the last is wrong without an attack
@@ -28,7 +30,7 @@ THREE = (0.25, 0.125, 0.375, 0, 0)  # exact in float32
 
 
 def test_a_curve_is_a_look_up_over_each_samples_smallest_breaking_epsilon():
-    found = curve_of([nearest(THREE)])
+    found = SecurityCurve.from_results([nearest(THREE)])
     np.testing.assert_array_equal(found.smallest, [0.25, 0.125, 0.375, np.inf, 0])
     np.testing.assert_array_equal(found.breaking, [0, 0, 0, -1, -1])
     assert (found.classifier, found.dataset, found.norm, found.limit) == ("stub", "digits", "l2", math.inf)
@@ -46,7 +48,7 @@ def test_a_curve_is_a_look_up_over_each_samples_smallest_breaking_epsilon():
 def test_several_results_make_one_curve_of_the_nearest_image_of_each():
     first = nearest(THREE, method="ddn")
     second = nearest((0.5, 0.0625, 0, 0.75, 0), (1, 2, 2, 1, 2), epsilon=1.0)
-    found = curve_of([first, second])
+    found = SecurityCurve.from_results([first, second])
     np.testing.assert_array_equal(found.smallest, [0.25, 0.0625, 0.375, 0.75, 0])
     np.testing.assert_array_equal(found.breaking, [0, 1, 0, 1, -1])
     assert [attack.method for attack in found.attacks] == ["ddn", "pgd"]
@@ -56,8 +58,8 @@ def test_several_results_make_one_curve_of_the_nearest_image_of_each():
 def test_at_its_own_epsilon_a_bounded_result_has_the_robust_accuracy_of_its_evaluation():
     result = many(500)
     result = replace(result, attack=build([0], [0], [0], epsilon=0.099).attack)
-    found = curve_of([result])
-    sizes = metrics.distances(result.x, result.x_adv).linf
+    found = SecurityCurve.from_results([result])
+    sizes = distances(result.x, result.x_adv).linf
     assert np.any(sizes > 0.099), "rounding must matter here for the test to say something"
     assert found.robust_accuracy(0.099) == evaluate(result).robust_accuracy
     assert found.limit == 0.099
@@ -65,12 +67,12 @@ def test_at_its_own_epsilon_a_bounded_result_has_the_robust_accuracy_of_its_eval
 
 def test_what_a_cascade_left_out_was_broken_within_its_epsilon():
     attempted = np.array([1, 0, 1, 1, 0], bool)
-    found = curve_of([nearest(THREE, (1, 1, 2, 0, 2), epsilon=0.5, attempted=attempted)])
+    found = SecurityCurve.from_results([nearest(THREE, (1, 1, 2, 0, 2), epsilon=0.5, attempted=attempted)])
     np.testing.assert_array_equal(found.smallest, [0.25, 0.5, np.inf, np.inf, 0])
 
 
 def test_beyond_its_budget_an_image_counts_where_it_lies():
-    assert curve_of([nearest((0.5, 0.125, 0.375, 0, 0), epsilon=0.4)]).smallest[0] == 0.5
+    assert SecurityCurve.from_results([nearest((0.5, 0.125, 0.375, 0, 0), epsilon=0.4)]).smallest[0] == 0.5
 
 
 @pytest.mark.parametrize("seed", range(3))
@@ -79,7 +81,7 @@ def test_the_look_up_agrees_with_counting_and_never_rises(seed):
     labels, clean = draw.integers(0, 3, 300), draw.integers(0, 3, 300)
     adversarial, sizes = draw.integers(0, 3, 300), np.round(draw.random(300) * 0.4, 2)
     result = build(labels, clean, adversarial, norm="l1", epsilon=math.inf, change=sizes)
-    found = curve_of([result])
+    found = SecurityCurve.from_results([result])
     epsilons, accuracies = found.points()
     assert epsilons[0] == 0
     assert np.all(np.diff(epsilons) > 0)
@@ -103,11 +105,11 @@ def test_the_look_up_agrees_with_counting_and_never_rises(seed):
     ],
 )
 def test_the_median_epsilon_counts_what_stands_as_infinite(sizes, adversarial, median):
-    assert curve_of([nearest(sizes, adversarial)]).median_epsilon == median
+    assert SecurityCurve.from_results([nearest(sizes, adversarial)]).median_epsilon == median
 
 
 def test_a_classifier_that_is_never_right_has_no_median():
-    found = curve_of([build([0, 1], [1, 0], [1, 0], norm="l2", epsilon=math.inf)])
+    found = SecurityCurve.from_results([build([0, 1], [1, 0], [1, 0], norm="l2", epsilon=math.inf)])
     assert math.isnan(found.median_epsilon)
     assert found.robust_accuracy(0).count == 0
     assert "No image is classified correctly." in found.table()
@@ -127,7 +129,7 @@ def test_a_classifier_that_is_never_right_has_no_median():
     ],
 )
 def test_an_epsilon_that_was_not_searched_has_no_answer(epsilon, words):
-    found = curve_of([nearest(THREE, epsilon=0.5), nearest(THREE, epsilon=0.4)])
+    found = SecurityCurve.from_results([nearest(THREE, epsilon=0.5), nearest(THREE, epsilon=0.4)])
     assert found.robust_accuracy(0.5).count == 1
     with pytest.raises(InvalidValue, match=words):
         found.robust_accuracy(epsilon)
@@ -144,14 +146,14 @@ def test_an_epsilon_that_was_not_searched_has_no_answer(epsilon, words):
 )
 def test_only_results_on_the_same_thing_make_a_curve(other, what):
     with pytest.raises(Mismatch, match=f"differ in: {what}"):
-        curve_of([nearest(THREE), nearest(THREE, **other)])
+        SecurityCurve.from_results([nearest(THREE), nearest(THREE, **other)])
 
 
 def test_nothing_and_a_norm_without_sizes_make_no_curve():
     with pytest.raises(InvalidValue, match="Got none"):
-        curve_of([])
+        SecurityCurve.from_results([])
     with pytest.raises(InvalidValue, match="no sizes"):
-        curve_of([nearest(THREE, norm="none")])
+        SecurityCurve.from_results([nearest(THREE, norm="none")])
 
 
 # How it is shown
@@ -163,7 +165,7 @@ def rows(text):
 
 
 def test_the_table_has_round_epsilons_or_those_asked_for():
-    found = curve_of([nearest(THREE)])
+    found = SecurityCurve.from_results([nearest(THREE)])
     epsilons = [row[0] for row in rows(found.table())]
     assert epsilons == ["0", "0.05", "0.1", "0.15", "0.2", "0.25", "0.3", "0.35", "0.4"]
     assert rows(found.table())[0] == ["0", "80.0", "[37.6, 96.4]"]
@@ -174,7 +176,7 @@ def test_the_table_has_round_epsilons_or_those_asked_for():
 
 
 def test_a_table_ends_where_the_search_did():
-    found = curve_of([nearest((0, 0, 0, 0, 0), (0, 1, 2, 0, 2), epsilon=0.3)])
+    found = SecurityCurve.from_results([nearest((0, 0, 0, 0, 0), (0, 1, 2, 0, 2), epsilon=0.3)])
     assert rows(found.table())[-1][0] == "0.3"
     assert "More than half of the correctly classified images stand at epsilon 0.3." in found.summary()
     assert found.summary().endswith("at smaller epsilons it tells little."), "nothing looked for the smallest change"
@@ -183,13 +185,15 @@ def test_a_table_ends_where_the_search_did():
 def test_positions_are_counted_in_whole_numbers():
     change = np.zeros((3, 4, 4, 1))
     change[0, :1], change[1, :2], change[2, :3] = 0.25, 0.25, 0.25
-    found = curve_of([build([0, 1, 2], [0, 1, 2], [1, 2, 0], norm="l0", epsilon=math.inf, change=change)])
+    found = SecurityCurve.from_results(
+        [build([0, 1, 2], [0, 1, 2], [1, 2, 0], norm="l0", epsilon=math.inf, change=change)]
+    )
     np.testing.assert_array_equal(found.smallest, [4, 8, 12])
     assert [row[0] for row in rows(found.table())] == [str(2 * number) for number in range(7)]
 
 
 def test_json_has_the_whole_step_function_and_no_infinity():
-    data = json.loads(json.dumps(curve_of([nearest(THREE)]).to_dict(["1/8"]), allow_nan=False))
+    data = json.loads(json.dumps(SecurityCurve.from_results([nearest(THREE)]).to_dict(["1/8"]), allow_nan=False))
     assert data["schema"] == 1
     assert data["steps"] == {"epsilon": [0, 0.125, 0.25, 0.375], "robust_accuracy": pytest.approx([0.8, 0.6, 0.4, 0.2])}
     assert [(rate["epsilon"], rate["count"]) for rate in data["rates"]] == [(0.125, 3)]
@@ -198,7 +202,7 @@ def test_json_has_the_whole_step_function_and_no_infinity():
 
 
 def test_a_notebook_shows_the_figure_and_harmless_names():
-    found = curve_of([nearest(THREE, classifier="<script>")])
+    found = SecurityCurve.from_results([nearest(THREE, classifier="<script>")])
     page = found._repr_html_()
     assert "<svg" in page
     assert "<script" not in page
@@ -208,14 +212,17 @@ def test_a_notebook_shows_the_figure_and_harmless_names():
 def test_a_frame_has_a_row_for_each_step():
     import pandas
 
-    frame = curve_of([nearest(THREE)]).to_frame()
+    frame = SecurityCurve.from_results([nearest(THREE)]).to_frame()
     assert isinstance(frame, pandas.DataFrame)
     assert list(frame.columns) == ["epsilon", "robust_accuracy", "low", "high"]
     assert len(frame) == 4
 
 
 def test_the_figure_draws_the_steps_up_to_where_the_search_ended():
-    whole, short = curve_of([nearest(THREE)]), curve_of([nearest(THREE, epsilon=0.4)])
+    whole, short = (
+        SecurityCurve.from_results([nearest(THREE)]),
+        SecurityCurve.from_results([nearest(THREE, epsilon=0.4)]),
+    )
     figure = figures.security_curve([whole, short])
     axis = figure.axes[0]
     drawn, _ = axis.get_lines()
@@ -236,11 +243,13 @@ def test_the_figure_of_ten_thousand_images_stays_small():
         x=np.zeros((10_000, 1, 1, 1), np.float32),
         x_adv=draw.random((10_000, 1, 1, 1), np.float32),
     )
-    figure = figures.security_curve(curve_of([result]))
+    figure = figures.security_curve(SecurityCurve.from_results([result]))
     assert len(figure.axes[0].get_lines()[0].get_xdata()) <= 201
     assert len(figures.svg(figure)) < 60_000
 
 
 def test_each_norm_has_an_axis_of_its_own():
-    figure = figures.security_curve([curve_of([nearest(THREE)]), curve_of([nearest(THREE, norm="l1")])])
+    figure = figures.security_curve(
+        [SecurityCurve.from_results([nearest(THREE)]), SecurityCurve.from_results([nearest(THREE, norm="l1")])]
+    )
     assert [axis.get_xlabel() for axis in figure.axes] == ["epsilon (l2)", "epsilon (l1)"]

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from advlab import load_dataset
-from advlab.download import SOURCES
+from advlab.data.official import SOURCES
 from advlab.errors import InvalidFile, InvalidValue
 from tests.test_datasets import made
 

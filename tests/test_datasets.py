@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from advlab import load_dataset
-from advlab.datasets import Dataset
+from advlab.data.loading import Dataset
+from advlab.data.official import DATASETS
 from advlab.errors import InvalidValue, UnknownName
-from advlab.inventory import DATASETS
 
 
 def made(x: object = None, y: object = None, n: int = 20) -> Dataset:
@@ -193,9 +193,9 @@ def test_limit_and_seed_are_those_of_take():
 
 
 def test_listing_the_names_loads_no_other_library():
-    code = "import sys, advlab.datasets; print(*sys.modules)"
+    code = "import sys, advlab.data.loading; print(*sys.modules)"
     loaded = set(
         subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     )
-    assert "advlab.datasets" in loaded
+    assert "advlab.data.loading" in loaded
     assert not loaded & {"h5py", "sklearn", "PIL", "tqdm", "tensorflow", "keras", "http.client", "ssl"}

@@ -10,8 +10,8 @@ from matplotlib.image import imread
 from results import build
 
 from advlab import figures
-from advlab.evaluation import evaluate
-from advlab.samples import Dataset
+from advlab.data.dataset import Dataset
+from advlab.evaluation.evaluation import evaluate
 
 NASTY = "<script>alert(1)</script>"
 

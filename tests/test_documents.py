@@ -42,7 +42,7 @@ def test_the_readme_names_the_two_set_up_commands_of_the_makefile():
 def test_the_two_ways_side_by_side_give_the_same_images(tmp_path, monkeypatch):
     from click.testing import CliRunner
 
-    from advlab.archive import load_result
+    from advlab.results.result import load_result
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ADVLAB_WORKSPACE")

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from advlab import download
+from advlab.data import official
 from advlab.errors import AdvlabError, InvalidFile
 
 REAL = Path(os.environ.get("ADVLAB_DATA", ""))
-IMAGES, LABELS = download.FILES["test"]
+IMAGES, LABELS = official.FILES["test"]
 PIXELS = np.random.default_rng(0).integers(0, 256, (200, 28, 28), np.uint8)
 DIGITS = np.arange(200, dtype=np.uint8) % 10
 
@@ -97,7 +97,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def publish(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
     """Let the small files above be the official MNIST."""
     sums = {name: md5(content) for name, content in CONTENT.items()}
-    monkeypatch.setitem(download.SOURCES, "mnist", download.Source(url, download.DIGITS, sums))
+    monkeypatch.setitem(official.SOURCES, "mnist", official.Source(url, official.DIGITS, sums))
 
 
 @pytest.fixture
@@ -117,7 +117,7 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 def test_missing_files_are_downloaded_once_and_kept_in_the_cache(published: Server, cache: Path):
     for _ in range(2):
-        images, labels = download.load("mnist", "test")
+        images, labels = official.load("mnist", "test")
         np.testing.assert_array_equal(images, PIXELS)
         np.testing.assert_array_equal(labels, DIGITS)
     assert published.asked == [None, None]
@@ -128,10 +128,10 @@ def test_a_cut_download_says_so_and_is_continued_where_it_stopped(server: Server
     target, url = tmp_path / "images.gz", f"{server.url}{IMAGES}.gz"
     server.cut = 1000
     with pytest.raises(AdvlabError, match=rf"broke {len(WHOLE) - 1000} bytes before the end.*continues"):
-        download.fetch(url, target, md5(CONTENT[IMAGES]))
+        official.fetch(url, target, md5(CONTENT[IMAGES]))
     assert not target.exists()
     server.cut = None
-    download.fetch(url, target, md5(CONTENT[IMAGES]))
+    official.fetch(url, target, md5(CONTENT[IMAGES]))
     assert server.asked == [None, "bytes=1000-"]
     assert target.read_bytes() == WHOLE
     assert list(tmp_path.glob("*.part")) == []
@@ -140,21 +140,21 @@ def test_a_cut_download_says_so_and_is_continued_where_it_stopped(server: Server
 def test_a_server_without_ranges_sends_the_whole_file_again(server: Server, tmp_path: Path):
     server.ranges = False
     (tmp_path / "images.gz.part").write_bytes(WHOLE[:1000])
-    target = download.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "images.gz", md5(CONTENT[IMAGES]))
+    target = official.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "images.gz", md5(CONTENT[IMAGES]))
     assert server.asked == ["bytes=1000-"]
     assert target.read_bytes() == WHOLE
 
 
 def test_a_complete_part_is_accepted_although_the_server_has_nothing_to_add(server: Server, tmp_path: Path):
     (tmp_path / "images.gz.part").write_bytes(WHOLE)
-    target = download.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "images.gz", md5(CONTENT[IMAGES]))
+    target = official.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "images.gz", md5(CONTENT[IMAGES]))
     assert server.asked == [f"bytes={len(WHOLE)}-"]
     assert target.read_bytes() == WHOLE
 
 
 def test_a_part_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Path):
     (tmp_path / "images.gz.part").write_bytes(bytes(len(WHOLE) + 1))
-    target = download.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "images.gz", md5(CONTENT[IMAGES]))
+    target = official.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "images.gz", md5(CONTENT[IMAGES]))
     assert server.asked == [f"bytes={len(WHOLE) + 1}-", None]
     assert target.read_bytes() == WHOLE
 
@@ -163,25 +163,25 @@ def test_a_part_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Pa
 def test_a_download_with_a_wrong_checksum_is_deleted(server: Server, tmp_path: Path, body: bytes):
     server.files[f"/{IMAGES}.gz"] = body
     with pytest.raises(InvalidFile, match=r"wrong checksum.*deleted.*Repeat"):
-        download.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "images.gz", md5(CONTENT[IMAGES]))
+        official.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "images.gz", md5(CONTENT[IMAGES]))
     assert list(tmp_path.glob("images*")) == []
 
 
 def test_a_file_that_the_server_does_not_have(server: Server, tmp_path: Path):
     with pytest.raises(AdvlabError, match=r"absent\.gz' failed: Not Found"):
-        download.fetch(f"{server.url}absent.gz", tmp_path / "absent.gz", "")
+        official.fetch(f"{server.url}absent.gz", tmp_path / "absent.gz", "")
 
 
 def test_a_cache_that_cannot_be_written_names_the_way_out(server: Server, tmp_path: Path):
     (tmp_path / "cache").write_text("a file where a folder should be")
     with pytest.raises(AdvlabError, match=r"Cannot write .*XDG_CACHE_HOME"):
-        download.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "cache" / "images.gz", md5(CONTENT[IMAGES]))
+        official.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "cache" / "images.gz", md5(CONTENT[IMAGES]))
 
 
 @pytest.mark.usefixtures("unreachable")
 def test_without_network_and_files_the_error_names_files_folders_and_ways_on(cache: Path):
     with pytest.raises(AdvlabError) as caught:
-        download.load("mnist", "test")
+        official.load("mnist", "test")
     message = str(caught.value)
     for part in (IMAGES, LABELS, f"'{cache}'", "ADVLAB_DATA is not set", "failed: ", "'digits'"):
         assert part in message
@@ -193,7 +193,7 @@ def test_a_data_folder_that_lacks_a_file_is_named_with_that_file(tmp_path: Path,
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / IMAGES).write_bytes(CONTENT[IMAGES])
     with pytest.raises(AdvlabError) as caught:
-        download.load("mnist", "test")
+        official.load("mnist", "test")
     message = str(caught.value)
     assert f"lacks {LABELS}[.gz]: not in" in message
     assert f"'{tmp_path / 'mnist'}' (from ADVLAB_DATA)" in message
@@ -207,7 +207,7 @@ def test_the_data_folder_serves_plain_and_compressed_files_without_network(
     (tmp_path / "mnist").mkdir()
     (tmp_path / "mnist" / IMAGES).write_bytes(CONTENT[IMAGES])
     (tmp_path / "mnist" / f"{LABELS}.gz").write_bytes(PACKED[f"/{LABELS}.gz"])
-    images, labels = download.load("mnist", "test")
+    images, labels = official.load("mnist", "test")
     np.testing.assert_array_equal(images, PIXELS)
     np.testing.assert_array_equal(labels, DIGITS)
 
@@ -219,7 +219,7 @@ def test_files_of_another_data_set_under_the_same_names_are_refused(tmp_path: Pa
     (tmp_path / "mnist" / IMAGES).write_bytes(idx(255 - PIXELS))
     (tmp_path / "mnist" / LABELS).write_bytes(CONTENT[LABELS])
     with pytest.raises(InvalidFile, match=r"not the official one .* another data set"):
-        download.load("mnist", "test")
+        official.load("mnist", "test")
 
 
 @pytest.mark.parametrize(
@@ -239,13 +239,13 @@ def test_a_truncated_or_foreign_file_is_refused_with_a_next_step(tmp_path: Path,
     path = tmp_path / "images"
     path.write_bytes(content)
     with pytest.raises(InvalidFile, match=rf"(?i)(?=.*{message})(?=.*delete it)"):
-        download.read_idx(path, 3)
+        official.read_idx(path, 3)
 
 
 @pytest.mark.real_data
-@pytest.mark.parametrize("name", sorted(download.SOURCES))
+@pytest.mark.parametrize("name", sorted(official.SOURCES))
 @pytest.mark.parametrize(("split", "size"), [("train", 60_000), ("test", 10_000)])
 def test_the_official_files_have_the_official_content(name: str, split: str, size: int):
-    for file, shape in zip(download.FILES[split], [(size, 28, 28), (size,)], strict=True):
+    for file, shape in zip(official.FILES[split], [(size, 28, 28), (size,)], strict=True):
         path = REAL / name / f"{file}.gz"
-        assert download.read_idx(path, len(shape), download.SOURCES[name].md5[file]).shape == shape
+        assert official.read_idx(path, len(shape), official.SOURCES[name].md5[file]).shape == shape

@@ -9,15 +9,16 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab import crafting, workspace
-from advlab.archive import load_result
-from advlab.classifier import Classifier
-from advlab.datasets import load_dataset
-from advlab.engine import attack
+from advlab import workspace
+from advlab.classifiers.classifier import Classifier
+from advlab.data.loading import load_dataset
+from advlab.distances import distances
+from advlab.engine import run
+from advlab.engine.attack import attack
 from advlab.errors import AdvlabError, FileExists, InvalidValue, Mismatch, UnknownName
-from advlab.metrics import distances
-from advlab.problem import Loop
+from advlab.problem.problem import Loop
 from advlab.progress import Progress
+from advlab.results.result import load_result
 
 
 def test_stopping_at_success_ends_each_sample_at_its_first(trained, digits):
@@ -55,8 +56,8 @@ def interrupt_at(monkeypatch, calls: int) -> None:
 def test_an_interrupted_attack_continues_to_the_same_result(trained, digits, monkeypatch, calls, stop):
     options = {"method": "pgd", "steps": 40, "restarts": 2, "batch_size": 200, "stop": stop, "epsilon": 0.1}
     straight = attack(trained, digits, **options)
-    monkeypatch.setattr(crafting, "_KEEP_AFTER", -1.0)
-    monkeypatch.setattr(crafting, "_CHUNK_WORK", 1e6)  # some seven steps at a time
+    monkeypatch.setattr(run, "_KEEP_AFTER", -1.0)
+    monkeypatch.setattr(run, "_CHUNK_WORK", 1e6)  # some seven steps at a time
     interrupt_at(monkeypatch, calls)
     with pytest.raises(KeyboardInterrupt, match="the same command continues"):
         attack(trained, digits, **options)
@@ -73,8 +74,8 @@ def test_an_interrupted_attack_continues_to_the_same_result(trained, digits, mon
 
 
 def test_an_unfinished_attack_on_other_data_or_another_model_is_not_continued(trained, digits, monkeypatch, workspace):
-    monkeypatch.setattr(crafting, "_KEEP_AFTER", -1.0)
-    monkeypatch.setattr(crafting, "_CHUNK_WORK", 1e6)
+    monkeypatch.setattr(run, "_KEEP_AFTER", -1.0)
+    monkeypatch.setattr(run, "_CHUNK_WORK", 1e6)
     with monkeypatch.context() as patch:
         interrupt_at(patch, 2)
         with pytest.raises(KeyboardInterrupt):
@@ -89,7 +90,7 @@ def test_an_unfinished_attack_on_other_data_or_another_model_is_not_continued(tr
 def test_a_workspace_that_cannot_be_written_costs_no_result(trained, digits, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("ADVLAB_WORKSPACE", str(tmp_path / "file"))
-    monkeypatch.setattr(crafting, "_KEEP_EVERY", -1.0)
+    monkeypatch.setattr(run, "_KEEP_EVERY", -1.0)
     assert len(attack(trained, digits, "fgsm")) == len(digits)
 
 
@@ -236,7 +237,7 @@ def test_looks_before_the_first_that_counts_are_never_kept(trained, digits):
 
 
 def test_the_pullback_is_the_jacobian(rgb):
-    from advlab.loop import Batch, problem_of
+    from advlab.engine.steps import Batch, problem_of
 
     classifier, data = rgb
     x, labels = tf.constant(data.x[:2]), tf.constant(data.y[:2], tf.int32)

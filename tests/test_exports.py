@@ -13,13 +13,13 @@ from click.testing import CliRunner
 from PIL import Image
 from results import build, many
 
-from advlab.archive import load_result
 from advlab.cli import main
 from advlab.errors import FileExists, InvalidFile, InvalidValue, Mismatch
-from advlab.evaluation import evaluate
-from advlab.exports import export
-from advlab.records import per_sample
-from advlab.workflows.imports import import_images
+from advlab.evaluation.evaluation import evaluate
+from advlab.evaluation.records import per_sample
+from advlab.results.result import load_result
+from advlab.workflows.export import export
+from advlab.workflows.import_images import import_images
 
 REFERENCE = next((Path(__file__).parent.parent / "attacks" / "reference").glob("*.h5"))
 
@@ -122,7 +122,7 @@ def test_the_command_prints_the_paths_that_it_wrote(tmp_path):
 @pytest.fixture(scope="module")
 def crafted(trained, digits):
     """Forty digits under PGD, and their challenge layout."""
-    from advlab.engine import attack
+    from advlab.engine.attack import attack
 
     result = attack(trained, digits.take(40), "pgd", epsilon=0.1, progress=False)
     return result, result.x_adv.reshape(40, 784)
@@ -210,7 +210,7 @@ def test_a_model_without_a_card_needs_a_data_set(crafted, tmp_path, trained):
 
 @pytest.mark.real_data
 def test_ten_thousand_images_of_mnist_go_out_and_come_back(tmp_path):
-    from advlab.datasets import load_dataset
+    from advlab.data.loading import load_dataset
 
     x = load_dataset("mnist").x
     np.save(tmp_path / "attack.npy", np.clip(x + 0.3 * np.where(x < 0.5, 1, -1), 0, 1).reshape(10_000, 784))

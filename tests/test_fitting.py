@@ -9,10 +9,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab import fitting, training
-from advlab.datasets import load_dataset
-from advlab.training import build
-from advlab.workflows.models import train
+from advlab.data.loading import load_dataset
+from advlab.training import fit
+from advlab.training import train as training
+from advlab.training.train import build
+from advlab.workflows.train import train
 from tests.conftest import weights
 
 
@@ -39,7 +40,7 @@ def reference(recipe, seed=0):
     model.compile(optimizer=settings.optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     x = data.x.reshape(-1, *model.input_shape[1:])
     for epoch in range(settings.epochs):
-        rows = fitting.order(len(x), seed, epoch)
+        rows = fit.order(len(x), seed, epoch)
         for start in range(0, len(x), settings.batch_size):
             chosen = rows[start : start + settings.batch_size]
             model.train_on_batch(x[chosen], data.y[chosen])
@@ -53,7 +54,7 @@ def reference(recipe, seed=0):
 )
 def test_every_image_is_seen_in_every_epoch_as_by_one_call_for_each_batch(recipe, monkeypatch, batch_size, xla):
     """300 images in batches of 2 are two whole calls and one cut short; of 7, the last batch is a smaller one."""
-    monkeypatch.setattr(fitting, "_XLA_FROM_STEPS", 0 if xla else 10**9)
+    monkeypatch.setattr(fit, "_XLA_FROM_STEPS", 0 if xla else 10**9)
     chosen = recipe(batch_size=batch_size, optimizer="rmsprop")
     ours = train(chosen, save=False)
     np.testing.assert_allclose(weights(ours), reference(chosen), atol=2e-6)
@@ -70,13 +71,13 @@ def test_every_image_is_seen_in_every_epoch_as_by_one_call_for_each_batch(recipe
 )
 def test_xla_is_for_long_trainings_of_dense_networks(recipe, architecture, steps, xla):
     model = build(recipe(architecture), load_dataset(recipe().dataset, split="train"))
-    assert fitting._xla_pays(model, steps) is xla
+    assert fit._xla_pays(model, steps) is xla
 
 
 def test_dropout_compiled_by_xla_drops_and_scales_as_keras_does():
     model = keras.Sequential([keras.Input((1000,)), keras.layers.Dropout(0.3)])
     ones = tf.ones((100, 1000))
-    with fitting._threefry(model):
+    with fit._threefry(model):
         dropped = tf.function(lambda: model(ones, training=True), jit_compile=True)
         first, second = dropped().numpy(), dropped().numpy()
         np.testing.assert_array_equal(model(ones, training=False), ones)
@@ -88,10 +89,10 @@ def test_dropout_compiled_by_xla_drops_and_scales_as_keras_does():
 
 
 def test_an_order_shows_every_image_once_and_differs_from_epoch_to_epoch():
-    first, second = fitting.order(100, 3, 0), fitting.order(100, 3, 1)
+    first, second = fit.order(100, 3, 0), fit.order(100, 3, 1)
     assert sorted(first) == sorted(second) == list(range(100))
     assert not np.array_equal(first, second)
-    assert not np.array_equal(first, fitting.order(100, 4, 0))
+    assert not np.array_equal(first, fit.order(100, 4, 0))
 
 
 def test_the_figures_of_an_epoch_are_means_over_its_images_and_not_over_its_batches(recipe):
@@ -138,9 +139,9 @@ import sys
 import numpy as np, tensorflow as tf
 (processor,) = tf.config.list_physical_devices("CPU")
 tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
-from advlab import training
-from advlab.recipes import Recipe, Training
-from advlab.workflows.models import train
+from advlab.training import train as training
+from advlab.declarations.recipes import Recipe, Training
+from advlab.workflows.train import train
 from tests.conftest import weights
 
 settings = Training("sgd", 20, 3, validation_split=0.1)

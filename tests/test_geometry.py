@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from scipy.optimize import brentq, linprog
 
-from advlab import random
-from advlab.geometry import BALLS
+from advlab.problem import random
+from advlab.problem.balls import BALLS
 
 EPSILON = {"linf": 0.1, "l2": 1.0, "l1": 3.0, "l0": 5.0, "none": np.inf}
 SHAPE = (20, 4, 4, 1)

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from legacy_files import DENSE, dense_weights, sequential, write_old
 
-from advlab import hdf5, modelcard
+from advlab.classifiers import card, files
 from advlab.errors import AdvlabError, InvalidFile, InvalidValue
 
 FIXTURES = Path(__file__).parent / "fixtures"
@@ -29,24 +29,24 @@ def small_model(**last: Any) -> keras.Model:
 
 
 def predictions(path: Path, x: np.ndarray = X, **options: Any) -> np.ndarray:
-    return keras.ops.convert_to_numpy(hdf5.read_model(path, **options)(x, training=False))
+    return keras.ops.convert_to_numpy(files.read_model(path, **options)(x, training=False))
 
 
 class TestWriting:
     def test_round_trip_keeps_every_bit_of_the_weights_and_the_card(self, tmp_path):
         model, path = small_model(activation="softmax"), tmp_path / "m.h5"
         model.compile("adam", "mse")
-        hdf5.write_model(model, path, {"recipe": "fashion", "accuracy": 0.87})
-        again = hdf5.read_model(path)
+        files.write_model(model, path, {"recipe": "fashion", "accuracy": 0.87})
+        again = files.read_model(path)
         assert [w.tobytes() for w in model.get_weights()] == [w.tobytes() for w in again.get_weights()]
-        assert modelcard.read_card(path) == {"recipe": "fashion", "accuracy": 0.87}
+        assert card.read_card(path) == {"recipe": "fashion", "accuracy": 0.87}
         assert not again.compiled
         with h5py.File(path) as file:
             assert "optimizer_weights" not in file
 
     def test_the_file_opens_in_plain_keras_as_probabilities(self, tmp_path):
         model, path = small_model(activation="softmax"), tmp_path / "m.h5"
-        hdf5.write_model(model, path, {})
+        files.write_model(model, path, {})
         output = keras.models.load_model(path).predict(X, verbose=0)
         np.testing.assert_allclose(output.sum(1), 1, rtol=1e-6)
         np.testing.assert_array_equal(output, predictions(path))
@@ -61,27 +61,27 @@ class TestWriting:
         end = keras.Model(end_image, keras.layers.Softmax()(end_image), name="end")
         hidden = keras.layers.Add()([inner(image), inner(head(image)), head(keras.layers.ReLU()(image))])
         model = keras.Model(image, end(head(hidden)))
-        hdf5.write_model(model, tmp_path / "m.h5", {})
+        files.write_model(model, tmp_path / "m.h5", {})
         expected = keras.ops.convert_to_numpy(model(X, training=False))
         np.testing.assert_array_equal(predictions(tmp_path / "m.h5"), expected)
 
     def test_equal_models_give_equal_bytes(self, tmp_path):
         model = small_model()
         for name in ("a.h5", "b.h5"):
-            hdf5.write_model(model, tmp_path / name, {"b": 1, "a": 2})
+            files.write_model(model, tmp_path / name, {"b": 1, "a": 2})
         assert (tmp_path / "a.h5").read_bytes() == (tmp_path / "b.h5").read_bytes()
 
     def test_keras_does_not_advise_against_the_format(self, tmp_path, caplog, capfd):
-        hdf5.write_model(small_model(), tmp_path / "m.h5", {})
+        files.write_model(small_model(), tmp_path / "m.h5", {})
         assert not caplog.records
         assert "legacy" not in "".join(capfd.readouterr())
 
     def test_a_failure_leaves_the_old_file_and_nothing_else(self, tmp_path):
         path = tmp_path / "m.h5"
-        hdf5.write_model(small_model(), path, {})
+        files.write_model(small_model(), path, {})
         before = path.read_bytes()
         with pytest.raises(InvalidValue, match="JSON"):
-            hdf5.write_model(small_model(), path, {"x": X})
+            files.write_model(small_model(), path, {"x": X})
         assert path.read_bytes() == before
         assert [p.name for p in tmp_path.glob("*.h5")] + [p.name for p in tmp_path.glob(".*")] == ["m.h5"]
 
@@ -91,7 +91,7 @@ class TestWriting:
 
         monkeypatch.setattr(keras.saving, "save_model", full)
         with pytest.raises(AdvlabError, match=r"m\.h5.*No space left"):
-            hdf5.write_model(small_model(), tmp_path / "m.h5", {})
+            files.write_model(small_model(), tmp_path / "m.h5", {})
         assert not list(tmp_path.rglob("*.h5"))
 
     @pytest.mark.parametrize(
@@ -104,7 +104,7 @@ class TestWriting:
     )
     def test_what_hdf5_cannot_hold_is_refused(self, tmp_path, model, name, says):
         with pytest.raises(InvalidValue, match=says):
-            hdf5.write_model(model, tmp_path / name, {})
+            files.write_model(model, tmp_path / name, {})
 
 
 class TestKeras2:
@@ -116,9 +116,9 @@ class TestKeras2:
 
     @pytest.mark.parametrize("path", sorted(FIXTURES.glob("keras2_*.h5")), ids=lambda p: p.stem)
     def test_it_can_be_written_and_read_again(self, path, tmp_path):
-        model = hdf5.read_model(path)
+        model = files.read_model(path)
         x = np.random.default_rng(0).normal(size=(3, *model.input_shape[1:])).astype("float32")
-        hdf5.write_model(model, tmp_path / "again.h5", {})
+        files.write_model(model, tmp_path / "again.h5", {})
         np.testing.assert_array_equal(
             predictions(tmp_path / "again.h5", x), keras.ops.convert_to_numpy(model(x, training=False))
         )
@@ -138,7 +138,7 @@ class TestKerasArchives:
         path = tmp_path / "m.keras"
         keras.Sequential([keras.Input((4,)), keras.layers.Lambda(lambda x: x + 1, name="add")]).save(path)
         with pytest.raises(InvalidFile, match=r"'add' \(Lambda\).*--trust"):
-            hdf5.read_model(path)
+            files.read_model(path)
         np.testing.assert_allclose(predictions(path, trust=True), X + 1)
 
     def test_a_file_that_is_cut_off_is_refused(self, tmp_path):
@@ -146,7 +146,7 @@ class TestKerasArchives:
         cut = tmp_path / "cut.keras"
         cut.write_bytes((tmp_path / "m.keras").read_bytes()[:2000])
         with pytest.raises(InvalidFile, match=r"cut\.keras"):
-            hdf5.read_model(cut)
+            files.read_model(cut)
 
     def test_another_zip_is_refused(self, tmp_path):
         (tmp_path / "folder").mkdir()
@@ -155,16 +155,16 @@ class TestKerasArchives:
         for name in ("other.zip", "other.keras"):
             target = shutil.copy(tmp_path / "other.zip", tmp_path / f"copy-{name}")
             with pytest.raises(InvalidFile, match=f"copy-{name}"):
-                hdf5.read_model(Path(target))
+                files.read_model(Path(target))
 
 
 class TestCard:
     def test_a_foreign_file_has_an_empty_one(self, tmp_path):
-        assert modelcard.read_card(write_old(tmp_path / "m.h5", sequential(DENSE), dense_weights())) == {}
+        assert card.read_card(write_old(tmp_path / "m.h5", sequential(DENSE), dense_weights())) == {}
 
     @pytest.mark.parametrize("text", ["{", "[1]"])
     def test_a_damaged_one_is_refused(self, tmp_path, text):
         with h5py.File(tmp_path / "m.h5", "w") as file:
             file.attrs["advlab"] = text
         with pytest.raises(InvalidFile, match="card"):
-            modelcard.read_card(tmp_path / "m.h5")
+            card.read_card(tmp_path / "m.h5")

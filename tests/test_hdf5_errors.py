@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 from legacy_files import DENSE, dense_weights, functional, old_layer, sequential, write_old
 
-from advlab import hdf5
+from advlab.classifiers import files
 from advlab.errors import AdvlabError, InvalidFile
 
 
@@ -109,6 +109,6 @@ def test_a_bad_file_gets_an_error_that_says_how_to_go_on(tmp_path, make, says):
     path = tmp_path / "bad.h5"
     make(path)
     with pytest.raises(AdvlabError, match=f"(?s){says}") as caught:
-        hdf5.read_model(path)
+        files.read_model(path)
     assert isinstance(caught.value, InvalidFile)
     assert "bad.h5" in str(caught.value)

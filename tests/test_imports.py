@@ -1,4 +1,4 @@
-"""What may import what: the layers, and what must stay out of every light path."""
+"""What may import what: the rooms, and what must stay out of every light path."""
 
 from __future__ import annotations
 
@@ -7,125 +7,150 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "advlab"
 HEAVY = ("tensorflow", "keras", "art")
-LAYERS = {
-    0: "__init__ archive datasets declared download errors inventory modelcard noise_images progress recipes samples"
-    " schema studies suites threat unfinished workspace",
-    1: "architectures classifier geometry hdf5 legacy losses methods norms problem random slopes softmax",
-    2: "bests calibration checklists checkpoints checks combined comparison compiling crafting crosschecks curves"
-    " displays engine evaluation exports figures fitting host looks loop metrics noise_evaluation objects"
-    " predictions records studyresult sweep tables training transfers walks watch",
-    3: "reporting workflows",
-    4: "cli",
+ROOMS = {  # room: what it may import beside itself and the root
+    "cli": "",
+    "workflows": "reporting figures evaluation results training engine methods problem classifiers declarations data",
+    "reporting": "evaluation figures",
+    "figures": "evaluation declarations",
+    "evaluation": "results declarations data",
+    "results": "",
+    "training": "classifiers data declarations engine",
+    "engine": "problem classifiers data declarations results",
+    "methods": "problem",
+    "problem": "",
+    "classifiers": "data",
+    "declarations": "",
+    "data": "",
+    "root": "",
 }
-LAYER = {name: layer for layer, names in LAYERS.items() for name in names.split()}
-LEFT = {
-    "calibration",
-    "checklists",
-    "checks",
-    "combined",
-    "comparison",
-    "crosschecks",
-    "curves",
-    "displays",
-    "evaluation",
-    "exports",
-    "figures",
-    "looks",
-    "metrics",
-    "noise_evaluation",
-    "objects",
-    "predictions",
-    "records",
-    "studyresult",
-    "tables",
-    "transfers",
-    "walks",
+LIBRARIES = {  # library: the rooms that may import it
+    "tensorflow": "problem methods engine classifiers training workflows",
+    "keras": "classifiers engine training workflows",
+    "art": "methods",
+    "click": "cli",
+    "jinja2": "reporting",
+    "markupsafe": "reporting",
+    "matplotlib": "figures",
+    "tqdm": "root",
+    "sklearn": "data workflows",
+    "PIL": "data",
+    "pandas": "root",
+    "h5py": "root classifiers",
 }
-RIGHT = {  # TensorFlow
-    "bests",
-    "checkpoints",
-    "compiling",
-    "crafting",
-    "engine",
-    "fitting",
-    "host",
-    "loop",
-    "sweep",
-    "training",
-    "watch",
-}
-ONLY_IN = {
-    "click": {"cli"},
-    "jinja2": {"reporting"},
-    "matplotlib": {"figures"},
-    "tqdm": {"progress"},
-    "sklearn": {"datasets", "workflows"},
-    "PIL": {"datasets"},
-    "art": {"methods"},
-    "pandas": {"records"},
-}
+IN_FUNCTIONS_ONLY = {"sklearn", "PIL", "art", "tqdm", "pandas"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "shipped" not in path.parts)
 
 
+def room_of(parts: tuple[str, ...]) -> str:
+    return parts[0] if parts[0] in ROOMS else "root"
+
+
 def place_of(path: Path) -> str:
-    return path.relative_to(PACKAGE).with_suffix("").parts[0]
+    return room_of(path.relative_to(PACKAGE).parts)
 
 
-def imports(path: Path, inside_functions: bool = True) -> set[str]:
-    tree = ast.parse(path.read_text("utf-8"))
-    hidden = {
-        inner
-        for node in ast.walk(tree)
-        if isinstance(node, ast.FunctionDef) or (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING")
-        for inner in ast.walk(node)
-        if inner is not node
-    }
-    found: set[str] = set()
-    for node in ast.walk(tree):
-        if node in hidden and not inside_functions:
-            continue
+class Import(NamedTuple):
+    module: str
+    inside: bool  # a function
+    display: bool  # a function that shows an object in a notebook
+
+
+def imports(path: Path) -> list[Import]:
+    """What a file imports, but for types alone."""
+    found: list[Import] = []
+
+    def visit(node: ast.AST, inside: bool, display: bool) -> None:
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        if isinstance(node, ast.FunctionDef):
+            inside, display = True, display or node.name == "_repr_html_"
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module == "advlab":
-            found |= {f"advlab.{alias.name}" for alias in node.names}
+            found.extend(Import(alias.name, inside, display) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            found.add(node.module or "")
+            module = node.module or ""
+            named = [f"{module}.{alias.name}" for alias in node.names]
+            files = [name for name in named if is_file(name)]
+            found.extend(Import(name, inside, display) for name in files or [module])
+        for child in ast.iter_child_nodes(node):
+            visit(child, inside, display)
+
+    visit(ast.parse(path.read_text("utf-8")), False, False)
     return found
 
 
-@pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_an_import_points_to_the_same_or_a_lower_layer(path):
-    here = place_of(path)
-    for module in imports(path, inside_functions=False):
-        parts = module.split(".")
-        if parts[0] == "advlab" and len(parts) > 1:
-            assert parts[1] in LAYER, f"{parts[1]} has no layer in this test: add it"
-            assert LAYER[parts[1]] <= LAYER[here], f"{here} imports {module}"
-            assert not (here in LEFT and parts[1] in RIGHT), f"{here} imports {module}"
-        elif parts[0] in HEAVY:
-            assert LAYER[here] in (1, 2), f"{here} imports {module}"
-            assert here not in LEFT, f"{here} imports {module}"
+def is_file(module: str) -> bool:
+    place = PACKAGE.parent.joinpath(*module.split("."))
+    return module.startswith("advlab.") and (place.with_suffix(".py").is_file() or place.is_dir())
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
-def test_each_library_has_its_room(path):
-    for module in imports(path):
-        rooms = ONLY_IN.get(module.split(".")[0])
-        assert rooms is None or place_of(path) in rooms, f"{path.name} imports {module}"
-    outside = imports(path, inside_functions=False)
-    assert not {m for m in outside if m.split(".")[0] in ("sklearn", "PIL", "art", "tqdm", "pandas")}
+def test_an_import_points_to_the_same_room_or_one_further_down(path):
+    here = "cli" if path.name == "__main__.py" else place_of(path)
+    for module, inside, display in imports(path):
+        parts = tuple(module.split("."))
+        if parts[0] == "advlab" and len(parts) > 1 and here != "cli" and not display:
+            there = room_of(parts[1:])
+            assert there in {here, "root", *ROOMS[here].split()}, f"{here} imports {module}"
+        library = LIBRARIES.get(parts[0])
+        assert library is None or here in library.split(), f"{here} imports {module}"
+        assert inside or parts[0] not in IN_FUNCTIONS_ONLY, f"{path.name} imports {module} when it is loaded"
+
+
+def test_the_rooms_are_the_folders_and_each_says_what_lives_there():
+    folders = {path.name for path in PACKAGE.iterdir() if (path / "__init__.py").is_file()}
+    assert folders == ROOMS.keys() - {"root"}
+    for folder in sorted(folders):
+        assert ast.get_docstring(ast.parse((PACKAGE / folder / "__init__.py").read_text("utf-8"))), folder
+
+
+def test_no_circle_between_rooms():
+    below = {room: set(names.split()) for room, names in ROOMS.items()}
+    while below:
+        free = {room for room, names in below.items() if not names & below.keys()}
+        assert free, f"a circle among {sorted(below)}"
+        below = {room: names for room, names in below.items() if room not in free}
+
+
+def test_no_circle_between_files():
+    """At the time of loading: what a function imports when it runs is judged by the rooms."""
+    edges = {
+        ".".join(("advlab", *path.relative_to(PACKAGE).with_suffix("").parts)): {
+            module for module, inside, _ in imports(path) if not inside and module.startswith("advlab.")
+        }
+        for path in FILES
+        if path.name != "__init__.py" and place_of(path) != "cli"
+    }
+    while edges:
+        free = {name for name, modules in edges.items() if not modules & edges.keys()}
+        assert free, f"a circle among {sorted(edges)}"
+        edges = {name: modules for name, modules in edges.items() if name not in free}
+
+
+def test_a_method_imports_nothing_but_what_methods_may():
+    allowed = {"advlab.problem", "advlab.methods", "numpy", "tensorflow"}
+    for path in (PACKAGE / "methods").glob("[a-z]*.py"):
+        for module, _, _ in imports(path):
+            root = ".".join(module.split(".")[:2]) if module.startswith("advlab") else module.split(".")[0]
+            assert root in allowed or root in sys.stdlib_module_names, f"{path.name} imports {module}"
+
+
+def test_results_and_what_is_made_of_them_never_load_tensorflow():
+    for path in FILES:
+        if place_of(path) in ("results", "evaluation", "figures", "reporting", "declarations", "data", "root"):
+            assert not {m.split(".")[0] for m, _, _ in imports(path)} & set(HEAVY), path
 
 
 def test_the_command_line_imports_only_public_names_and_errors():
     import advlab
 
     files = sorted((PACKAGE / "cli").glob("*.py"))
-    own = {m for path in files for m in imports(path) if m.startswith("advlab") and not m.startswith("advlab.cli")}
+    own = {m for path in files for m, _, _ in imports(path) if m.startswith("advlab") and "advlab.cli" not in m}
     assert own <= {"advlab", "advlab.errors"}
     used = {
         node.attr
@@ -180,19 +205,18 @@ def test_the_public_names():
         "Recipe",
         "SecurityCurve",
         "ThreatModel",
-        "as_json",
         "attack",
         "attack_to_archive",
         "audit",
-        "catalogue",
+        "available",
         "compare",
         "cross_findings",
         "curve",
-        "curve_of",
         "demo",
         "evaluate",
         "evaluate_noise",
         "export",
+        "figures",
         "import_images",
         "load_classifier",
         "load_dataset",
@@ -204,10 +228,11 @@ def test_the_public_names():
         "study",
         "summary",
         "table",
+        "to_records",
         "train",
         "transfer",
         "verify",
     ]
-    assert all(callable(getattr(advlab, name)) for name in advlab.__all__)
+    assert all(callable(getattr(advlab, name)) for name in advlab.__all__ if name != "figures")
     with pytest.raises(AttributeError, match="Public names: Attack"):
         _ = advlab.nothing

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 from results import build
 
 from advlab.cli import main
-from advlab.curves import curve_of
-from advlab.evaluation import evaluate
+from advlab.evaluation.curve import SecurityCurve
+from advlab.evaluation.evaluation import evaluate
+from advlab.evaluation.records import to_records
 from advlab.figures import png
-from advlab.objects import as_json
 from advlab.threat import ThreatModel
 from advlab.workflows.audit import Answer, Audit
 from advlab.workflows.selftest import SelfTest
@@ -123,7 +123,7 @@ def minimal(**fields):
 
 
 def curve():
-    return strict(json.dumps(curve_of([minimal()]).to_dict()))
+    return strict(json.dumps(SecurityCurve.from_results([minimal()]).to_dict()))
 
 
 def audit():
@@ -167,7 +167,7 @@ def test_evaluations_are_a_list_in_the_order_of_their_archives(printed):
 
 def test_what_no_image_can_tell_is_null():
     nothing = evaluate(build([0, 1], [1, 0], [1, 0], norm="l2", epsilon=math.inf))
-    check(strict(json.dumps(as_json([nothing]))), "list of ListedEvaluation", set())
+    check(strict(json.dumps(to_records([nothing]))), "list of ListedEvaluation", set())
 
 
 def test_findings_of_a_comparison_are_told_at_each_evaluation_that_they_are_about():
@@ -175,7 +175,7 @@ def test_findings_of_a_comparison_are_told_at_each_evaluation_that_they_are_abou
     weak = evaluate(build(labels, labels, labels, method="pgd"))
     strong = evaluate(build(labels, labels, broken, method="square", backward_passes=labels))
     elsewhere = evaluate(build(labels, labels, broken, classifier_digest="e" * 16))
-    listed = as_json([weak, elsewhere, strong], ["a.h5", "b.h5", "c.h5"])
+    listed = to_records([weak, elsewhere, strong], ["a.h5", "b.h5", "c.h5"])
     codes = [{finding["code"] for finding in one["cross_findings"]} for one in listed]
     assert codes[0] == codes[2] != set()
     assert codes[1] == set()
@@ -185,7 +185,7 @@ def test_findings_of_a_comparison_are_told_at_each_evaluation_that_they_are_abou
 def test_an_archive_that_does_not_hold_is_told_in_json_and_by_the_exit_code(tmp_path, trained, digits):
     from dataclasses import replace
 
-    from advlab.engine import attack
+    from advlab.engine.attack import attack
 
     result = attack(trained, digits.take(5), "fgsm", progress=False)
     path = replace(result, x_adv=1 - result.x_adv).save(tmp_path / "doctored.h5")

@@ -12,14 +12,14 @@ import numpy as np
 import pytest
 from legacy_files import DENSE, as_cudnn, dense_weights, functional, old_layer, sequential, softmax, write_old
 
-from advlab import hdf5
+from advlab.classifiers import files
 from advlab.errors import InvalidFile
 
 X = np.random.default_rng(0).normal(size=(5, 4)).astype("float32")
 
 
 def predictions(path: Path, x: np.ndarray = X, **options: Any) -> np.ndarray:
-    return keras.ops.convert_to_numpy(hdf5.read_model(path, **options)(x, training=False))
+    return keras.ops.convert_to_numpy(files.read_model(path, **options)(x, training=False))
 
 
 class TestOlderGenerations:
@@ -64,7 +64,7 @@ class TestOlderGenerations:
         shapes = [(4, 9), (3, 9), (9,)]
         weights = [np.random.default_rng(1).normal(size=s).astype("float32") for s in shapes]
         path = write_old(tmp_path / "g.h5", sequential([layer]), {"g": weights}, "2.1.6")
-        model = hdf5.read_model(path)
+        model = files.read_model(path)
         assert model.layers[0].reset_after is False
         assert model.get_weights()[2].shape == (9,)
 
@@ -120,7 +120,7 @@ class TestEmbeddedCode:
         marker = tmp_path / "ran"
         path = write_old(tmp_path / "l.h5", with_lambda(wrap, old=old, marker=str(marker)), {})
         with pytest.raises(InvalidFile, match=r"'hidden_code' \(Lambda\).*--trust"):
-            hdf5.read_model(path)
+            files.read_model(path)
         assert not marker.exists()
 
     @pytest.mark.parametrize("old", [False, True], ids=["keras-3", "keras-2"])
@@ -135,7 +135,7 @@ class TestEmbeddedCode:
         config["config"]["layers"][0]["config"]["function"]["config"]["code"] = "AAAA"
         path = write_old(tmp_path / "l.h5", config, {})
         with pytest.raises(InvalidFile, match="another version of Python"):
-            hdf5.read_model(path, trust=True)
+            files.read_model(path, trust=True)
 
     @pytest.mark.parametrize(
         "layer",
@@ -160,7 +160,7 @@ class TestEmbeddedCode:
         config = layer | {"config": layer["config"] | {"batch_input_shape": [None, 4]}}
         path = write_old(tmp_path / "t.h5", sequential([config]), {})
         with pytest.raises(InvalidFile, match=r"this Keras does not have|holds Python code"):
-            hdf5.read_model(path)
+            files.read_model(path)
 
     def test_a_registered_class_is_built_only_on_trust(self, tmp_path):
         class Doubling(keras.layers.Layer):
@@ -173,5 +173,5 @@ class TestEmbeddedCode:
         path = write_old(tmp_path / "c.h5", sequential([first, layer]), {})
         with keras.saving.custom_object_scope({"Mine>Doubling": Doubling}):
             with pytest.raises(InvalidFile, match=r"'twice'.*from_keras"):
-                hdf5.read_model(path)
+                files.read_model(path)
             np.testing.assert_allclose(predictions(path, trust=True), 2 * X)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab.losses import dlr, log_odds, margin, targeted_dlr
+from advlab.problem.losses import dlr, log_odds, margin, targeted_dlr
 
 LOGITS = np.random.default_rng(0).normal(0, 5, (50, 10)).astype(np.float32)
 LABELS = np.arange(50, dtype=np.int32) % 10

@@ -10,10 +10,13 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab import loop, metrics, schema
-from advlab.engine import attack
+from advlab.declarations import methods
+from advlab.declarations.methods import load_method, method_names
+from advlab.distances import distances
+from advlab.engine import steps
+from advlab.engine.attack import attack
 from advlab.errors import InvalidValue, UnknownName
-from advlab.losses import LOSSES
+from advlab.problem.losses import LOSSES
 
 QUICK = {
     "apgd": {"steps": 20},
@@ -47,10 +50,10 @@ UNPUBLISHED = {"naive", "newtonfool", "noise"}  # without an arXiv number
 SLOW = {"boundary", "hopskipjump", "newtonfool", "spatial", "zoo"}  # another library, a call for each query
 EVERY = [
     pytest.param(name, norm, marks=pytest.mark.thorough if name in SLOW else ())
-    for name in schema.names()
-    for norm in schema.method(name).norms
+    for name in method_names()
+    for norm in load_method(name).norms
 ]
-NATIVE = [case for case in EVERY if schema.method(case.values[0]).native and case.values[0] not in SHARED]
+NATIVE = [case for case in EVERY if load_method(case.values[0]).native and case.values[0] not in SHARED]
 every = pytest.mark.parametrize(("name", "norm"), EVERY)
 native = pytest.mark.parametrize(("name", "norm"), NATIVE)
 
@@ -61,7 +64,7 @@ def few(digits):
 
 
 def run(trained, data, name, norm, **options):
-    if not schema.method(name).native:
+    if not load_method(name).native:
         data = data.take(12)  # other libraries take their time
     options = {**QUICK.get(name, {}), **options}
     return attack(trained, data, name, norm=norm, progress=False, **options)
@@ -79,7 +82,7 @@ def once(trained, few, name, norm):
 
 def sizes(result) -> np.ndarray:
     norm = result.attack.threat.norm
-    return getattr(metrics.distances(result.x, result.x_adv), "l2" if norm == "none" else norm)
+    return getattr(distances(result.x, result.x_adv), "l2" if norm == "none" else norm)
 
 
 @every
@@ -105,7 +108,7 @@ def test_the_same_seed_gives_the_same_images(trained, few, name, norm):
 @every
 def test_a_minimal_method_finds_what_succeeds_and_a_bounded_one_uses_its_budget(trained, few, name, norm):
     result = once(trained, few, name, norm)
-    if schema.method(name).kind == "minimal":
+    if load_method(name).kind == "minimal":
         assert result.success.mean() > (
             0.7 if name == "newtonfool" else 0.9
         )  # which stands still where the model is sure
@@ -128,11 +131,11 @@ def test_a_sample_does_not_depend_on_its_neighbours(trained, few, name, norm):
 @native
 def test_the_best_look_of_each_sample_is_kept(trained, few, name, norm):
     result = once(trained, few, name, norm)
-    planned = loop.plan(import_module(f"advlab.methods.{name}").craft, result.attack, few.shape)
+    planned = steps.plan(import_module(f"advlab.methods.{name}").craft, result.attack, few.shape)
     loss = LOSSES[planned.loss](trained.logits(tf.constant(result.x_adv)), tf.constant(few.y, tf.int32)).numpy()
     counted = result.diagnostics["trace_steps"] >= planned.counts_from
     best = np.nanmax(result.diagnostics["loss_trace"][:, counted], axis=1)
-    if schema.method(name).kind == "bounded":
+    if load_method(name).kind == "bounded":
         np.testing.assert_allclose(loss, best, rtol=1e-3, atol=1e-3)
 
 
@@ -146,7 +149,7 @@ def test_more_restarts_never_help_the_defender(trained, few, name, norm):
 
 @native
 def test_a_bounded_method_with_no_budget_changes_nothing(trained, few, name, norm):
-    if schema.method(name).kind == "bounded" and norm != "none":
+    if load_method(name).kind == "bounded" and norm != "none":
         np.testing.assert_array_equal(run(trained, few, name, norm, epsilon=0).x_adv, few.x)
 
 
@@ -162,16 +165,19 @@ def test_a_target_is_reached_or_refused(trained, few, name, norm):
     np.testing.assert_array_equal(result.x_adv[~result.attempted], result.x[~result.attempted])
 
 
-@pytest.mark.parametrize("name", schema.names())
+@pytest.mark.parametrize("name", method_names())
 def test_a_method_file_is_short_named_after_its_source_and_imports_little(name):
-    path = schema.FOLDER / f"{name}.py"
+    path = methods.FOLDER / f"{name}.py"
     text = path.read_text("utf-8")
     tree = ast.parse(text)
     document = ast.get_docstring(tree)
     assert document
     assert "arXiv:" in document or name in UNPUBLISHED
     assert len(text.splitlines()) <= LONGER.get(name, 60)
-    allowed = ("advlab.problem", "advlab.losses", "advlab.geometry", "advlab.norms", "advlab.random", "advlab.methods")
+    allowed = (
+        "advlab.problem",
+        "advlab.methods",
+    )
     for node in ast.walk(tree):
         modules = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
         modules = [f"advlab.{alias.name}" for alias in node.names] if modules == ["advlab"] else modules
@@ -179,8 +185,8 @@ def test_a_method_file_is_short_named_after_its_source_and_imports_little(name):
         assert not [m for m in modules if m.startswith("advlab") and not m.startswith(allowed)], modules
 
 
-@pytest.mark.parametrize("name", schema.names())
+@pytest.mark.parametrize("name", method_names())
 def test_an_unknown_parameter_is_refused_with_those_that_exist(trained, few, name):
     with pytest.raises(UnknownName, match=f"Unknown parameter of method '{name}': 'wobble'") as caught:
         attack(trained, few, name, wobble=1)
-    assert all(parameter in str(caught.value) for parameter in schema.method(name).parameters)
+    assert all(parameter in str(caught.value) for parameter in load_method(name).parameters)

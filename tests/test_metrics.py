@@ -5,8 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from advlab import metrics
+from advlab.distances import distance, distances, exceeds
 from advlab.errors import InvalidValue
+from advlab.evaluation import metrics
 
 
 @pytest.mark.parametrize(
@@ -66,7 +67,7 @@ def test_distances_by_hand_and_l0_counts_positions_over_all_channels():
     x_adv = x.copy()
     x_adv[1, 0, 0] = (0.25, 0.5, 0)
     x_adv[1, 1, 1, 2] = 0.5
-    sizes = metrics.distances(x, x_adv)
+    sizes = distances(x, x_adv)
     assert [values[0] for values in sizes] == [0, 0, 0, 0]
     assert (sizes.linf[1], sizes.l2[1], sizes.l1[1], sizes.l0[1]) == (0.5, 0.75, 1.25, 2)
 
@@ -75,12 +76,12 @@ def test_distances_do_not_depend_on_the_chunks_they_are_computed_in():
     draw = np.random.default_rng(0)
     x, x_adv = (draw.random((1500, 3, 3, 1), np.float32) for _ in range(2))
     flat = (x_adv.astype(np.float64) - x).reshape(1500, -1)
-    sizes = metrics.distances(x, x_adv)
+    sizes = distances(x, x_adv)
     np.testing.assert_allclose(sizes.l2, np.linalg.norm(flat, axis=1), rtol=1e-12)
     np.testing.assert_allclose(sizes.linf, np.abs(flat).max(1), rtol=0)
     np.testing.assert_allclose(sizes.l1, np.abs(flat).sum(1), rtol=1e-12)
     for norm, values in sizes._asdict().items():
-        np.testing.assert_array_equal(metrics.distance(x, x_adv, norm), values)
+        np.testing.assert_array_equal(distance(x, x_adv, norm), values)
 
 
 @pytest.mark.parametrize(
@@ -93,7 +94,7 @@ def test_distances_do_not_depend_on_the_chunks_they_are_computed_in():
     ],
 )
 def test_budget_allows_rounding_and_nothing_more(norm, epsilon, inside, outside):
-    assert metrics.exceeds(np.array([inside, outside, math.nan]), norm, epsilon).tolist() == [False, True, True]
+    assert exceeds(np.array([inside, outside, math.nan]), norm, epsilon).tolist() == [False, True, True]
 
 
 def test_transitions_count_label_to_prediction_among_the_chosen_samples():

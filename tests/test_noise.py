@@ -12,10 +12,10 @@ from scipy import stats
 
 import advlab
 from advlab import load_dataset
+from advlab.data.dataset import Dataset
+from advlab.data.noise import DRAWN, TAUGHT, noise_images, shuffled
+from advlab.declarations.methods import load_method
 from advlab.errors import InvalidFile, InvalidValue, UnknownName
-from advlab.noise_images import DRAWN, TAUGHT, noise_images, shuffled
-from advlab.samples import Dataset
-from advlab.schema import method
 
 SHAPE = (7, 10, 3)
 
@@ -79,7 +79,7 @@ def test_shuffling_keeps_the_colours_of_an_image_and_depends_on_it_alone():
 
 
 def test_the_kinds_are_called_as_in_the_attack_method():
-    assert method("noise").choices["kind"] == TAUGHT
+    assert load_method("noise").choices["kind"] == TAUGHT
 
 
 @pytest.mark.parametrize(("n", "seed"), [(0, 0), (-1, 0), (2.5, 0), (True, 0), (3, -1)])
@@ -173,11 +173,11 @@ def test_too_few_images_are_refused(tmp_path: Path):
 
 
 def test_the_listing_of_data_sets_tells_of_them():
-    assert "unknown" in advlab.catalogue("datasets")["<dataset>+noise"]
+    assert "unknown" in advlab.available("datasets")["<dataset>+noise"]
 
 
 def test_the_recipe_is_that_of_fashion_on_other_data():
-    from advlab.recipes import load_recipe
+    from advlab.declarations.recipes import load_recipe
 
     base, other = load_recipe("fashion"), load_recipe("fashion-unknown")
     assert other.dataset == f"{base.dataset}+noise"

@@ -13,10 +13,10 @@ from click.testing import CliRunner
 import advlab
 from advlab import load_dataset
 from advlab.cli import main
+from advlab.data.dataset import Dataset
+from advlab.data.noise import DRAWN, KINDS, TAUGHT, noise_images, shuffled
 from advlab.errors import InvalidValue, Mismatch, UnknownName
-from advlab.noise_evaluation import NoiseEvaluation, noise_score
-from advlab.noise_images import DRAWN, KINDS, TAUGHT, noise_images, shuffled
-from advlab.samples import Dataset
+from advlab.evaluation.noise import NoiseEvaluation, noise_score
 from advlab.workflows.noise import evaluate_noise
 from tests.conftest import linear_classifier
 
@@ -49,7 +49,7 @@ def always(confidence: float, class_names: list[str] | None = None, shape: tuple
     """A classifier that sees class 2 of three in every image, with that confidence."""
     import keras
 
-    from advlab.classifier import Classifier
+    from advlab.classifiers.classifier import Classifier
 
     dense = keras.layers.Dense(3, activation="softmax")
     model = keras.Sequential([keras.Input(shape), keras.layers.Flatten(), dense])
@@ -189,8 +189,8 @@ def test_the_command_refuses_no_samples_and_names_the_nearest_model():
 
 @pytest.mark.thorough
 def test_a_classifier_with_the_class_unknown_catches_noise_and_can_be_attacked(tmp_path: Path):
-    from advlab.recipes import Recipe, Training
-    from advlab.workflows.models import train
+    from advlab.declarations.recipes import Recipe, Training
+    from advlab.workflows.train import train
 
     recipe = Recipe(
         name="digits-unknown",

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab.classifier import load_classifier
-from advlab.datasets import load_dataset
-from advlab.engine import attack
+from advlab.classifiers.classifier import load_classifier
+from advlab.data.loading import load_dataset
+from advlab.engine.attack import attack
 from advlab.methods._art import harmless_import
 
 

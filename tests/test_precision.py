@@ -6,10 +6,10 @@ import keras
 import numpy as np
 import pytest
 
-from advlab.classifier import Classifier
-from advlab.engine import attack
+from advlab.classifiers.classifier import Classifier
+from advlab.distances import distances
+from advlab.engine.attack import attack
 from advlab.errors import InvalidValue
-from advlab.metrics import distances
 
 
 @pytest.mark.parametrize("compile", ["graph", pytest.param("xla", marks=pytest.mark.thorough)])

@@ -11,9 +11,9 @@ from PIL import Image
 
 import advlab
 from advlab.cli import main
-from advlab.datasets import load_image
+from advlab.data.dataset import Dataset
+from advlab.data.loading import load_image
 from advlab.errors import InvalidFile, InvalidValue, Mismatch, UnknownName
-from advlab.samples import Dataset
 
 
 def saved(folder, pixels, name="a.png", mode=None):

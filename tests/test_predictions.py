@@ -8,8 +8,8 @@ from matplotlib.colors import to_hex
 
 from advlab import figures
 from advlab.errors import InvalidValue, Mismatch
+from advlab.evaluation.predictions import Predictions
 from advlab.figures import CLEAN, INK, MEAN, ROBUST
-from advlab.predictions import Predictions
 
 GREY = np.linspace(0, 1, 36, dtype=np.float32).reshape(6, 6)
 
@@ -145,14 +145,14 @@ def test_what_does_not_fit_together_is_not_drawn(arguments, words):
 
 @pytest.mark.parametrize(("name", "start"), [("a.png", b"\x89PNG"), ("a.SVG", b"<?xml"), ("a.pdf", b"%PDF")])
 def test_a_figure_is_saved_as_what_its_name_ends_in(name, start, tmp_path):
-    path = THREE.save_figure(tmp_path / name)
+    path = figures.save(figures.predictions(THREE), tmp_path / name)
     assert path.read_bytes().startswith(start)
-    assert THREE.save_figure(tmp_path / f"again-{name}").read_bytes() == path.read_bytes()
+    assert figures.save(figures.predictions(THREE), tmp_path / f"again-{name}").read_bytes() == path.read_bytes()
 
 
 def test_a_figure_of_another_kind_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(InvalidValue, match=r"\.png, \.svg or \.pdf"):
-        THREE.save_figure(tmp_path / "a.gif")
+        figures.save(figures.predictions(THREE), tmp_path / "a.gif")
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advlab.engine import attack
+from advlab.engine.attack import attack
 from advlab.errors import InvalidValue
 from advlab.methods.apgd import checkpoint_gaps
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab import random
+from advlab.problem import random
 
 KNOWN_ANSWERS = [  # of the generator's authors, for Threefry-2x32 with 20 rounds: counter, key, words
     ((0, 0), (0, 0), (0x6B200159, 0x99BA4EFE)),

@@ -6,9 +6,9 @@ from dataclasses import FrozenInstanceError, asdict, replace
 import pytest
 
 from advlab import workspace
+from advlab.declarations.recipes import EarlyStopping, load_recipe, settings
+from advlab.declarations.suites import load_suite
 from advlab.errors import InvalidFile, InvalidValue, UnknownName
-from advlab.recipes import EarlyStopping, load_recipe, settings
-from advlab.suites import load_suite
 
 RECIPE = """
 title = "A test"

@@ -10,11 +10,11 @@ import pytest
 from results import build, many
 
 from advlab import figures
-from advlab.checks import CHECKS
-from advlab.crosschecks import CROSS_CHECKS
 from advlab.errors import AdvlabError, InvalidValue
-from advlab.evaluation import evaluate
-from advlab.reporting import report
+from advlab.evaluation.evaluation import evaluate
+from advlab.evaluation.findings.checks import CHECKS
+from advlab.evaluation.findings.cross import CROSS_CHECKS
+from advlab.reporting.report import report
 
 LABELS = np.arange(200) % 3
 NASTY = "<script>alert(1)</script>"

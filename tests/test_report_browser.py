@@ -8,8 +8,8 @@ import pytest
 from browser import CHROMIUM, Browser
 from results import build, one_hot_like
 
-from advlab.evaluation import evaluate
-from advlab.reporting import report
+from advlab.evaluation.evaluation import evaluate
+from advlab.reporting.report import report
 
 LABELS = np.arange(60) % 3
 NASTY = "<script>document.title = 'broken in'</script>"

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from results import build, many, one_hot_like
 
-from advlab.evaluation import evaluate
-from advlab.reporting import report
+from advlab.evaluation.evaluation import evaluate
+from advlab.reporting.report import report
 
 LABELS = np.arange(100) % 3
 NASTY = "</script><script>alert(1)</script>&\u2028<!--"

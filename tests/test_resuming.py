@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from advlab import checkpoints, fitting
-from advlab.archive import read
-from advlab.classifier import Classifier
+from advlab.classifiers.classifier import Classifier
+from advlab.declarations.recipes import EarlyStopping
 from advlab.errors import AdvlabError, FileExists, InvalidFile, InvalidValue, Mismatch
-from advlab.inventory import catalogue
-from advlab.recipes import EarlyStopping
-from advlab.workflows.models import train
+from advlab.storage import read
+from advlab.training import checkpoint, fit
+from advlab.workflows.listing import available
+from advlab.workflows.train import train
 from tests.conftest import weights
 
 
@@ -26,14 +26,14 @@ def stopped_after(monkeypatch):
     def run(checkpoints_written, *arguments, **settings):
         written = []
 
-        def keep(*given, keep=checkpoints.keep):
+        def keep(*given, keep=checkpoint.keep):
             keep(*given)
             written.append(given)
             if len(written) == checkpoints_written:
                 raise Stop
 
         with monkeypatch.context() as patch:
-            patch.setattr(checkpoints, "keep", keep)
+            patch.setattr(checkpoint, "keep", keep)
             with pytest.raises(Stop):
                 train(*arguments, **settings)
 
@@ -70,9 +70,9 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(recipe, stopped_aft
 def test_a_resumed_training_is_compiled_as_the_whole_one_was(recipe, stopped_after, monkeypatch):
     """XLA rounds otherwise than the plain graph: the choice must not depend on how many steps are left."""
     chosen, asked = recipe({"kind": "mlp", "hidden": [8], "dropout": 0.3}, epochs=4), []
-    monkeypatch.setattr(fitting, "_XLA_FROM_STEPS", 3 * 15)
-    loop = fitting._loop
-    monkeypatch.setattr(fitting, "_loop", lambda *given: asked.append(given[-1]) or loop(*given))
+    monkeypatch.setattr(fit, "_XLA_FROM_STEPS", 3 * 15)
+    loop = fit._loop
+    monkeypatch.setattr(fit, "_loop", lambda *given: asked.append(given[-1]) or loop(*given))
     stopped_after(2, chosen)
     resumed = train(chosen, resume=True)
     assert asked == [True, True]
@@ -125,7 +125,7 @@ def test_an_interrupted_training_is_neither_lost_nor_taken_up_unasked(recipe, st
         train(recipe())
     assert kept.read_bytes() == before
     with monkeypatch.context() as patch:
-        patch.setattr(fitting, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
+        patch.setattr(fit, "fit", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
             train(recipe(), force=True)
     assert not kept.exists()
@@ -167,7 +167,7 @@ def test_what_is_no_checkpoint_is_refused(recipe, workspace):
 
 def test_checkpoints_are_as_frequent_as_the_recipe_says(recipe, monkeypatch):
     epochs = []
-    monkeypatch.setattr(checkpoints, "keep", lambda path, told, done, model: epochs.append(done.epochs))
+    monkeypatch.setattr(checkpoint, "keep", lambda path, told, done, model: epochs.append(done.epochs))
     train(recipe(epochs=7, checkpoint_every=3))
     train(recipe(epochs=7, checkpoint_every=0), force=True)
     assert epochs == [3, 6]
@@ -177,7 +177,7 @@ def test_a_checkpoint_that_the_disk_refuses_does_not_cost_the_training(recipe, m
     def full(*_):
         raise AdvlabError("No space left on device")
 
-    monkeypatch.setattr(checkpoints, "keep", full)
+    monkeypatch.setattr(checkpoint, "keep", full)
     with pytest.warns(UserWarning, match="No checkpoint could be written.*No space left") as told:
         classifier = train(recipe(epochs=4))
     assert len([one for one in told if one.category is UserWarning]) == 1
@@ -185,7 +185,7 @@ def test_a_checkpoint_that_the_disk_refuses_does_not_cost_the_training(recipe, m
 
 
 def test_an_interruption_says_how_to_go_on(recipe, stopped_after, monkeypatch, workspace):
-    monkeypatch.setattr(checkpoints, "keep", lambda *given, keep=checkpoints.keep: keep(*given) or interrupt())
+    monkeypatch.setattr(checkpoint, "keep", lambda *given, keep=checkpoint.keep: keep(*given) or interrupt())
 
     def interrupt():
         raise KeyboardInterrupt
@@ -201,4 +201,4 @@ def test_an_interruption_says_how_to_go_on(recipe, stopped_after, monkeypatch, w
 
 def test_an_unfinished_training_is_not_listed_as_a_model(recipe, stopped_after):
     stopped_after(1, recipe())
-    assert not [name for name in catalogue("models") if "thirds" in name]
+    assert not [name for name in available("models") if "thirds" in name]

@@ -23,8 +23,8 @@ FEW = 12
     ],
 )
 def test_the_planted_example_is_adversarial_inside_the_ball_and_the_clean_image_is_not(trained, digits, norm, epsilon):
-    from advlab import combined
-    from advlab.engine import attack
+    from advlab.engine.attack import attack
+    from advlab.results import combine
 
     seen = []
 
@@ -36,7 +36,7 @@ def test_the_planted_example_is_adversarial_inside_the_ball_and_the_clean_image_
     assert tested.planted == FEW
     assert seen == [0] * FEW
     assert tested.found <= 2
-    assert combined.within(look(trained, digits.take(1)), ThreatModel(norm, epsilon)) is not None
+    assert combine.within(look(trained, digits.take(1)), ThreatModel(norm, epsilon)) is not None
 
 
 @pytest.mark.parametrize(("method", "options"), [("pgd", {}), ("ddn", {"norm": "l2", "epsilon": 1.5})])
@@ -49,7 +49,7 @@ def test_a_sound_attack_finds_what_is_planted_and_a_random_search_does_not(train
 
 
 def test_an_attack_with_its_sign_flipped_fails(trained, digits):
-    from advlab.engine import attack
+    from advlab.engine.attack import attack
     from advlab.methods import pgd
 
     def downhill(problem, *, steps: int = 20):
@@ -73,7 +73,7 @@ def test_a_standard_suite_reports_its_own_test(trained, digits):
 
 
 def test_features_are_what_the_last_dense_layer_is_given(rgb):
-    from advlab.softmax import features_of
+    from advlab.classifiers.logits import features_of
 
     classifier, data = rgb
     body = features_of(classifier.keras_model)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab.slopes import value_and_slopes
+from advlab.problem.gradients import value_and_slopes
 
 LAYERS = {
     "pooling": [keras.layers.MaxPooling2D(2)],

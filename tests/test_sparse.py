@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab.engine import attack
+from advlab.engine.attack import attack
 from advlab.methods.jsma import best_pair
 from tests.conftest import linear_classifier
 

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from scipy.optimize import brentq
 
-from advlab.engine import attack
-from advlab.geometry import L1Ball
-from advlab.losses import log_odds
+from advlab.engine.attack import attack
 from advlab.methods._apgd_l1 import _largest
+from advlab.problem.balls import L1Ball
+from advlab.problem.losses import log_odds
 from tests.test_linear import direction, lowered
 
 

@@ -12,10 +12,10 @@ from click.testing import CliRunner
 import advlab
 from advlab import workspace
 from advlab.cli import main
+from advlab.declarations.studies import load_study
 from advlab.errors import AdvlabError, FileExists, InvalidFile
-from advlab.metrics import Rate, wilson
-from advlab.studies import load_study
-from advlab.studyresult import StudyResult, load_study_result
+from advlab.evaluation.metrics import Rate, wilson
+from advlab.evaluation.study import StudyResult, load_study_result
 from tests.small_studies import HEAD, ROWS, declared, measured
 
 ROOT = Path(__file__).parent.parent

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from advlab.declarations.recipes import EarlyStopping, load_recipe
+from advlab.declarations.studies import load_study
 from advlab.errors import AdvlabError, InvalidValue, UnknownName
-from advlab.recipes import EarlyStopping, load_recipe
-from advlab.studies import load_study
 from tests.small_studies import declared
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from advlab import figures
+from advlab.declarations.studies import load_study
 from advlab.errors import InvalidValue
-from advlab.studies import load_study
-from advlab.studyresult import StudyResult, load_study_result
+from advlab.evaluation.study import StudyResult, load_study_result
 from tests.small_studies import HEAD, ROWS, declared, measured
 
 ROOT = Path(__file__).parent.parent

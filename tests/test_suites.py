@@ -9,11 +9,11 @@ import pytest
 
 import advlab
 from advlab import workspace as places
-from advlab.archive import load_result
+from advlab.declarations.suites import load_suite
+from advlab.distances import distances
 from advlab.errors import InvalidValue, UnknownName
-from advlab.metrics import distances
-from advlab.suites import load_suite
-from advlab.workflows import suites
+from advlab.results.result import load_result
+from advlab.workflows import run_suite
 
 SMALL = """
 title = "Small"
@@ -115,8 +115,8 @@ def test_a_second_run_takes_up_what_the_first_has_saved(trained, few, small, mon
     last = sorted((folder / "small-linf-0.05").glob("fab*.h5"))[0]
     last.unlink()
     crafted = []
-    craft = suites._craft
-    monkeypatch.setattr(suites, "_craft", lambda *a: (crafted.append(a[2].method), craft(*a))[1])
+    craft = run_suite._craft
+    monkeypatch.setattr(run_suite, "_craft", lambda *a: (crafted.append(a[2].method), craft(*a))[1])
     second = advlab.run(small, trained, few, epsilon=0.05, save=True, progress=False)
     assert crafted == ["fab"]
     np.testing.assert_array_equal(first[-1].result.x_adv, second[-1].result.x_adv)

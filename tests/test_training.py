@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab import figures, training
-from advlab.datasets import load_dataset
+from advlab import figures
+from advlab.data.loading import load_dataset
+from advlab.declarations.recipes import EarlyStopping, load_recipe
 from advlab.errors import AdvlabError, FileExists, InvalidValue, Mismatch, UnknownName
-from advlab.recipes import EarlyStopping, load_recipe
-from advlab.workflows.models import train
+from advlab.training import train as training
+from advlab.workflows.train import train
 from tests.conftest import weights
 
 

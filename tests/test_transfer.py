@@ -12,8 +12,8 @@ from results import build, one_hot_like
 
 from advlab.cli import main
 from advlab.errors import InvalidValue, Mismatch
-from advlab.evaluation import evaluate
-from advlab.transfers import transfer_matrix
+from advlab.evaluation.evaluation import evaluate
+from advlab.evaluation.transfer import transfer_matrix
 from advlab.workflows.transfer import transfer
 
 LABELS = [0, 0, 1, 1]
@@ -137,9 +137,9 @@ def dense():
     """Two small dense classifiers of the digits, hardly trained, and what FGSM does to the first."""
     import keras
 
-    from advlab.classifier import Classifier
-    from advlab.datasets import load_dataset
-    from advlab.engine import attack
+    from advlab.classifiers.classifier import Classifier
+    from advlab.data.loading import load_dataset
+    from advlab.engine.attack import attack
 
     data = load_dataset("digits", split="train")
     classifiers = []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advlab.engine import attack
+from advlab.engine.attack import attack
 from advlab.errors import InvalidValue
 from tests.conftest import linear_classifier
 
@@ -26,7 +26,7 @@ def test_every_image_gets_the_same_change_within_the_box(trained, digits, norm, 
 
 
 def test_on_a_linear_classifier_it_is_the_sign_of_the_weights():
-    from advlab.samples import Dataset
+    from advlab.data.dataset import Dataset
 
     classifier = linear_classifier(2)
     x = np.random.default_rng(0).uniform(0.4, 0.6, (20, 6, 6, 1)).astype(np.float32)

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from advlab.classifier import load_classifier
-from advlab.metrics import wilson
-from advlab.recipes import load_recipe, settings
+from advlab.classifiers.classifier import load_classifier
+from advlab.declarations.recipes import load_recipe, settings
+from advlab.evaluation.metrics import wilson
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "models").glob("*.toml"))

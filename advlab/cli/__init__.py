@@ -9,7 +9,7 @@ import os
 import sys
 import warnings
 
-from advlab.cli.shared import main
+from advlab.cli.main import main
 
 __all__ = ["main", "start"]
 

@@ -9,11 +9,11 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+from advlab.evaluation.metrics import Rate
 from advlab.figures.style import CLEAN, INK, MEAN, ROBUST, STYLE, WIDTH, as_list, bare, names
-from advlab.metrics import Rate
 
 if TYPE_CHECKING:
-    from advlab.evaluation import Evaluation
+    from advlab.evaluation.evaluation import Evaluation
 
 
 def confidence_shift(evaluations: Evaluation | Sequence[Evaluation]) -> Figure:

@@ -10,11 +10,11 @@ import matplotlib
 from matplotlib.figure import Figure
 
 from advlab.figures.style import CLEAN, INK, ROBUST, STYLE, WIDTH, as_list, bare, names
-from advlab.tables import shortened
+from advlab.formatting import shortened
 
 if TYPE_CHECKING:
-    from advlab.calibration import Reliability
-    from advlab.evaluation import Evaluation
+    from advlab.evaluation.calibration import Reliability
+    from advlab.evaluation.evaluation import Evaluation
 
 _COLUMNS = 2
 _HEIGHT = {1: 2.5, 2: 2.2}  # inches of a row: its diagrams are square, so the narrower, the lower

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from advlab.figures.style import CLEAN, MEAN, ROBUST, STYLE, WIDTH, bare
 
 if TYPE_CHECKING:
-    from advlab.curves import SecurityCurve
+    from advlab.evaluation.curve import SecurityCurve
 
 _COLOURS = (ROBUST, MEAN, "#3d9a78", "#9a6cc9", "#c08a2b", CLEAN)
 _STEPS = 200  # as many as a page can show: drawn exactly, 10,000 images would fill megabytes

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from advlab.figures.style import ROBUST, STYLE, WIDTH, bare, names
 
 if TYPE_CHECKING:
-    from advlab.evaluation import Evaluation
+    from advlab.evaluation.evaluation import Evaluation
 
 _WRITTEN = 12  # up to this many classes their names and numbers fit
 _DEEPEST = 0.75  # ink stays legible on it, in light and in dark

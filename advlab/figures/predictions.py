@@ -10,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from advlab.errors import InvalidValue, Mismatch
+from advlab.evaluation.predictions import SIGNS, Predictions
 from advlab.figures.style import CLEAN, INK, MEAN, ROBUST, STYLE, bare
-from advlab.predictions import SIGNS, Predictions
-from advlab.tables import shortened
+from advlab.formatting import shortened
 
 _MOST_IMAGES = 60
 _MOST_CLASSES = 20

@@ -10,10 +10,10 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
+from advlab.declarations.studies import flat
 from advlab.errors import InvalidValue
+from advlab.evaluation.study import StudyResult
 from advlab.figures.style import CLEAN, INK, ROBUST, STYLE, WIDTH, bare
-from advlab.studies import flat
-from advlab.studyresult import StudyResult
 
 
 def study(result: StudyResult) -> Figure:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from advlab.tables import labels
+from advlab.evaluation.table import labels
 
 if TYPE_CHECKING:
-    from advlab.evaluation import Evaluation
+    from advlab.evaluation.evaluation import Evaluation
 
 INK = "#1b1c1e"  # becomes the text colour of the page around it, see ``svg``
 CLEAN = "#8d929b"

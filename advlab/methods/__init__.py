@@ -1,1 +1,4 @@
-"""One file is one method; the file's name is the method's name. ``advlab.schema`` lists them without importing them."""
+"""One file is one method, and the name of the file is the name of the method.
+
+A method imports NumPy, TensorFlow, problem, another method, or ``_art``. ``declarations.methods`` lists them.
+"""

@@ -16,9 +16,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from advlab.geometry import L1Ball
-from advlab.norms import total
-from advlab.problem import START, Loop, Problem, State, View
+from advlab.problem.balls import L1Ball
+from advlab.problem.norms import total
+from advlab.problem.problem import START, Loop, Problem, State, View
 
 SPARSER, SHRINK, LEAST = 0.95, 1.5, 0.1
 

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.errors import InvalidValue
-from advlab.problem import Host, Problem
+from advlab.problem.problem import Host, Problem
 
 
 def adapt(name: str, **options: Any) -> Host:

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from advlab.norms import headroom, length, shares, total
-from advlab.problem import Problem
+from advlab.problem.norms import headroom, length, shares, total
+from advlab.problem.problem import Problem
 
 DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
 _TINY = 1e-20

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from advlab.problem import Problem, State
+from advlab.problem.problem import Problem, State
 
 LARGEST = 1e10
 CHECKS, PROGRESS = 20, 0.999  # so often in a search its loss must have fallen below this share of what it was

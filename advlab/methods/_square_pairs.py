@@ -13,8 +13,8 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from advlab import random
-from advlab.problem import START, Loop, Problem, State, View
+from advlab.problem import random
+from advlab.problem.problem import START, Loop, Problem, State, View
 
 
 def craft(problem: Problem, steps: int, side: Callable[[tf.Tensor], tf.Tensor]) -> Loop:

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.methods import _apgd_l1
-from advlab.problem import START, Loop, Problem, State, View
+from advlab.problem.problem import START, Loop, Problem, State, View
 
 NORMS = ("linf", "l2", "l1")
 KIND = "bounded"

@@ -7,7 +7,7 @@ is in units of epsilon / steps; the authors take a quarter more steps than neede
 from __future__ import annotations
 
 from advlab.methods import pgd
-from advlab.problem import Loop, Problem
+from advlab.problem.problem import Loop, Problem
 
 NORMS = ("linf", "l2", "l1")
 KIND = "bounded"

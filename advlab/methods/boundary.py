@@ -8,7 +8,7 @@ adapt. Each step costs about ``trials`` predictions of each image.
 from __future__ import annotations
 
 from advlab.methods._art import adapt
-from advlab.problem import Host, Problem
+from advlab.problem.problem import Host, Problem
 
 NORMS = ("l2",)
 KIND = "minimal"

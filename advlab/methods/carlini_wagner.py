@@ -14,8 +14,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from advlab.methods import _search
-from advlab.norms import length, total
-from advlab.problem import Loop, Problem, State, View
+from advlab.problem.norms import length, total
+from advlab.problem.problem import Loop, Problem, State, View
 
 NORMS = ("l2", "linf")
 KIND = "minimal"

@@ -10,8 +10,8 @@ import math
 
 import tensorflow as tf
 
-from advlab.norms import unit
-from advlab.problem import Loop, Problem, State, View
+from advlab.problem.norms import unit
+from advlab.problem.problem import Loop, Problem, State, View
 
 NORMS = ("l2",)
 KIND = "minimal"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from advlab.methods._hyperplane import boundary, cost, reach
-from advlab.problem import Loop, Problem, State, View
+from advlab.problem.problem import Loop, Problem, State, View
 
 NORMS = ("l2", "linf")
 KIND = "minimal"

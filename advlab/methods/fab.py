@@ -11,8 +11,8 @@ from __future__ import annotations
 import tensorflow as tf
 
 from advlab.methods._hyperplane import boundary, cost, reach
-from advlab.norms import total
-from advlab.problem import Loop, Problem, State, View
+from advlab.problem.norms import total
+from advlab.problem.problem import Loop, Problem, State, View
 
 NORMS = ("linf", "l2", "l1")
 KIND = "minimal"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from advlab.problem import Loop, Problem, State, View
+from advlab.problem.problem import Loop, Problem, State, View
 
 NORMS = ("linf", "l2", "l1")
 KIND = "bounded"

@@ -12,9 +12,9 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from advlab.geometry import BALLS
-from advlab.norms import length, unit
-from advlab.problem import Loop, Problem, State, View
+from advlab.problem.balls import BALLS
+from advlab.problem.norms import length, unit
+from advlab.problem.problem import Loop, Problem, State, View
 
 NORMS = ("linf", "l2", "l1", "l0")
 KIND = "minimal"

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.methods._art import adapt
-from advlab.problem import Host, Problem
+from advlab.problem.problem import Host, Problem
 
 NORMS = ("l2", "linf")
 KIND = "minimal"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from advlab.problem import Loop, Problem, State, View
+from advlab.problem.problem import Loop, Problem, State, View
 
 NORMS = ("l0",)
 KIND = "minimal"

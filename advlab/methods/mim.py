@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from advlab.norms import shares
-from advlab.problem import Loop, Problem, State, View
+from advlab.problem.norms import shares
+from advlab.problem.problem import Loop, Problem, State, View
 
 NORMS = ("linf", "l2")
 KIND = "bounded"

@@ -11,7 +11,7 @@ from __future__ import annotations
 import tensorflow as tf
 
 from advlab.methods._art import adapt
-from advlab.problem import Host, Problem
+from advlab.problem.problem import Host, Problem
 
 NORMS = ("l2",)
 KIND = "minimal"

@@ -15,7 +15,7 @@ import math
 
 import tensorflow as tf
 
-from advlab.problem import START, Loop, Problem, State
+from advlab.problem.problem import START, Loop, Problem, State
 
 NORMS = ("linf", "l2", "l1", "l0", "none")
 KIND = "bounded"

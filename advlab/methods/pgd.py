@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from advlab.problem import START, Loop, Problem, State, View
+from advlab.problem.problem import START, Loop, Problem, State, View
 
 NORMS = ("linf", "l2", "l1")
 KIND = "bounded"

@@ -12,8 +12,8 @@ import math
 
 import tensorflow as tf
 
-from advlab.norms import length
-from advlab.problem import Loop, Problem, State, View
+from advlab.problem.norms import length
+from advlab.problem.problem import Loop, Problem, State, View
 
 NORMS = ("l0",)
 KIND = "minimal"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from advlab.methods._art import adapt
-from advlab.problem import Host, Problem
+from advlab.problem.problem import Host, Problem
 
 NORMS = ("none",)
 KIND = "bounded"

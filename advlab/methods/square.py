@@ -11,9 +11,9 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from advlab import random
 from advlab.methods import _square_pairs
-from advlab.problem import START, Loop, Problem, State, View
+from advlab.problem import random
+from advlab.problem.problem import START, Loop, Problem, State, View
 
 NORMS = ("linf", "l2", "l1")
 KIND = "bounded"

@@ -11,7 +11,7 @@ import math
 
 import tensorflow as tf
 
-from advlab.problem import START, Problem, State, Sweep, View
+from advlab.problem.problem import START, Problem, State, Sweep, View
 
 NORMS = ("linf", "l2")
 KIND = "bounded"

@@ -8,7 +8,7 @@ without training substitute models", arXiv:1708.03999, algorithm 2 (Adam). Each 
 from __future__ import annotations
 
 from advlab.methods._art import adapt
-from advlab.problem import Host, Problem
+from advlab.problem.problem import Host, Problem
 
 NORMS = ("l2",)
 KIND = "minimal"

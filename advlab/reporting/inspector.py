@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 from markupsafe import Markup
 
-from advlab.curves import SecurityCurve
-from advlab.evaluation import Evaluation
+from advlab.evaluation.curve import SecurityCurve
+from advlab.evaluation.evaluation import Evaluation
+from advlab.reporting.phrases import NORMS
 from advlab.reporting.pictures import Sample
 from advlab.reporting.sections import Curved
-from advlab.reporting.words import NORMS
 
 BARS = 10
 STOPS = 200

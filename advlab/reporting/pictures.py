@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from advlab import figures
-from advlab.evaluation import Evaluation
+from advlab.evaluation.evaluation import Evaluation
 
 SHOWN = 40
 SIDE = 128

@@ -8,11 +8,11 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from advlab import figures
-from advlab.curves import SecurityCurve, curve_of
-from advlab.evaluation import Evaluation
-from advlab.reporting.answers import Answer
-from advlab.reporting.words import NORMS
-from advlab.transfers import TransferMatrix, transfer_matrix
+from advlab.evaluation.curve import SecurityCurve
+from advlab.evaluation.evaluation import Evaluation
+from advlab.evaluation.transfer import TransferMatrix, transfer_matrix
+from advlab.reporting.phrases import NORMS
+from advlab.reporting.summary import Answer
 
 
 class Curved(NamedTuple):
@@ -42,7 +42,7 @@ def curved(shown: Sequence[Evaluation]) -> list[Curved]:
             key = (result.classifier_digest, result.dataset_digest, threat.norm)
             groups.setdefault(key, []).append(evaluation)
     minimal = [group for group in groups.values() if any(e.result.minimal for e in group)]
-    return [Curved(curve_of([e.result for e in group]), tuple(group)) for group in minimal]
+    return [Curved(SecurityCurve.from_results([e.result for e in group]), tuple(group)) for group in minimal]
 
 
 def curve_plots(drawn: Sequence[Curved]) -> list[dict[str, Any]]:

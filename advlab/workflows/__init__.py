@@ -1,1 +1,4 @@
-"""Whole tasks that join crafting and evaluation: attack to an archive, run a suite, verify, demonstrate."""
+"""Whole tasks that join crafting and evaluation, a file for each public function.
+
+Imports every room but the command line.
+"""

@@ -10,21 +10,24 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from advlab import archive, schema, tables, workspace
-from advlab.archive import AttackResult
-from advlab.checklists import TITLES, VERDICTS, Answer, Ran, answered
-from advlab.checks import Finding, gravest_first
-from advlab.crosschecks import cross_findings
-from advlab.datasets import load_dataset
+from advlab import workspace
+from advlab.data.dataset import Dataset
+from advlab.declarations.methods import load_method
 from advlab.errors import InvalidValue
-from advlab.evaluation import Evaluation, evaluate
-from advlab.metrics import Rate
-from advlab.samples import Dataset
+from advlab.evaluation.evaluation import Evaluation, evaluate
+from advlab.evaluation.findings.checklists import TITLES, VERDICTS, Answer, Ran, answered
+from advlab.evaluation.findings.checks import Finding, gravest_first
+from advlab.evaluation.findings.cross import cross_findings
+from advlab.evaluation.metrics import Rate
+from advlab.evaluation.table import labels
+from advlab.formatting import WIDTH, printable
+from advlab.results.result import AttackResult, refuse_other
 from advlab.threat import DEFAULT_EPSILON, Attack, ThreatModel, parse_epsilon
+from advlab.workflows.inputs import resolve_classifier, resolve_dataset
 from advlab.workflows.selftest import SelfTest, selftest
 
 if TYPE_CHECKING:
-    from advlab.classifier import Classifier
+    from advlab.classifiers.classifier import Classifier
 
 SCHEMA = 1
 NORMS = ("linf", "l2", "l1")
@@ -101,7 +104,7 @@ class Audit:
         indent = first + second + 2 * _MARGIN
         lines = [self._heading(source)]
         for answer in answers:
-            evidence = textwrap.wrap(tables.printable(answer.evidence), tables.WIDTH - indent) or [""]
+            evidence = textwrap.wrap(printable(answer.evidence), WIDTH - indent) or [""]
             head = f"{_sign(answer.verdict):<{first + _MARGIN}}{answer.question:<{second + _MARGIN}}"
             lines += [head + evidence[0], *(" " * indent + rest for rest in evidence[1:])]
         return lines
@@ -120,7 +123,7 @@ def audit(
     trust: bool = False,
     progress: bool | None = None,
 ) -> Audit:
-    """Attack a classifier in every way that two checklists ask for, and answer them (see ``advlab.checklists``).
+    """Attack a classifier in every way that two checklists ask for, and answer them.
 
     ``classifier``, ``dataset`` and ``surrogate`` (another classifier, to craft images on that are then tried here) may
     be names or paths. The first ``samples`` images are used. ``norm`` is linf, l2 or l1; ``epsilon`` None means linf
@@ -137,14 +140,11 @@ def audit(
     if not 0 < threat.epsilon < math.inf:
         raise InvalidValue(f"epsilon must be a number above 0 for an audit. Got {threat.epsilon:g}. Try 0.1.")
 
-    from advlab.classifier import Classifier, load_classifier
-    from advlab.engine import attack
+    from advlab.engine.attack import attack
 
-    if not isinstance(classifier, Classifier):
-        classifier = load_classifier(classifier, trust=trust)
-    if isinstance(surrogate, str):
-        surrogate = load_classifier(surrogate, trust=trust)
-    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or classifier.dataset, limit=samples)
+    classifier = resolve_classifier(classifier, trust)
+    surrogate = None if surrogate is None else resolve_classifier(surrogate, trust)
+    data = resolve_dataset(dataset, classifier, samples)
     data = data.take(samples)
     specs = _specs(threat, classifier.classes, math.prod(data.shape), seed)
     folder = f"audit-{norm}-{threat.epsilon:.4g}"
@@ -152,7 +152,7 @@ def audit(
     places = {role: workspace.archive_path(classifier.name, spec.slug, folder) for role, spec in specs.items()}
     for role in specs if save else ():
         workspace.require_writable(places[role])
-        archive.refuse_other(places[role], {"attack": specs[role].to_dict(), **known})
+        refuse_other(places[role], {"attack": specs[role].to_dict(), **known})
 
     def craft(on: Classifier, spec: Attack) -> AttackResult:
         parameters: dict[str, Any] = dict(spec.parameters)
@@ -189,10 +189,10 @@ def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str,
     """Role -> the attack that plays it."""
     norm, epsilon = threat.norm, threat.epsilon
     whole = {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[norm]
-    steps = schema.method("pgd").parameters["steps"]
+    steps = load_method("pgd").parameters["steps"]
 
     def spec(method: str, at: float = epsilon, stop: str = "never", restarts: int = 1, **parameters: Any) -> Attack:
-        return schema.method(method).attack(
+        return load_method(method).attack(
             epsilon=min(at, whole), norm=norm, seed=seed, stop=stop, restarts=restarts, parameters=parameters
         )
 
@@ -215,7 +215,7 @@ def _findings(evaluations: Sequence[Evaluation]) -> tuple[Finding, ...]:
     found: dict[str, Finding] = {}
     for finding in cross_findings(evaluations):
         found.setdefault(finding.code, finding)
-    for evaluation, name in zip(evaluations, tables.labels(evaluations), strict=True):
+    for evaluation, name in zip(evaluations, labels(evaluations), strict=True):
         for finding in evaluation.findings:
             found.setdefault(finding.code, finding._replace(evidence=f"{name}: {finding.evidence}"))
     return gravest_first(found.values())

@@ -8,18 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advlab import archive, metrics, schema, workspace
-from advlab.archive import AttackResult
-from advlab.curves import SecurityCurve, curve_of
-from advlab.datasets import load_dataset
+from advlab import workspace
+from advlab.data.dataset import Dataset
+from advlab.declarations.methods import describe, load_method
+from advlab.distances import distance
 from advlab.errors import InvalidValue
+from advlab.evaluation.curve import SecurityCurve
 from advlab.progress import Progress
-from advlab.samples import Dataset
+from advlab.results.result import AttackResult, load_result, refuse_other
 from advlab.threat import DEFAULT_EPSILON, Attack
+from advlab.workflows.inputs import resolve_classifier, resolve_dataset
 
 if TYPE_CHECKING:
-    from advlab.classifier import Classifier
-    from advlab.problem import Craft
+    from advlab.classifiers.classifier import Classifier
+    from advlab.problem.problem import Craft
 
 METHODS = {"linf": "fmn", "l2": "ddn", "l1": "fmn", "l0": "sigma_zero"}  # where none is named
 REACH = 3  # how far a bisection goes unless told otherwise, in default epsilons
@@ -51,7 +53,7 @@ def curve(
     the curve, and takes up one of the same specification; ``force`` crafts it again.
     """
     chosen = METHODS.get(norm or "linf", METHODS["linf"]) if method is None else method
-    declared = schema.method(chosen) if isinstance(chosen, str) else schema.describe(chosen)
+    declared = load_method(chosen) if isinstance(chosen, str) else describe(chosen)
     norm = norm or declared.norms[0]
     bisects = declared.kind == "bounded"
     if bisects and epsilon is None and norm in DEFAULT_EPSILON:
@@ -63,26 +65,24 @@ def curve(
     if bisects:
         spec = _with_rounds(spec, rounds)
 
-    from advlab.classifier import Classifier, load_classifier
-    from advlab.engine import attack
+    from advlab.engine.attack import attack
 
-    if not isinstance(classifier, Classifier):
-        classifier = load_classifier(classifier, trust=trust)
-    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or classifier.dataset, limit=samples)
+    classifier = resolve_classifier(classifier, trust)
+    data = resolve_dataset(dataset, classifier, samples)
     place = workspace.archive_path(classifier.name, spec.slug)
     if save and not force:
         workspace.require_writable(place)
         known = {"classifier_digest": classifier.digest, "dataset_digest": data.digest}
-        archive.refuse_other(place, {"attack": spec.to_dict(), **known})
+        refuse_other(place, {"attack": spec.to_dict(), **known})
         if place.exists():
-            return curve_of([archive.load_result(place)])
+            return SecurityCurve.from_results([load_result(place)])
     if bisects:
         result = _bisected(classifier, data, chosen, spec, int(rounds), parameters, progress)
     else:
         result = attack(classifier, data, chosen, norm=norm, seed=seed, progress=progress, **parameters)
     if save:
         result.save(place, force=force)
-    return curve_of([result])
+    return SecurityCurve.from_results([result])
 
 
 def _with_rounds(spec: Attack, rounds: int) -> Attack:
@@ -112,7 +112,7 @@ def _bisected(
     Of the levels 1 to ``2**rounds - 1``, the last one epsilon itself, level 0 stands and level ``2**rounds`` stands for
     never: so every sample is attacked once in each round, and those at one level together.
     """
-    from advlab.engine import attack
+    from advlab.engine.attack import attack
 
     norm, top = spec.threat.norm, spec.threat.epsilon
     stands, falls = np.zeros(len(data), np.int64), np.full(len(data), 2**rounds)
@@ -167,8 +167,8 @@ def _bisected(
 def _keep_nearer(whole: AttackResult, part: AttackResult, rows: np.ndarray) -> None:
     """Enter into ``whole``, whose arrays are the bisection's own, what another round found for some of its rows."""
     norm = part.attack.threat.norm
-    before = np.where(whole.success[rows], metrics.distance(whole.x[rows], whole.x_adv[rows], norm), np.inf)
-    now = np.where(part.success, metrics.distance(part.x, part.x_adv, norm), np.inf)
+    before = np.where(whole.success[rows], distance(whole.x[rows], whole.x_adv[rows], norm), np.inf)
+    now = np.where(part.success, distance(part.x, part.x_adv, norm), np.inf)
     nearer = now < before
     whole.x_adv[rows[nearer]] = part.x_adv[nearer]
     whole.adversarial_probabilities[rows[nearer]] = part.adversarial_probabilities[nearer]

@@ -7,9 +7,9 @@ from os import PathLike
 from pathlib import Path
 
 from advlab import workspace
-from advlab.evaluation import Evaluation
-from advlab.reporting import report
-from advlab.workflows.models import train
+from advlab.evaluation.evaluation import Evaluation
+from advlab.reporting.report import report
+from advlab.workflows.train import train
 
 
 def demo(output: str | PathLike[str] = "report.html", *, progress: bool | None = None) -> list[Evaluation]:
@@ -17,8 +17,8 @@ def demo(output: str | PathLike[str] = "report.html", *, progress: bool | None =
 
     Needs no network. Works in a temporary workspace: the report is all that stays.
     """
-    from advlab.datasets import load_dataset
-    from advlab.workflows.suites import run
+    from advlab.data.loading import load_dataset
+    from advlab.workflows.run_suite import run
 
     place = Path(output).absolute()
     with tempfile.TemporaryDirectory() as folder, workspace.using(folder):

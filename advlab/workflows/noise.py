@@ -9,16 +9,17 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from advlab import declared
-from advlab.datasets import EVERY, load_dataset
+from advlab.data.dataset import Dataset, numbered
+from advlab.data.loading import EVERY
+from advlab.data.noise import KINDS, SHUFFLED, UNKNOWN, noise_images, shuffled
 from advlab.errors import AdvlabError, InvalidValue, unknown
-from advlab.noise_evaluation import NoiseEvaluation, noise_score
-from advlab.noise_images import KINDS, SHUFFLED, UNKNOWN, noise_images, shuffled
+from advlab.evaluation.noise import NoiseEvaluation, noise_score
 from advlab.progress import Progress
-from advlab.samples import Dataset, numbered
+from advlab.validation import require_int
+from advlab.workflows.inputs import resolve_classifier, resolve_dataset
 
 if TYPE_CHECKING:
-    from advlab.classifier import Classifier
+    from advlab.classifiers.classifier import Classifier
 
 
 def evaluate_noise(
@@ -31,7 +32,7 @@ def evaluate_noise(
     trust: bool = False,
     progress: bool | None = None,
 ) -> NoiseEvaluation:
-    """How confidently a classifier answers ``samples`` images of each kind of noise (see ``advlab.noise_images``).
+    """How confidently a classifier answers ``samples`` images of each kind of noise (see ``advlab.data.noise``).
 
     A network must name one of its classes, and often does so with high confidence where there is nothing to see:
     *Strengthening Deep Neural Networks*. ``classifier`` may be a name or a path, ``trust`` is ``load_classifier``'s.
@@ -41,8 +42,8 @@ def evaluate_noise(
 
     Raises ``InvalidValue``, ``UnknownName``, and ``Mismatch`` where the model takes no images of that shape.
     """
-    declared.whole("samples", samples, 1)
-    declared.whole("seed", seed, 0)
+    require_int("samples", samples, 1)
+    require_int("seed", seed, 0)
     chosen = KINDS if kinds is None else tuple(kinds)
     for kind in chosen:
         if kind not in KINDS:
@@ -50,10 +51,7 @@ def evaluate_noise(
     if not chosen:
         raise InvalidValue(f"Name at least one kind of noise. Got none; choose from: {', '.join(KINDS)}.")
 
-    from advlab.classifier import Classifier, load_classifier
-
-    if not isinstance(classifier, Classifier):
-        classifier = load_classifier(classifier, trust=trust)
+    classifier = resolve_classifier(classifier, trust)
     pictures, left_out = None, None
     if dataset is not None or SHUFFLED in chosen:
         try:
@@ -82,7 +80,7 @@ def evaluate_noise(
 def _pictures(classifier: Classifier, dataset: Dataset | str | None, samples: int) -> np.ndarray:
     """The first images that show something: those of the class ``unknown`` are noise already."""
     enough = samples + samples // EVERY
-    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or classifier.dataset, limit=enough)
+    data = resolve_dataset(dataset, classifier, enough)
     real = data.y != data.classes.index(UNKNOWN) if UNKNOWN in data.classes else np.ones(len(data), bool)
     if not real.any():
         raise InvalidValue(f"Data set '{data.name}' has no image but of the class '{UNKNOWN}'. Choose another one.")

@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from advlab import combined, schema
-from advlab.archive import AttackResult
-from advlab.datasets import load_dataset
+from advlab.data.dataset import Dataset
+from advlab.declarations.methods import load_method
 from advlab.errors import InvalidValue
 from advlab.progress import Progress
-from advlab.samples import Dataset
+from advlab.results import combine
+from advlab.results.result import AttackResult
 from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
+from advlab.workflows.inputs import resolve_classifier, resolve_dataset
 
 if TYPE_CHECKING:
-    from advlab.classifier import Classifier
+    from advlab.classifiers.classifier import Classifier
 
 SCHEMA = 1
 INNER, EDGE = 500, 499  # points inside the ball and on its edge that the head must call clean
@@ -80,7 +81,7 @@ def selftest(
     ``classifier`` and ``dataset`` may be names or paths. ``epsilon`` None means linf 0.1, l2 1.5, l1 10, l0 20; what a
     minimal method finds counts within it. ``parameters`` are the method's own.
     """
-    declared = schema.method(method)
+    declared = load_method(method)
     norm = norm or declared.norms[0]
     radius = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
     aim = radius if declared.kind == "bounded" else None
@@ -89,12 +90,10 @@ def selftest(
         raise InvalidValue(f"A self-test needs a ball to plant in. Got norm '{norm}'; choose one of: linf, l2, l1, l0.")
     threat = ThreatModel(norm, DEFAULT_EPSILON[norm] if radius is None else radius)
 
-    from advlab.classifier import Classifier, load_classifier
-    from advlab.engine import attack
+    from advlab.engine.attack import attack
 
-    if not isinstance(classifier, Classifier):
-        classifier = load_classifier(classifier, trust=trust)
-    data = dataset if isinstance(dataset, Dataset) else load_dataset(dataset or classifier.dataset, limit=samples)
+    classifier = resolve_classifier(classifier, trust)
+    data = resolve_dataset(dataset, classifier, samples)
     stop = "never" if declared.kind == "minimal" else "success"
 
     def run(head: Classifier, one: Dataset) -> AttackResult:
@@ -118,8 +117,8 @@ def planted(
     import keras
     import tensorflow as tf
 
-    from advlab.classifier import Classifier
-    from advlab.softmax import features_of
+    from advlab.classifiers.classifier import Classifier
+    from advlab.classifiers.logits import features_of
 
     began = time.perf_counter()
     body = features_of(classifier.keras_model)
@@ -149,7 +148,7 @@ def planted(
                     indices=data.indices[row : row + 1],
                     classes=("clean", "planted"),
                 )
-                result = combined.within(run(binary, one), threat)
+                result = combine.within(run(binary, one), threat)
                 search = binary.probabilities(_points(image, threat, SEARCH, draw))
                 counts["planted"] += 1
                 counts["found"] += int(result.success[0])

@@ -10,20 +10,21 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import advlab
-from advlab import figures, modelcard, studyresult, workspace
-from advlab.datasets import load_dataset
+from advlab import figures, workspace
+from advlab.classifiers.card import read_card
+from advlab.data.loading import load_dataset
+from advlab.declarations.recipes import Recipe, settings
+from advlab.declarations.studies import Row, Study, load_study
 from advlab.errors import AdvlabError, FileExists
-from advlab.evaluation import worst_case
+from advlab.evaluation.evaluation import worst_case
+from advlab.evaluation.study import Measured, StudyResult, load_study_result
 from advlab.progress import Progress
-from advlab.recipes import Recipe, settings
-from advlab.studies import Row, Study, load_study
-from advlab.studyresult import Measured, StudyResult
-from advlab.workflows.models import train
-from advlab.workflows.suites import run
+from advlab.provenance import versions
+from advlab.workflows.run_suite import run
+from advlab.workflows.train import train
 
 if TYPE_CHECKING:
-    from advlab.classifier import Classifier
+    from advlab.classifiers.classifier import Classifier
 
 
 def study(
@@ -65,7 +66,7 @@ def study(
                     f"'{path}' has results, which other epochs or samples would replace. Say --force to replace those "
                     "of the asked rows, or name another place with --workspace."
                 )
-            result = studyresult.load_study_result(declared, path)
+            result = load_study_result(declared, path)
     for dataset in sorted({row.recipe.dataset for row in asked}):
         load_dataset(dataset, limit=1)
     try:
@@ -78,7 +79,7 @@ def study(
                     measured = _measured(row, declared, force, progress)
                     if save and path.exists():
                         # Other rows may have been finished meanwhile by another process.
-                        result = studyresult.load_study_result(declared, path)
+                        result = load_study_result(declared, path)
                     result = StudyResult(declared, result.rows, _versions()).adding(measured)
                     if save:
                         result.save(path)
@@ -134,11 +135,11 @@ def _measured(row: Row, study: Study, force: bool, progress: bool | None) -> Mea
 
 def _trained(recipe: Recipe) -> Classifier | None:
     """A classifier that lies ready and was trained in just this way: training it again would give the same weights."""
-    from advlab.classifier import load_classifier
+    from advlab.classifiers.classifier import load_classifier
 
     for path in workspace.weights().values():
         with contextlib.suppress(AdvlabError):
-            card = modelcard.read_card(path)
+            card = read_card(path)
             if "history" in card and settings(card["recipe"]) == settings(recipe):
                 data = load_dataset(recipe.dataset, split="train", limit=recipe.training.train_samples)
                 if card["data_digest"] == data.digest:
@@ -172,14 +173,7 @@ def illustrate(result: StudyResult, path: Path) -> None:
 
 
 def _versions() -> dict[str, str]:
-    import keras
     import tensorflow as tf
 
     gpus = len(tf.config.list_physical_devices("GPU"))
-    return {
-        "advlab": advlab.__version__,
-        "tensorflow": tf.__version__,
-        "keras": keras.__version__,
-        "python": platform.python_version(),
-        "machine": f"{platform.machine()}, {os.cpu_count()} processors, {gpus} GPUs",
-    }
+    return {**versions(), "machine": f"{platform.machine()}, {os.cpu_count()} processors, {gpus} GPUs"}

@@ -11,8 +11,8 @@ from os import PathLike
 from typing import Any
 
 from advlab import workspace
-from advlab.classifier import Classifier, load_classifier
-from advlab.tables import WIDTH, aligned, printable, shortened
+from advlab.classifiers.classifier import Classifier, load_classifier
+from advlab.formatting import WIDTH, aligned, printable, shortened
 
 Shape = tuple[int | None, ...]
 

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from advlab.archive import AttackResult, load_result
 from advlab.errors import InvalidValue, Mismatch
-from advlab.evaluation import evaluate
-from advlab.transfers import TransferMatrix, transfer_matrix
+from advlab.evaluation.evaluation import evaluate
+from advlab.evaluation.transfer import TransferMatrix, transfer_matrix
+from advlab.results.result import AttackResult, load_result
+from advlab.workflows.inputs import resolve_classifier
 
 if TYPE_CHECKING:
-    from advlab.classifier import Classifier
+    from advlab.classifiers.classifier import Classifier
 
 
 def transfer(
@@ -44,9 +45,7 @@ def transfer(
                 "archive of the cascade's worst case."
             )
 
-    from advlab.classifier import Classifier, load_classifier
-
-    classifiers = [m if isinstance(m, Classifier) else load_classifier(m, trust=trust) for m in models]
+    classifiers = [resolve_classifier(model, trust) for model in models]
     evaluations = [evaluate(result) for result in results]
     for classifier in classifiers:
         seen = _Remembering(classifier, [result.x for result in results])

@@ -1,0 +1,153 @@
+"""Saved classifiers: HDF5 files of every Keras generation are read, those of this Keras are written."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import logging
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import keras
+
+from advlab import workspace
+from advlab.classifiers.card import ATTRIBUTE, opened, write_card
+from advlab.classifiers.formats import layers, weights
+from advlab.classifiers.formats.config import MODELS, explain, refuse_code
+from advlab.classifiers.formats.values import FAILURES
+from advlab.errors import InvalidFile, InvalidValue
+
+_SUFFIXES = (".h5", ".hdf5")
+
+
+def read_model(path: Path, *, trust: bool = False) -> keras.Model:
+    """The uncompiled model in an HDF5 file of Keras 2 or 3, tf.keras or TensorFlow 1.x, or in a ``.keras`` file.
+
+    Its weights are those of the file, bit for bit; optimizer and training settings are not read. Code in the file runs
+    only with ``trust=True``. Raises ``InvalidFile`` for a file that is missing, damaged, no Keras model, or holds what
+    this Keras cannot build, naming the layer.
+    """
+    if zipfile.is_zipfile(path):
+        return _read_keras_archive(path, trust)
+    with opened(path) as file:
+        try:
+            config, generation = _configuration(file)
+            model = layers.build_model(config, generation=generation, trust=trust)
+            weights.assign(file["model_weights"], model, config)
+        except InvalidFile as error:
+            raise InvalidFile(f"Cannot open '{path}': {error}") from error
+    return model
+
+
+def write_model(model: keras.Model, path: Path, card: Mapping[str, Any]) -> None:
+    """Write the model without optimizer state, and its card, whole or not at all.
+
+    Equal models with equal names and equal cards give equal bytes. ``keras.models.load_model`` opens the file. Raises
+    ``InvalidValue`` for a model that HDF5 cannot hold, and ``AdvlabError`` where the disk refuses it.
+    """
+    if path.suffix not in _SUFFIXES:
+        raise InvalidValue(f"A classifier is saved as HDF5. Got '{path.name}'; end the name in .h5.")
+    if type(model).__name__ not in MODELS:
+        raise InvalidValue(
+            f"Model '{model.name}' is of the class '{type(model).__name__}', whose code HDF5 cannot hold. Write it as "
+            "a Sequential or functional model, or keep it in memory with advlab.Classifier.from_keras(model)."
+        )
+    if not model.built:
+        raise InvalidValue(f"Model '{model.name}' has no weights yet. Call model.build(shape) before saving it.")
+    with workspace.written(path) as temporary:
+        try:
+            _write(model, temporary)
+            write_card(temporary, card)
+        except RuntimeError as error:
+            # HDF5 reports a full disk this way when it closes the file.
+            raise OSError(explain(error)) from error
+
+
+def _write(model: keras.Model, path: Path) -> None:
+    try:
+        with _without_format_advice():
+            keras.saving.save_model(model, path, include_optimizer=False)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        raise InvalidValue(
+            f"Model '{model.name}' cannot be written as HDF5: {explain(error)}. Keep it in memory with "
+            "advlab.Classifier.from_keras(model), or build it of Keras' own layers."
+        ) from error
+
+
+def _configuration(file: h5py.File) -> tuple[Any, int]:
+    """The model's configuration and the major version of the Keras that wrote it."""
+    if "model_config" not in file.attrs:
+        raise InvalidFile(_stranger(file))
+    if "model_weights" not in file:
+        raise InvalidFile("it holds a model without its weights. Save it anew with model.save().")
+    groups = (file, file["model_weights"])
+    facts = [_text(group.attrs.get(key)) for key in ("backend", "keras_version") for group in groups]
+    if "theano" in facts[:2]:
+        raise InvalidFile(
+            "it was written by Keras on Theano, whose convolutions are mirrored. Open it there, convert the kernels "
+            "with keras.utils.conv_utils.convert_kernel, and save it from Keras on TensorFlow."
+        )
+    version = facts[2] or facts[3]
+    generation = int(version.split(".")[0]) if version.split(".")[0].isdecimal() else 2
+    if generation < 2:
+        raise InvalidFile(f"it was written by Keras {version}. Open it with Keras 2.0 to 2.3 and save it anew.")
+    try:
+        return json.loads(_text(file.attrs["model_config"])), generation
+    except (ValueError, RecursionError) as error:
+        raise InvalidFile("its model configuration is no JSON. The file is damaged: copy or save it anew.") from error
+
+
+def _stranger(file: h5py.File) -> str:
+    if ATTRIBUTE in file.attrs:
+        return "it is an archive of an attack, not a classifier. Use advlab evaluate or advlab report on it."
+    if (
+        any(key in file.attrs for key in ("layer_names", "layer_names0"))
+        or "layers" in file
+        or "_layer" in "".join(file)
+    ):
+        return (
+            "it holds weights only (save_weights). Build the model in Python, call model.load_weights(path) and "
+            "model.save('model.h5'), and give that file."
+        )
+    return "it is an HDF5 file, but not of a Keras model. Give a file that model.save('model.h5') wrote."
+
+
+def _text(value: Any) -> str:
+    return value.decode("utf-8") if isinstance(value, bytes) else str(value or "")
+
+
+def _read_keras_archive(path: Path, trust: bool) -> keras.Model:
+    if path.suffix != ".keras":
+        raise InvalidFile(f"Cannot open '{path}': it is a zip file. If it is a Keras archive, end its name in .keras.")
+    try:
+        with zipfile.ZipFile(path) as archive:
+            config = json.loads(archive.read("config.json"))
+        if not trust:
+            # Training settings of the outermost model are not read, so they may name anything.
+            refuse_code({key: value for key, value in config.items() if key != "compile_config"})
+        return keras.saving.load_model(path, compile=False, safe_mode=not trust)
+    except InvalidFile as error:
+        raise InvalidFile(f"Cannot open '{path}': {error}") from error
+    except (*FAILURES, zipfile.BadZipFile) as error:
+        raise InvalidFile(
+            f"Cannot open '{path}': {explain(error)}. If the file is whole, build the model in Python with the Keras "
+            "that wrote it and use advlab.Classifier.from_keras(model), or save it there as .h5."
+        ) from error
+
+
+@contextlib.contextmanager
+def _without_format_advice() -> Iterator[None]:
+    """Keep Keras from telling the user that HDF5 is legacy: here it is the format that opens anywhere."""
+    logger = logging.getLogger("absl")
+
+    def other(record: logging.LogRecord) -> bool:
+        return "HDF5" not in record.getMessage()
+
+    logger.addFilter(other)
+    try:
+        yield
+    finally:
+        logger.removeFilter(other)

@@ -1,0 +1,203 @@
+"""A Keras 3 model from the configuration that a file of any Keras generation holds.
+
+Nothing in a file can name code to run: each class is looked up in a Keras namespace and called with settings that its
+constructor accepts. What older generations called differently is renamed, what no longer means anything is dropped, and
+what is not understood is refused by name.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from advlab.classifiers.formats import config as saved
+from advlab.classifiers.formats import values
+from advlab.classifiers.formats.config import Entry, explain, name_of, parts, plain, valid_name
+from advlab.classifiers.formats.graph import connect
+from advlab.errors import InvalidFile
+
+_RENAMED = {
+    "BatchNormalizationV1": "BatchNormalization",
+    "BatchNormalizationV2": "BatchNormalization",
+    "CuDNNGRU": "GRU",
+    "CuDNNLSTM": "LSTM",
+    "UnifiedGRU": "GRU",
+    "UnifiedLSTM": "LSTM",
+}
+# These read other files or serve text; none is part of an image classifier.
+_OUTSIDE = ("StringLookup", "IntegerLookup", "TextVectorization", "HashedCrossing", "Hashing")
+_RENAMED_SETTINGS = {("LeakyReLU", "alpha"): "negative_slope"}
+# Settings that not every class has, and that do not change what a layer computes on one batch.
+_WITHOUT_EFFECT = {
+    "batch_input_shape",
+    "batch_shape",
+    "dtype",
+    "fused",
+    "implementation",
+    "input_dtype",
+    "input_length",
+    "key_shape",
+    "query_shape",
+    "renorm_momentum",
+    "rng_type",
+    "seed",
+    "stateful",
+    "trainable",
+    "value_shape",
+}
+
+
+def build_model(config: Entry, *, generation: int, trust: bool) -> keras.Model:
+    """The model that ``config`` describes, with fresh weights. ``generation`` is the major version of its Keras.
+
+    Raises ``InvalidFile`` that names the layer where one is unknown, damaged, or holds code and ``trust`` is False.
+    """
+    class_name, _ = parts(config)
+    if class_name not in saved.MODELS or saved.is_foreign(config):
+        raise saved.unknown_layer(class_name, name_of(config))
+    return _Builder(generation, trust).model(config)
+
+
+@dataclass(frozen=True)
+class _Builder:
+    generation: int
+    trust: bool
+
+    def model(self, entry: Entry) -> keras.Model:
+        class_name, config = parts(entry)
+        name = valid_name(str(config["name"])) if isinstance(config, Mapping) and config.get("name") else None
+        layers = [saved.without_operator(layer) for layer in saved.layers_of(config)]
+        try:
+            if class_name == "Sequential":
+                return keras.Sequential(self._stack(entry, layers), name=name)
+            inputs, outputs = connect(config, layers, {name_of(layer): self._operation(layer) for layer in layers})
+            return keras.Model(*(ends[0] if len(ends) == 1 else ends for ends in (inputs, outputs)), name=name)
+        except values.FAILURES as error:
+            raise InvalidFile(f"the layers of model '{name}' do not fit each other: {explain(error)}.") from error
+
+    def _stack(self, entry: Entry, layers: list[Any]) -> list[Any]:
+        first, shape = name_of(layers[0]), saved.shape_of(entry)
+        if shape is None:
+            raise InvalidFile(
+                f"the model does not say which input shape it takes: its first layer '{first}' states none. Open it "
+                "with the Keras that wrote it, call model.build(shape) and save it anew."
+            )
+        if parts(layers[0])[0] == "InputLayer":
+            return [_input(layers[0]["config"], first, shape), *map(self.layer, layers[1:])]
+        return [_input({}, f"{first}_input", shape), *map(self.layer, layers)]
+
+    def _operation(self, entry: Entry) -> Any:
+        if parts(entry)[0] != "InputLayer":
+            return self.layer(entry)
+        name, shape = name_of(entry), saved.shape_of(entry)
+        if shape is None:
+            raise InvalidFile(f"the input '{name}' of the model has no shape. Save the model anew.")
+        return _input(entry["config"], name, shape)
+
+    def layer(self, entry: Entry) -> keras.Layer:
+        class_name, config = parts(entry)
+        name = name_of(entry)
+        if class_name in saved.CODE and not self.trust:
+            raise saved.code(class_name, name)
+        if saved.is_foreign(entry):
+            return self._registered(entry, name)
+        if class_name in saved.MODELS:
+            return self.model(entry)
+        if class_name == "Lambda":
+            return self._lambda(config, name)
+        kind = _RENAMED.get(class_name, class_name)
+        cls = getattr(keras.layers, kind, None)
+        if kind in _OUTSIDE + saved.CODE or not isinstance(cls, type) or not issubclass(cls, keras.Layer):
+            return self._registered(entry, name)
+        settings = self._settings(cls, config, name) | {"name": valid_name(name)}
+        if kind == "BatchNormalization" and isinstance(settings.get("axis"), list):
+            settings["axis"] = settings["axis"][0]
+        if kind == "GRU" and self.generation < 3:
+            settings.setdefault("reset_after", class_name == "CuDNNGRU")
+        try:
+            # Bidirectional copies its layer through a configuration of its own, which must find this function again.
+            with keras.saving.custom_object_scope({"keras2_hard_sigmoid": values.keras2_hard_sigmoid}):
+                return cls(**settings)
+        except values.FAILURES as error:
+            raise InvalidFile(f"layer '{name}' ({class_name}) cannot be built: {explain(error)}.") from error
+
+    def _settings(self, cls: type, config: Entry, name: str) -> dict[str, Any]:
+        accepted = values.accepted(cls)
+        settings = {}
+        for saved_key, value in config.items():
+            key = _RENAMED_SETTINGS.get((cls.__name__, saved_key), saved_key)
+            if key in accepted and key != "stateful":
+                settings[key] = self._setting(key, value, name)
+            elif not _is_neutral(key, value):
+                raise InvalidFile(
+                    f"layer '{name}' ({cls.__name__}) has the setting '{key}' = {str(value)[:40]}, which this Keras "
+                    "does not have. Build the model in Python and use advlab.Classifier.from_keras(model)."
+                )
+        return {key: value for key, value in settings.items() if value is not values.DEFAULT}
+
+    def _setting(self, key: str, value: Any, name: str) -> Any:
+        if key in ("layer", "backward_layer", "cell") and isinstance(value, Mapping):
+            return self.layer(value)
+        if key in ("cell", "cells") and isinstance(value, list):
+            return [self.layer(cell) for cell in value]
+        if key.endswith("activation"):
+            as_layer = isinstance(value, Mapping) and value.get("class_name") != "function"
+            return self.layer(value) if as_layer else values.activation(value, name, self.generation)
+        if values.is_helper(key):
+            return values.helper(key, value)
+        return values.dtype(value) if key == "dtype" else plain(value)
+
+    def _registered(self, entry: Entry, name: str) -> keras.Layer:
+        """A class that this process has registered with Keras: the file chooses it by name, so only on trust."""
+        class_name, config = parts(entry)
+        cls: Any = keras.saving.get_registered_object(str(entry.get("registered_name") or class_name))
+        is_layer = inspect.isclass(cls) and issubclass(cls, keras.Layer)
+        if not self.trust or not is_layer:
+            raise saved.unknown_layer(class_name, name)
+        try:
+            return cls.from_config(dict(config))
+        except values.FAILURES as error:
+            raise InvalidFile(f"layer '{name}' ({class_name}) cannot be built: {explain(error)}.") from error
+
+    def _lambda(self, config: Entry, name: str) -> keras.Layer:
+        function = config.get("function")
+        if isinstance(function, list) and len(function) == 3:
+            function = _as_lambda(*function)
+        if not isinstance(function, Mapping) or function.get("class_name") != "__lambda__":
+            raise saved.unknown_layer(f"Lambda of the function {str(function)[:60]}", name)
+        settings = {key: plain(config[key]) for key in ("trainable", "arguments") if key in config}
+        shape = config.get("output_shape")
+        if isinstance(shape, list) and all(size is None or isinstance(size, int) for size in shape):
+            settings["output_shape"] = tuple(shape)
+        settings |= {"name": valid_name(name), "dtype": values.dtype(config.get("dtype")), "function": function}
+        try:
+            return keras.layers.Lambda.from_config(settings, safe_mode=False)
+        except values.FAILURES as error:
+            raise InvalidFile(
+                f"the code in layer '{name}' (Lambda) cannot be loaded, most likely because another version of Python "
+                f"wrote it: {explain(error)}. Build the model in Python and use advlab.Classifier.from_keras(model)."
+            ) from error
+
+
+def _is_neutral(key: str, value: Any) -> bool:
+    return (
+        value in (None, False, [], {}, "")
+        or key in _WITHOUT_EFFECT
+        or values.is_helper(key)
+        or (key == "groups" and value == 1)
+    )
+
+
+def _as_lambda(code: Any, defaults: Any, closure: Any) -> Entry:
+    return {"class_name": "__lambda__", "config": {"code": code, "defaults": defaults, "closure": closure}}
+
+
+def _input(config: Entry, name: str, shape: list[int | None]) -> Any:
+    try:
+        return keras.Input(batch_shape=tuple(shape), dtype=values.dtype(config.get("dtype")), name=valid_name(name))
+    except values.FAILURES as error:
+        raise InvalidFile(f"the input '{name}' of shape {shape} cannot be built: {explain(error)}.") from error

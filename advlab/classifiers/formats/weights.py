@@ -1,0 +1,120 @@
+"""Weights of a saved model into a rebuilt one, layer by layer, each shape checked before it is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import h5py
+import keras
+import numpy as np
+
+from advlab.classifiers.formats.config import MODELS, layers_of, name_of, parts, valid_name
+from advlab.errors import InvalidFile
+
+
+def assign(group: h5py.Group, model: keras.Model, config: Mapping[str, Any]) -> None:
+    """Set the weights of ``model``, built from ``config``, to those in the group ``model_weights`` of its file.
+
+    Raises ``InvalidFile`` that names the layer whose weights are missing or have another shape.
+    """
+    for entry, layer in _pairs(model, config):
+        name = name_of(entry)
+        trainable, fixed = _variables(layer, entry)
+        variables = trainable + fixed
+        datasets = [_member(group, f"{name}/{path}") for path in _names(_member(group, name), "weight_names")]
+        if not variables and all(d.dtype.kind in "iu" for d in datasets):
+            continue  # the state of a random generator, which Keras 3 keeps elsewhere
+        if len(datasets) != len(variables):
+            raise InvalidFile(
+                f"layer '{name}' needs {len(variables)} weights, but the file holds {len(datasets)} for it. It is "
+                "incomplete or belongs to another model: save it anew with model.save()."
+            )
+        _fill(name, variables, datasets)
+        for leaf in _leaves(layer, entry):
+            if hasattr(leaf, "finalize_state"):
+                leaf.finalize_state()
+
+
+def _pairs(model: keras.Model, entry: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], keras.Layer]]:
+    """Each layer of a model with its entry, in the order of the file, which is the order of the saved weights."""
+    for inner in layers_of(parts(entry)[1]):
+        if parts(inner)[0] != "InputLayer":
+            yield inner, model.get_layer(valid_name(name_of(inner)))
+
+
+def _variables(layer: keras.Layer, entry: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:
+    """Trainable and other weights; files hold, for each outermost layer, the former before the latter."""
+    if parts(entry)[0] not in MODELS:
+        return list(layer.trainable_weights), list(layer.non_trainable_weights)
+    inner = [_variables(layer, entry) for entry, layer in _pairs(layer, entry)]
+    return [w for trainable, _ in inner for w in trainable], [w for _, fixed in inner for w in fixed]
+
+
+def _leaves(layer: keras.Layer, entry: Mapping[str, Any]) -> Iterator[keras.Layer]:
+    if parts(entry)[0] not in MODELS:
+        yield layer
+        return
+    for inner, nested in _pairs(layer, entry):
+        yield from _leaves(nested, inner)
+
+
+def _fill(name: str, variables: list[Any], datasets: list[h5py.Dataset]) -> None:
+    position = 0
+    while position < len(variables):
+        three = slice(position, position + 3)
+        if _is_cudnn(variables[three], datasets[three]):
+            for variable, value in zip(variables[three], _from_cudnn(datasets[three]), strict=True):
+                variable.assign(value.reshape(variable.shape))
+            position += 3
+            continue
+        variable, dataset = variables[position], datasets[position]
+        if tuple(variable.shape) != dataset.shape:
+            raise InvalidFile(
+                f"layer '{name}' needs the weight '{variable.name}' in the shape {tuple(variable.shape)}, but the file "
+                f"holds {dataset.shape}. The file is damaged or was altered: save it anew with model.save()."
+            )
+        variable.assign(dataset[()])
+        position += 1
+
+
+def _is_cudnn(variables: list[Any], datasets: list[h5py.Dataset]) -> bool:
+    """Whether three weights are those of a CuDNN cell: two biases in one vector, where ours has another shape."""
+    if len(variables) < 3 or [variable.name for variable in variables] != ["kernel", "recurrent_kernel", "bias"]:
+        return False
+    kernel, recurrent, bias = (tuple(variable.shape) for variable in variables)
+    double = (2 * kernel[-1],)
+    return [d.shape for d in datasets] == [kernel, recurrent, double] and bias != double
+
+
+def _from_cudnn(datasets: list[h5py.Dataset]) -> list[np.ndarray]:
+    """CuDNN's kernels are stored transposed, gate by gate, with the memory order of the input kernel swapped."""
+    kernel, recurrent, bias = (dataset[()] for dataset in datasets)
+    gates = kernel.shape[1] // recurrent.shape[0]
+    kernel = np.hstack([k.T.reshape(k.shape, order="F") for k in np.hsplit(kernel, gates)])
+    recurrent = np.hstack([k.T for k in np.hsplit(recurrent, gates)])
+    return [kernel, recurrent, bias if gates == 3 else bias.reshape(2, -1).sum(0)]
+
+
+def _names(group: Any, attribute: str) -> list[str]:
+    """A list of names, which Keras splits over several attributes where it is long."""
+    chunks = [group.attrs[attribute]] if attribute in group.attrs else []
+    while f"{attribute}{len(chunks)}" in group.attrs:
+        chunks.append(group.attrs[f"{attribute}{len(chunks)}"])
+    names = [name for chunk in chunks for name in np.ravel(chunk)]
+    return [name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names]
+
+
+def _member(group: h5py.Group, path: str) -> Any:
+    """A group or numeric data set inside the file itself; links are refused, since they can read other files."""
+    for part in filter(None, path.split("/")):
+        if not isinstance(group, h5py.Group) or part not in group:
+            raise InvalidFile(f"the file holds no weights '{path}'. It is incomplete: save it anew with model.save().")
+        if group.get(part, getlink=True).__class__ is not h5py.HardLink:
+            raise InvalidFile(
+                f"the weights '{path}' are a link to elsewhere, which is not followed. Save the model anew."
+            )
+        group = group[part]
+    if isinstance(group, h5py.Dataset) and (group.external or group.is_virtual or group.dtype.kind not in "fiub"):
+        raise InvalidFile(f"the weights '{path}' are no numbers inside this file. Save the model anew.")
+    return group

@@ -1,0 +1,63 @@
+"""Craft adversarial examples."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+import advlab
+from advlab.cli.main import main
+from advlab.cli.options import dump, json_option, near, pair, show
+
+
+@main.command()
+@click.option("--method", default="fgsm", show_default=True, help="'advlab list methods' shows them.")
+@click.option("--model", default="fashion", show_default=True, help="A name ('advlab list models') or a path.")
+@click.option("--dataset", help="A name or path [default: what the model was trained on].")
+@click.option("--norm", help="linf, l2, l1, l0 or none [default: the method's first].")
+@click.option(
+    "--epsilon",
+    metavar="E",
+    help="Radius for pixels in [0, 1]: 0.1 or 8/255; not for minimal methods [default: linf 0.1, l2 1.5, l1 10].",
+)
+@click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")
+@click.option("--target", metavar="CLASS", help="Class to reach, by number or name [default: any wrong one].")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
+@click.option("--restarts", type=int, default=1, show_default=True, help="Runs from different random starts.")
+@click.option(
+    "--stop", type=click.Choice(["never", "success"]), default="never", show_default=True, help="When a sample ends."
+)
+@click.option("--seed", type=int, default=0, show_default=True, help="Of all random draws.")
+@click.option("--batch-size", type=int, metavar="N", help="Images at a time [default: by the model's size].")
+@click.option("--scale", type=float, help="The model is given scale * pixel + offset: 255 for 0-255 models.")
+@click.option("--offset", type=float, help="See --scale.")
+@click.option(
+    "--precision",
+    type=click.Choice(["float32", "bfloat16"]),
+    default="float32",
+    show_default=True,
+    help="Of gradients; success is always verified in float32.",
+)
+@click.option("--output", metavar="PATH", help="[default: attacks/MODEL/METHOD-NORM-EPSILON.h5]")
+@click.option("--force", is_flag=True, help="Replace an archive of something else; start an unfinished one anew.")
+@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@json_option
+def attack(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+    """Craft adversarial examples and save them as an archive.
+
+    Example: advlab attack --method pgd --epsilon 8/255 --set steps=100
+    """
+    parameters = dict(pair(setting) for setting in settings)
+    result, path = advlab.attack_to_archive(parameters=parameters, **options)
+    evaluations = [advlab.evaluate(result)]
+    if as_json:
+        dump(advlab.to_records(evaluations, [path]))
+        return
+    show(evaluations)
+    share = result.settings["computed_share"]
+    if options["stop"] == "success" and 0 < share < 1:
+        click.echo(
+            f"Broken images left early: {share:.0%} of all steps were computed, {1 / share:.1f} times fewer.", err=True
+        )
+    click.echo(f"Saved {near(path)}. Next: advlab report {near(path)}", err=True)

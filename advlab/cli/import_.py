@@ -1,0 +1,38 @@
+"""Images made elsewhere."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+import advlab
+from advlab.cli.main import main
+from advlab.cli.options import dump, json_option, near, show
+
+
+@main.command(name="import")
+@click.argument("images", metavar="IMAGES.npy")
+@click.option("--model", required=True, metavar="NAME|PATH", help="The classifier that they are meant to fool.")
+@click.option("--dataset", help="A name or path [default: what the model was trained on].")
+@click.option("--norm", default="linf", show_default=True, help="linf, l2, l1 or l0.")
+@click.option("--epsilon", metavar="E", help="Budget that they claim: 0.3 or 8/255 [default: linf 0.1, l2 1.5, l1 10].")
+@click.option("--output", metavar="PATH", help="[default: attacks/MODEL/imported-NORM-EPSILON.h5]")
+@click.option("--force", is_flag=True, help="Replace an archive of something else.")
+@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@json_option
+def import_(images: str, model: str, output: str | None, as_json: bool, **options: Any) -> None:
+    """Judge images that another program made, and save them as an archive.
+
+    IMAGES.npy holds the first n test images, perturbed: floating point in [0, 1], (n, 784) or (n, 28, 28).
+
+    Example: advlab import attack.npy --model mnist --epsilon 0.3
+    """
+    result = advlab.import_images(images, model, output=output, save=True, **options)
+    path = output or result.path
+    evaluations = [advlab.evaluate(result)]
+    if as_json:
+        dump(advlab.to_records(evaluations, [path]))
+        return
+    show(evaluations)
+    click.echo(f"Saved {near(path)}. Next: advlab report {near(path)}", err=True)

@@ -1,0 +1,74 @@
+"""The command that all others belong to: each file of this folder is a command of that name."""
+
+from __future__ import annotations
+
+import ast
+import keyword
+import os
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import click
+
+import advlab
+from advlab.errors import AdvlabError
+
+_FOLDER = Path(__file__).parent
+_NO_COMMANDS = ("main", "options")
+
+
+class _Group(click.Group):
+    """Shows errors without a traceback, unless ``--debug``; loads a command when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(path.stem.rstrip("_") for path in _FOLDER.glob("[a-z]*.py") if path.stem not in _NO_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in self.list_commands(ctx):
+            import_module(f"advlab.cli.{_module(cmd_name)}")
+        return super().get_command(ctx, cmd_name)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The first line of each command, read from its file, so that help need not load them all."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, _first_line(name)) for name in self.list_commands(ctx)])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except (AdvlabError, OSError) as error:
+            if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
+                raise
+            raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt as error:
+            raise click.ClickException(f"Interrupted. {str(error) or 'Nothing was left half written.'}") from error
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option("--workspace", metavar="DIR", help="Where models/ and attacks/ live [default: ADVLAB_WORKSPACE or here].")
+@click.option("--debug", is_flag=True, help="Show the traceback of an error.")
+@click.version_option(advlab.__version__, prog_name="advlab")
+@click.pass_context
+def main(ctx: click.Context, workspace: str | None, debug: bool) -> None:
+    """How robust is a Keras image classifier, and can that number be believed?
+
+    \b
+    First steps:
+      advlab demo                                 the whole path on small data, in under a minute
+      advlab attack --method pgd --model fashion  craft adversarial examples
+      advlab report attacks/fashion/*.h5          a page to look at
+    """
+    if workspace:
+        os.environ["ADVLAB_WORKSPACE"] = workspace
+
+
+def _module(command: str) -> str:
+    """The file of a command; Python's own words, such as ``import``, are followed by a line there."""
+    return f"{command}_" if keyword.iskeyword(command) else command
+
+
+def _first_line(command: str) -> str:
+    tree = ast.parse((_FOLDER / f"{_module(command)}.py").read_text("utf-8"))
+    function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name.rstrip("_") == command)
+    return (ast.get_docstring(function) or "").partition("\n")[0]

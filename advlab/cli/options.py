@@ -1,0 +1,43 @@
+"""What several commands say alike: options, settings, tables and JSON on standard output."""
+
+from __future__ import annotations
+
+import os
+
+import click
+
+import advlab
+
+
+def pair(setting: str) -> tuple[str, str]:
+    key, equals, value = setting.partition("=")
+    if not equals or not key:
+        raise click.UsageError(f"--set takes KEY=VALUE, such as --set steps=100. Got '{setting}'.")
+    return key.strip(), value.strip()
+
+
+def show(evaluations: list[advlab.Evaluation]) -> None:
+    """The table on standard output; what speaks against its numbers on standard error."""
+    click.echo(advlab.table(evaluations))
+    for evaluation in evaluations:
+        for finding in evaluation.findings:
+            click.echo(f"{finding.severity}: {evaluation.attack.slug}: {finding.evidence}. {finding.do}", err=True)
+    for finding in advlab.cross_findings(evaluations):
+        click.echo(f"{finding.severity}: {finding.evidence}. {finding.do}", err=True)
+
+
+def near(path: str | os.PathLike[str]) -> str:
+    import shlex
+
+    relative = os.path.relpath(path)
+    return shlex.quote(os.fspath(path) if relative.startswith("..") else relative)
+
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines (docs/json.md).")
+
+
+def dump(data: object) -> None:
+    """JSON on standard output, of what is ready for it."""
+    import json
+
+    click.echo(json.dumps(data, indent=2, allow_nan=False))

@@ -1,0 +1,25 @@
+"""The report about archives."""
+
+from __future__ import annotations
+
+import click
+
+import advlab
+from advlab.cli.main import main
+from advlab.cli.options import dump, json_option
+
+
+@main.command()
+@click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...")
+@click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")
+@json_option
+def report(archives: tuple[str, ...], output: str, as_json: bool) -> None:
+    """Write one self-contained HTML page about archives.
+
+    Example: advlab report attacks/fashion/*.h5
+    """
+    advlab.report([advlab.evaluate(advlab.load_result(path)) for path in archives], output)
+    if as_json:
+        dump({"schema": 1, "path": output, "evaluations": len(archives)})
+    else:
+        click.echo(output)

@@ -1,0 +1,153 @@
+"""Labelled images in one fixed form, checked when they enter."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from advlab.errors import InvalidValue
+
+_MOST_CLASSES = 100_000
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Dataset:
+    """Labelled images of one split, validated when created and read-only from then on.
+
+    ``x`` float32 ``(n, h, w, c)`` in [0, 1], given so or as ``(n, h, w)``; ``y`` int64 ``(n,)`` in 0..k-1; ``indices``
+    int64 ``(n,)``, the position of each sample in the full split; ``classes`` the k names. Writable arrays are copied.
+    Raises ``InvalidValue``.
+    """
+
+    name: str
+    split: str
+    x: np.ndarray
+    y: np.ndarray
+    indices: np.ndarray
+    classes: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        where = f"Data set '{self.name}'"
+        classes = tuple(str(c) for c in self.classes)
+        x, y = _images(self.x, where), _labels(self.y, len(classes), where)
+        indices = np.asarray(self.indices)
+        if not len(x) == len(y) == len(indices):
+            raise InvalidValue(
+                f"{where} has {len(x)} images, {len(y)} labels and {len(indices)} indices. Give one of each per sample."
+            )
+        self.__dict__.update(x=x, y=y, indices=_frozen(indices, np.int64), classes=classes)
+
+    @classmethod
+    def from_arrays(
+        cls, x: Any, y: Any, classes: Sequence[str] | None = None, *, name: str = "arrays", split: str = "test"
+    ) -> Dataset:
+        """A data set from images and labels as the class describes them; without ``classes`` the labels name them."""
+        classes = numbered(y, name) if classes is None else classes
+        return cls(name, split, x, y, np.arange(len(np.atleast_1d(x))), tuple(classes))
+
+    def __len__(self) -> int:
+        return len(self.y)
+
+    def __repr__(self) -> str:
+        size = "x".join(map(str, self.shape))
+        return f"Dataset {self.name} {self.split}: {len(self)} images {size}, {len(self.classes)} classes"
+
+    def _repr_html_(self) -> str:
+        from advlab.figures.notebook import dataset_html
+
+        return dataset_html(self)
+
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Height, width and channels of one image."""
+        _, height, width, channels = self.x.shape
+        return height, width, channels
+
+    @cached_property
+    def digest(self) -> str:
+        """16 hexadecimal digits that any change of the images, labels or indices changes (SHA-256, shortened)."""
+        total = hashlib.sha256(repr(self.x.shape).encode())
+        for array in (self.x, self.y, self.indices):
+            total.update(array.data)
+        return total.hexdigest()[:16]
+
+    def take(self, n: int | None, seed: int | None = None) -> Dataset:
+        """The first ``n`` samples, or with a ``seed`` a random ``n`` of them in their order; all where n is larger.
+
+        A smaller draw is contained in every larger one of the same seed.
+        """
+        chosen = choose(len(self), n, seed)
+        if len(chosen) == len(self):
+            return self
+        rows: Any = slice(len(chosen)) if seed is None else chosen
+        return replace(self, x=self.x[rows], y=self.y[rows], indices=self.indices[rows])
+
+
+def choose(size: int, n: int | None, seed: int | None) -> np.ndarray:
+    """Positions, ascending, of the ``n`` samples that ``Dataset.take`` promises."""
+    for what, value, least in (("number of samples", n, 1), ("seed", seed, 0)):
+        if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < least):
+            raise InvalidValue(f"The {what} must be a whole number from {least} on. Got {value!r}.")
+    order = np.arange(size) if seed is None else np.random.default_rng(seed).permutation(size)
+    return np.sort(order[:n])
+
+
+def _frozen(array: np.ndarray, dtype: type) -> np.ndarray:
+    """A contiguous read-only array of that type; the caller's own is neither shared while writable nor changed."""
+    kept: np.ndarray = np.ascontiguousarray(array, dtype=dtype)
+    if kept.flags.writeable and np.may_share_memory(kept, array):
+        kept = kept.copy()
+    kept.flags.writeable = False
+    return kept
+
+
+def _images(x: Any, where: str) -> np.ndarray:
+    x = np.asarray(x)
+    if x.ndim not in (3, 4) or not x.size:
+        raise InvalidValue(f"{where} has images of shape {x.shape}. Give at least one, as (n, h, w) or (n, h, w, c).")
+    if x.dtype.kind != "f":
+        raise InvalidValue(
+            f"{where} has images of type {x.dtype}, not floating point in [0, 1]. "
+            "The likely cause is images in 0-255: divide by 255, as in x.astype('float32') / 255."
+        )
+    with np.errstate(over="ignore"):
+        x = _frozen(x[..., None] if x.ndim == 3 else x, np.float32)
+    low, high = x.min(), x.max()
+    if np.isnan(low):
+        bad = int(np.isnan(x).any((1, 2, 3)).argmax())
+        raise InvalidValue(f"{where} has pixels that are not numbers (NaN), first in image {bad}. Mend or drop it.")
+    if low < 0 or high > 1:
+        cause = "standardised images: undo the scaling" if low < 0 else "images in 0-255: divide by 255"
+        raise InvalidValue(f"{where} has pixels from {low:g} to {high:g}, not in [0, 1]. The likely cause is {cause}.")
+    return x
+
+
+def _labels(y: Any, k: int, where: str) -> np.ndarray:
+    y = np.asarray(y)
+    y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
+    if y.ndim != 1 or y.dtype.kind not in "iu":
+        mend = "for one-hot labels that is y.argmax(1)" if y.ndim == 2 else "such as y.astype('int64')"
+        raise InvalidValue(
+            f"{where} has labels of shape {y.shape} and type {y.dtype}. "
+            f"Give one whole number per sample, shape (n,); {mend}."
+        )
+    bad = np.flatnonzero((y < 0) | (y >= k))
+    if len(bad):
+        raise InvalidValue(
+            f"{where} has the label {y[bad[0]]} at index {bad[0]}, outside 0..{k - 1}. "
+            "Number the classes from 0 and name every class."
+        )
+    return _frozen(y, np.int64)
+
+
+def numbered(y: Any, name: str) -> list[str]:
+    """The numbers from 0 to the highest label, as class names."""
+    most = int(np.max(y, initial=0)) if np.asarray(y).dtype.kind in "iu" else 0
+    if most >= _MOST_CLASSES:
+        raise InvalidValue(f"Data set '{name}' has the label {most}. Number the classes from 0, or give their names.")
+    return [str(i) for i in range(most + 1)]

@@ -1,0 +1,206 @@
+"""What methods exist and which parameters they take, read from their files without importing them.
+
+A method's file is its registration and the signature of its ``craft`` is its schema: parameter names, types, defaults.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from advlab.errors import InvalidValue, unknown
+
+if TYPE_CHECKING:
+    from advlab.threat import Attack, Value
+
+FOLDER = Path(__file__).parent.parent / "methods"
+KINDS = ("bounded", "minimal")
+
+
+class Method(NamedTuple):
+    """One method as its file declares it. ``norms``: the first is the default. ``parameters``: name -> default.
+
+    ``choices``: name of a text parameter -> the texts allowed, where they are declared as ``CHOICES``.
+    """
+
+    name: str
+    summary: str
+    norms: tuple[str, ...]
+    kind: str
+    native: bool
+    parameters: Mapping[str, Value]
+    types: Mapping[str, str]
+    choices: Mapping[str, tuple[str, ...]]
+    code: str = ""
+
+    def attack(
+        self,
+        *,
+        epsilon: float | str | None = None,
+        norm: str | None = None,
+        target: int | None = None,
+        parameters: Mapping[str, Any] | None = None,
+        **rest: Any,
+    ) -> Attack:
+        """Aim the method: checks everything that can be checked without a model. ``rest``: seed, restarts, stop."""
+        from advlab.threat import DEFAULT_EPSILON, NORMS, Attack, ThreatModel, parse_epsilon
+
+        norm = self.norms[0] if norm is None else norm
+        if norm not in self.norms:
+            if norm not in NORMS:
+                raise unknown("norm", norm, self.norms)
+            raise InvalidValue(
+                f"Method '{self.name}' does not cover norm '{norm}'. It covers: {', '.join(self.norms)}."
+            )
+        epsilon = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
+        if epsilon is None:
+            epsilon = DEFAULT_EPSILON[norm] if self.kind == "bounded" and norm != "none" else math.inf
+        elif self.kind == "minimal" and math.isfinite(epsilon):
+            raise InvalidValue(
+                f"Method '{self.name}' looks for the smallest perturbation and takes no epsilon. Got {epsilon:g}. "
+                "Leave epsilon out; a bounded method such as 'pgd' takes one."
+            )
+        elif norm == "none" and math.isfinite(epsilon):
+            raise InvalidValue(
+                f"Norm 'none' has no radius: any image in [0, 1] counts. Got epsilon {epsilon:g}; leave it out."
+            )
+        elif self.kind == "bounded" and norm != "none" and math.isinf(epsilon):
+            raise InvalidValue(
+                f"Method '{self.name}' needs a finite epsilon in [0, inf). Got {epsilon:g}. Try epsilon=0.1."
+            )
+        full = dict(self.parameters)
+        for name, value in (parameters or {}).items():
+            if name not in full:
+                raise unknown(f"parameter of method '{self.name}'", name, full)
+            full[name] = self._checked(name, value)
+        overrides = tuple(sorted(n for n in full if full[n] != self.parameters[n]))
+        return Attack(self.name, ThreatModel(norm, float(epsilon), target), full, overrides, code=self.code, **rest)
+
+    def _checked(self, name: str, value: Any) -> Value:
+        kind = self.types[name]
+        parse = _PARSERS[kind]
+        try:
+            parsed = parse(value)
+        except (TypeError, ValueError, KeyError, ZeroDivisionError, OverflowError):
+            parsed = None
+        low = 0 if self.parameters[name] in (0, None) or kind == "float" else 1
+        if parsed is None or (kind in ("int", "float") and not low <= parsed < math.inf):
+            allowed = {"int": f"a whole number in [{low}, inf)", "float": f"a number in [{low}, inf)"}.get(kind, kind)
+            raise InvalidValue(f"Parameter '{name}' of method '{self.name}' must be {allowed}. Got {value!r}.")
+        if parsed not in self.choices.get(name, (parsed,)):
+            raise unknown(f"'{name}' of method '{self.name}'", parsed, self.choices[name])
+        return parsed
+
+
+def _whole(value: Any) -> int:
+    if isinstance(value, bool) or (not isinstance(value, str) and int(value) != value):
+        raise ValueError
+    return int(value)
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool):
+        raise ValueError
+    over, _, under = str(value).partition("/")
+    return float(over) / float(under) if under else float(over)
+
+
+def _truth(value: Any) -> bool:
+    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    return words[str(value).lower()]
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise TypeError
+    return value
+
+
+_PARSERS: dict[str, Callable[[Any], Any]] = {"int": _whole, "float": _number, "bool": _truth, "str": _text}
+
+
+def method_names() -> list[str]:
+    """The names of all methods, sorted."""
+    return sorted(n.removesuffix(".py") for n in os.listdir(FOLDER) if n.endswith(".py") and not n.startswith("_"))
+
+
+def load_method(name: str) -> Method:
+    """The declaration of the method called ``name``, read from its file."""
+    if name not in (known := method_names()):
+        raise unknown("method", name, known)
+    return _read(FOLDER / f"{name}.py")
+
+
+def _read(path: Path) -> Method:
+    # Only up to the end of the signature: a listing need not parse the bodies.
+    head, define, rest = path.read_text("utf-8").partition("\ndef craft(")
+    signature = rest.partition(":\n")[0]
+    tree = ast.parse(f"{head}{define}{signature}: ..." if define else head)
+    constants: dict[str, Any] = {}
+    craft = None
+    native = True
+    for node in tree.body:
+        if isinstance(node, ast.Assign) and isinstance(node.targets[0], ast.Name) and node.targets[0].id.isupper():
+            constants[node.targets[0].id] = ast.literal_eval(node.value)
+        elif isinstance(node, ast.FunctionDef) and node.name == "craft":
+            craft = node
+        elif isinstance(node, ast.ImportFrom) and node.module == "advlab.methods._art":
+            native = False
+    if craft is None or not {"NORMS", "KIND"} <= constants.keys():
+        raise InvalidValue(f"'{path.name}' must define NORMS, KIND and craft(problem, *, ...) to be a method.")
+    arguments = craft.args
+    parameters, types = {}, {}
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        kind = getattr(argument.annotation, "id", None)
+        if default is None or kind not in _PARSERS:
+            raise InvalidValue(
+                f"Parameter '{argument.arg}' in '{path.name}' needs a default and a type: {', '.join(_PARSERS)}."
+            )
+        parameters[argument.arg] = ast.literal_eval(default)
+        types[argument.arg] = kind
+    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+    norms, kind, choices = constants["NORMS"], constants["KIND"], constants.get("CHOICES", {})
+    return Method(path.stem, summary, norms, kind, native, parameters, types, choices)
+
+
+def describe(craft: Callable[..., Any]) -> Method:
+    """The declaration of a user's own ``craft(problem, *, ...)``: a plain function needs no file.
+
+    Attributes ``NORMS``, ``KIND`` and ``CHOICES`` on the function are honoured; without them it is bounded, in every
+    norm, and takes any text.
+    """
+    import inspect
+
+    name = getattr(craft, "__name__", type(craft).__name__)
+    parameters: dict[str, Value] = {}
+    types: dict[str, str] = {}
+    for parameter in list(inspect.signature(craft).parameters.values())[1:]:
+        if parameter.kind is not parameter.KEYWORD_ONLY or type(parameter.default).__name__ not in _PARSERS:
+            raise InvalidValue(
+                f"Method '{name}' must take one problem and keyword-only parameters with defaults that are numbers, "
+                f"truths or texts: def craft(problem, *, steps: int = 10). Got parameter '{parameter}'."
+            )
+        parameters[parameter.name] = parameter.default
+        types[parameter.name] = type(parameter.default).__name__
+    from advlab.threat import DEFAULT_EPSILON
+
+    summary = (inspect.getdoc(craft) or "").partition("\n")[0]
+    norms = tuple(getattr(craft, "NORMS", tuple(DEFAULT_EPSILON)))
+    kind, choices = getattr(craft, "KIND", "bounded"), getattr(craft, "CHOICES", {})
+    return Method(name, summary, norms, kind, True, parameters, types, choices, _code(craft))
+
+
+def _code(craft: Callable[..., Any]) -> str:
+    """8 hexadecimal digits of a user's function, so that results of its earlier versions are not taken for its own."""
+    import hashlib
+    import inspect
+
+    try:
+        text = inspect.getsource(craft)
+    except (OSError, TypeError):
+        text = getattr(getattr(craft, "__code__", None), "co_code", b"").hex()
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

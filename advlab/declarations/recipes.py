@@ -1,0 +1,180 @@
+"""Recipes: what to train and how, declared in TOML and read into frozen dataclasses.
+
+``models/<name>.toml`` is a recipe; the file's name is its name. Every setting is checked here, before anything heavy is
+imported: an unknown key, a wrong type or a value out of range is refused.
+"""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from advlab import workspace
+from advlab.declarations import toml
+from advlab.errors import InvalidValue, unknown
+from advlab.validation import invalid, is_int, is_number, require_choice, require_fraction, require_int, require_text
+
+OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+MONITORS = ("accuracy", "loss", "val_accuracy", "val_loss")
+PUBLISHED = ("note", "parameters", "test_accuracy", "train_accuracy", "validation_accuracy")
+
+
+@dataclass(frozen=True)
+class EarlyStopping:
+    """Stop after ``patience`` epochs without a better ``monitor``; the weights of the best epoch are kept."""
+
+    patience: int
+    monitor: str = "val_loss"
+
+    def __post_init__(self) -> None:
+        require_int("training.early_stopping.patience", self.patience, 1)
+        require_choice("training.early_stopping.monitor", self.monitor, MONITORS)
+
+
+@dataclass(frozen=True)
+class Training:
+    """How Keras' ``fit`` is called. ``learning_rate`` None: the optimizer's own; ``train_samples`` None: all.
+
+    ``validation_split`` is the share in [0, 1) held out of the end of the training images, as Keras does it.
+    Every ``checkpoint_every`` epochs the whole state is written, so that an interrupted training can go on (0: never).
+    ``precision`` is that of the arithmetic, a Keras dtype policy; weights are kept and saved in float32.
+    """
+
+    optimizer: str
+    batch_size: int
+    epochs: int
+    learning_rate: float | None = None
+    seed: int = 0
+    validation_split: float = 0.0
+    train_samples: int | None = None
+    early_stopping: EarlyStopping | None = None
+    checkpoint_every: int = 1
+    precision: str = "float32"
+
+    def __post_init__(self) -> None:
+        require_choice("training.optimizer", self.optimizer, OPTIMIZERS)
+        require_int("training.batch_size", self.batch_size, 1)
+        require_int("training.epochs", self.epochs, 1)
+        require_int("training.seed", self.seed, 0, 2**32 - 1)
+        require_fraction("training.validation_split", self.validation_split)
+        require_int("training.checkpoint_every", self.checkpoint_every, 0)
+        require_choice("training.precision", self.precision, PRECISIONS)
+        if self.learning_rate is not None and not (is_number(self.learning_rate) and 0 < self.learning_rate < 1e6):
+            raise invalid("training.learning_rate", self.learning_rate, "a number above 0")
+        if self.train_samples is not None:
+            require_int("training.train_samples", self.train_samples, 1)
+        stopping = self.early_stopping
+        if stopping is not None and stopping.monitor.startswith("val_") and not self.validation_split:
+            raise InvalidValue(
+                f"training.early_stopping.monitor '{stopping.monitor}' needs validation images. "
+                "Set training.validation_split above 0, or monitor 'loss' or 'accuracy'."
+            )
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One classifier that can be trained. ``source`` says where its settings and ``published`` figures come from.
+
+    ``architecture`` holds ``kind``, a function of ``advlab.classifiers.architectures``, and its keyword arguments.
+    ``classes`` is how many classes the data must have (None: any number).
+    ``published`` holds ``parameters`` (a count), accuracies (shares in [0, 1]) and a ``note``, each only where printed.
+    """
+
+    name: str
+    title: str
+    dataset: str
+    architecture: Mapping[str, Any]
+    training: Training
+    source: str = ""
+    published: Mapping[str, Any] = field(default_factory=dict)
+    classes: int | None = None
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        toml.described(self)
+        require_text("dataset", self.dataset)
+        if self.classes is not None:
+            require_int("classes", self.classes, 2)
+        _check_architecture(self.architecture)
+        for key, value in self.published.items():
+            if key not in PUBLISHED:
+                raise unknown("key in [published]", key, PUBLISHED)
+            if key == "note":
+                require_text("published.note", value)
+            elif key == "parameters":
+                require_int("published.parameters", value, 1)
+            elif not (is_number(value) and 0 <= value <= 1):
+                raise invalid(f"published.{key}", value, "a share in [0, 1]")
+
+
+def load_recipe(name_or_path: str | Path) -> Recipe:
+    """The recipe of that name, or in that TOML file; errors name the file, the key, the value and what is allowed."""
+    path = workspace.find_recipe(str(name_or_path))
+    table = toml.read(path)
+    with toml.about(path):
+        toml.known_keys(Recipe, table, "")
+        training = toml.table(table.get("training", {}), "training")
+        toml.known_keys(Training, training, "training.")
+        if "early_stopping" in training:
+            stopping = toml.table(training["early_stopping"], "training.early_stopping")
+            toml.known_keys(EarlyStopping, stopping, "training.early_stopping.")
+            training["early_stopping"] = EarlyStopping(**stopping)
+        for key in ("architecture", "published"):
+            toml.table(table.get(key, {}), key)
+        return Recipe(**{**table, "name": path.stem, "training": Training(**training)})
+
+
+def settings(recipe: Recipe | Mapping[str, Any]) -> dict[str, Any]:
+    """All that the weights depend on, ready for JSON: data set, architecture, and of training what is not the default.
+
+    A recipe may be given as its dictionary in a model card, which may lack settings that came later.
+    """
+    told: Mapping[str, Any] = json.loads(json.dumps(asdict(recipe))) if isinstance(recipe, Recipe) else recipe
+    defaults = {f.name: f.default for f in fields(Training)} | {
+        "checkpoint_every": told["training"].get("checkpoint_every")
+    }
+    training = {key: value for key, value in told["training"].items() if value != defaults.get(key)}
+    return {"dataset": told["dataset"], "architecture": told["architecture"], "training": training}
+
+
+def _check_architecture(architecture: Mapping[str, Any]) -> None:
+    """Check kind and arguments against the signatures in ``architectures.py``, read without importing Keras."""
+    source = (Path(__file__).parent.parent / "classifiers" / "architectures.py").read_text("utf-8")
+    functions = {node.name: node.args for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
+    kinds = tuple(name for name in functions if not name.startswith("_"))
+    if "kind" not in architecture:
+        raise InvalidValue(f"The key architecture.kind is missing. Allowed: {', '.join(sorted(kinds))}.")
+    kind = architecture["kind"]
+    require_choice("architecture.kind", kind, kinds)
+    arguments = functions[kind]
+    annotations = {a.arg: ast.unparse(a.annotation) for a in arguments.kwonlyargs if a.annotation is not None}
+    for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
+        if default is None and argument.arg not in architecture:
+            raise InvalidValue(f"The key architecture.{argument.arg} is missing: architecture '{kind}' needs it.")
+    for key, value in architecture.items():
+        if key in annotations:
+            _check_argument(f"architecture.{key}", value, annotations[key])
+        elif key != "kind":
+            raise unknown(f"key of architecture '{kind}'", key, annotations)
+
+
+def _check_argument(key: str, value: Any, annotation: str) -> None:
+    if annotation.startswith("Literal["):
+        require_choice(key, value, ast.literal_eval(f"({annotation[len('Literal[') : -1]},)"))
+    elif annotation == "int":
+        require_int(key, value, 1)
+    elif annotation == "float":
+        require_fraction(key, value)
+    elif annotation == "bool":
+        if not isinstance(value, bool):
+            raise invalid(key, value, "true or false")
+    elif annotation == "Sequence[int]":
+        if not isinstance(value, list | tuple) or not all(is_int(v) and v >= 1 for v in value):
+            raise invalid(key, value, "a list of whole numbers in [1, inf)")
+    elif "Mapping" not in annotation or not isinstance(value, Mapping):
+        require_text(key, value)

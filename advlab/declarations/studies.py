@@ -1,0 +1,247 @@
+"""Studies: one recipe in many variations, declared in TOML and read into frozen dataclasses.
+
+``models/studies/<name>.toml`` is a study; the file's name is its name. Each ``[[row]]`` changes some settings of a base
+recipe, a ``[grid]`` adds a row for every combination of its values. Everything is checked here, before anything heavy
+is imported: an unknown key, a wrong type or a value out of range is refused with the file and the row.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from advlab import workspace
+from advlab.declarations import toml
+from advlab.declarations.recipes import EarlyStopping, Recipe, Training, load_recipe, settings
+from advlab.declarations.suites import load_suite
+from advlab.errors import InvalidValue, unknown
+from advlab.threat import parse_epsilon
+from advlab.validation import invalid, is_number, require_choice, require_int, require_text
+
+_KEYS = (
+    "columns",
+    "epsilon",
+    "grid",
+    "norm",
+    "note",
+    "recipe",
+    "row",
+    "samples",
+    "source",
+    "suite",
+    "title",
+    "version",
+)
+_ROW_KEYS = ("architecture", "name", "note", "published", "recipe", "training")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One variation: a recipe of its own, named ``<study>-<row>``, and why its figures differ from its source's."""
+
+    name: str
+    recipe: Recipe
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class Study:
+    """Variations of a recipe that are trained, attacked and shown together.
+
+    The robust column is the worst case of ``suite`` under ``norm`` and ``epsilon`` on the first ``samples`` images.
+    ``columns`` are the settings that the table shows, such as ``architecture.dropout`` (empty: those that differ).
+    """
+
+    name: str
+    title: str
+    rows: tuple[Row, ...]
+    source: str = ""
+    suite: str = "standard"
+    norm: str = "linf"
+    epsilon: float = 0.05
+    samples: int = 1000
+    columns: tuple[str, ...] = ()
+    note: str = ""
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        toml.described(self)
+        for key in ("suite", "norm"):
+            require_text(key, getattr(self, key))
+        for key in ("source", "note"):
+            if not isinstance(getattr(self, key), str):
+                raise invalid(key, getattr(self, key), "a text in quotes")
+        require_int("samples", self.samples, 1)
+        if not (is_number(self.epsilon) and self.epsilon > 0):
+            raise invalid("epsilon", self.epsilon, "a number above 0 such as 0.1, or a text such as '8/255'")
+        load_suite(self.suite).entries(self.norm, self.epsilon)
+        if not self.rows:
+            raise InvalidValue("A study needs at least one [[row]] table, or a [grid]. Got none.")
+        for names in ([row.name for row in self.rows], [row.recipe.name for row in self.rows]):
+            twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
+            if twice is not None:
+                raise InvalidValue(f"Every row needs a name of its own. Got '{twice}' twice; change one.")
+        settings = {key for row in self.rows for key in flat(row.recipe)}
+        for column in self.columns:
+            require_choice("columns", column, tuple(settings))
+
+    @property
+    def threat(self) -> dict[str, Any]:
+        """What the robust column is measured with, ready for JSON."""
+        return {"suite": self.suite, "norm": self.norm, "epsilon": self.epsilon, "samples": self.samples}
+
+    def recipes(self) -> tuple[Recipe, ...]:
+        """The recipe of each row, in order."""
+        return tuple(row.recipe for row in self.rows)
+
+    def varied(self) -> tuple[str, ...]:
+        """The settings that the table shows: ``columns``, or where that is empty those in which the rows differ."""
+        shown = [flat(recipe) for recipe in self.recipes()]
+        keys = dict.fromkeys(key for settings in shown for key in settings)
+        return self.columns or tuple(k for k in keys if any(s.get(k) != shown[0].get(k) for s in shown))
+
+    def adjusted(self, epochs: int | None = None, samples: int | None = None) -> Study:
+        """The same with another number of epochs in every row, or of attacked images; None leaves them."""
+        rows = self.rows
+        if epochs is not None:
+            rows = tuple(
+                replace(r, recipe=replace(r.recipe, training=replace(r.recipe.training, epochs=epochs))) for r in rows
+            )
+        return replace(self, rows=rows, samples=self.samples if samples is None else samples)
+
+    def chosen(self, rows: str | Iterable[str | int] | None = None) -> tuple[Row, ...]:
+        """Some rows, in the order of the study: names, numbers from 1, ranges such as ``1,3-5``; None is all."""
+        if rows is None:
+            return self.rows
+        words = rows.split(",") if isinstance(rows, str) else [str(row) for row in rows]
+        wanted = {number for word in words for number in self._numbers(word.strip())}
+        return tuple(row for number, row in enumerate(self.rows, 1) if number in wanted)
+
+    def _numbers(self, word: str) -> range:
+        names = [row.name for row in self.rows]
+        if word in names:
+            return range(names.index(word) + 1, names.index(word) + 2)
+        ends = re.fullmatch(r"(\d+)(?:-(\d+))?", word)
+        if ends is None:
+            raise unknown(f"row of study '{self.name}'", word, names, f"Or give numbers, 1-{len(names)}.")
+        first, last = int(ends[1]), int(ends[2] or ends[1])
+        if not 1 <= first <= last <= len(names):
+            raise InvalidValue(f"Study '{self.name}' has the rows 1-{len(names)}. Got '{word}'.")
+        return range(first, last + 1)
+
+
+def flat(recipe: Recipe) -> dict[str, Any]:
+    """Every setting by its name in TOML, such as ``training.optimizer``; of the architecture those that are given."""
+    tables = {"architecture": recipe.architecture, "training": vars(recipe.training)}
+    inner = {f"{name}.{key}": value for name, table in tables.items() for key, value in table.items()}
+    return {"dataset": recipe.dataset, **inner}
+
+
+def load_study(name_or_path: str | Path) -> Study:
+    """The study of that name, or in that TOML file; errors name the file, the row, the value and what is allowed."""
+    path = workspace.find_study(str(name_or_path))
+    table = toml.read(path)
+    with toml.about(path):
+        for key in table:
+            if key not in _KEYS:
+                raise unknown("key", key, _KEYS)
+        base, rows, grid = table.pop("recipe", None), table.pop("row", []), table.pop("grid", {})
+        if not isinstance(rows, list):
+            raise invalid("row", rows, "a list of tables, each headed [[row]]")
+        if isinstance(table.get("epsilon"), str):
+            table["epsilon"] = parse_epsilon(table["epsilon"])
+        if not isinstance(table.get("columns", []), list):
+            raise invalid("columns", table["columns"], 'a list such as ["architecture.dropout"]')
+        made = []
+        for number, row in enumerate(_joined(rows, list(_combinations(toml.table(grid, "grid")))), 1):
+            with toml.about(f"row {number}"):
+                made.append(_row(toml.table(row, "row"), base, path.stem))
+        return Study(
+            **{"title": None, **table, "columns": tuple(table.get("columns", ()))}, name=path.stem, rows=tuple(made)
+        )
+
+
+def _combinations(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of a grid, the last key changing fastest, each named by its values."""
+    for key, values in grid.items():
+        if not isinstance(values, list) or not values:
+            raise invalid(f"grid.{key}", values, 'a list, under a key in quotes: "architecture.dropout" = [0.1]')
+        if key.partition(".")[0] not in ("architecture", "training") or "." not in key:
+            raise InvalidValue(f"A key of [grid] is a setting such as \"training.optimizer\", in quotes. Got '{key}'.")
+    for values in itertools.product(*grid.values()) if grid else ():
+        row: dict[str, Any] = {"architecture": {}, "training": {}}
+        for key, value in zip(grid, values, strict=True):
+            place, _, inner = key.partition(".")
+            row[place][inner] = value
+        words = (f"{key.partition('.')[2]} {in_words(value)}" for key, value in zip(grid, values, strict=True))
+        yield {"name": " ".join(words).replace("_", " "), **row}
+
+
+def _joined(rows: list[Any], grid: list[dict[str, Any]]) -> list[Any]:
+    """The declared rows, then those of the grid; a row named like one of the grid, such as for its note, adds to it."""
+    taken = {row["name"]: row for row in grid}
+    own = []
+    for row in rows:
+        name = row.get("name") if isinstance(row, dict) else None
+        if not isinstance(name, str) or name not in taken:
+            own.append(row)
+            continue
+        base = taken[name]
+        if base.keys() != {"name", "architecture", "training"}:
+            raise InvalidValue(f"Every row needs a name of its own. Got '{name}' twice; change one.")
+        for key in ("architecture", "training"):
+            row = {**row, key: {**base[key], **toml.table(row.get(key, {}), key)}}
+        taken[name] = {"note": "", **row}
+    return [*own, *taken.values()]
+
+
+def _row(row: dict[str, Any], base: Any, study: str) -> Row:
+    for key in row:
+        if key not in _ROW_KEYS:
+            raise unknown("key", key, _ROW_KEYS)
+    name, note = row.get("name"), row.get("note", "")
+    require_text("name", name)
+    if "," in str(name):
+        raise invalid("name", name, "a text without commas, which separate the rows of --rows")
+    if not isinstance(note, str):
+        raise invalid("note", note, "a text in quotes")
+    with toml.about(f"'{name}'"):
+        given = row.get("recipe", base)
+        if not isinstance(given, str):
+            raise invalid("recipe", given, "the name of a recipe, for the whole study or for each row")
+        recipe = load_recipe(given)
+        varied = _varied(recipe, row)
+        # What the source printed for the base is no figure of another network.
+        inherited = recipe.published if settings(varied) == settings(recipe) else {}
+        published = toml.table(row.get("published", dict(inherited)), "published")
+        slug = re.sub(r"[^a-z0-9.]+", "-", str(name).lower()).strip("-.")
+        return Row(str(name), replace(varied, name=f"{study}-{slug}", title=str(name), published=published), note)
+
+
+def _varied(base: Recipe, row: Mapping[str, Any]) -> Recipe:
+    """The base with the row's settings; another kind of architecture replaces all of the base's."""
+    architecture = toml.table(row.get("architecture", {}), "architecture")
+    if architecture.get("kind", base.architecture["kind"]) == base.architecture["kind"]:
+        architecture = {**base.architecture, **architecture}
+    training = {**vars(base.training), **toml.table(row.get("training", {}), "training")}
+    toml.known_keys(Training, training, "training.")
+    stopping = training["early_stopping"]
+    if stopping is not None and not isinstance(stopping, EarlyStopping):
+        toml.known_keys(EarlyStopping, toml.table(stopping, "training.early_stopping"), "training.early_stopping.")
+        training["early_stopping"] = EarlyStopping(**stopping)
+    return replace(base, architecture=architecture, training=Training(**training))
+
+
+def in_words(value: Any) -> str:
+    """A setting as a table shows it: ``256-256``, ``0.45``, ``adam``; nothing for what is not set."""
+    if isinstance(value, list | tuple):
+        return "-".join(map(in_words, value)) or "none"
+    if isinstance(value, Mapping | EarlyStopping):
+        return " ".join(map(in_words, (value if isinstance(value, Mapping) else vars(value)).values()))
+    if value is None or isinstance(value, bool):
+        return "yes" if value else "" if value is None else "no"
+    return format(value, "g") if isinstance(value, float) else str(value)

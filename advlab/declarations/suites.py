@@ -1,0 +1,170 @@
+"""Suites: which attacks to run together, declared in TOML and read into frozen dataclasses.
+
+``attacks/<name>.toml`` is a suite; the file's name is its name. Every setting is checked here, before anything heavy is
+imported: an unknown key, a wrong type or a value out of range is refused.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from advlab import workspace
+from advlab.declarations import toml
+from advlab.declarations.methods import load_method
+from advlab.errors import InvalidValue, unknown
+from advlab.threat import DEFAULT_EPSILON, NORMS, Attack, ThreatModel, parse_epsilon
+from advlab.validation import invalid, is_number, require_choice, require_int, require_text
+
+MODES = ("each", "cascade", "smallest")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One attack of a suite, as the keyword arguments of ``advlab.attack``; None is the method's own default.
+
+    ``under`` maps a norm to the settings that differ there: ``under.l1 = { restarts = 5 }``.
+    """
+
+    method: str
+    norm: str | None = None
+    epsilon: float | None = None
+    target: int | None = None
+    stop: str = "success"
+    restarts: int = 1
+    seed: int = 0
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    under: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+
+    def attack(self) -> Attack:
+        """The specification, checked against the method's own declaration."""
+        require_text("method", self.method)
+        require_text("stop", self.stop)
+        if self.norm is not None:
+            require_text("norm", self.norm)
+        if self.target is not None:
+            require_int("target", self.target, 0)
+        if self.epsilon is not None and not is_number(self.epsilon):
+            raise invalid("epsilon", self.epsilon, "a number such as 0.1 or a text such as '8/255'")
+        if not isinstance(self.parameters, Mapping):
+            raise invalid("parameters", self.parameters, "a table such as { steps = 40 }")
+        return load_method(self.method).attack(
+            epsilon=self.epsilon,
+            norm=self.norm,
+            target=self.target,
+            parameters=self.parameters,
+            seed=self.seed,
+            restarts=self.restarts,
+            stop=self.stop,
+        )
+
+    def aimed(self, norm: str | None, epsilon: float | None) -> Entry:
+        """The same under a norm and a radius, with the settings of that norm; a minimal method takes no radius."""
+        norm = norm or self.norm
+        special = dict(self.under.get(norm or "", {}))
+        parameters = {**self.parameters, **special.pop("parameters", {})}
+        bounded = load_method(self.method).kind == "bounded"
+        radius = (self.epsilon if epsilon is None else epsilon) if bounded else None
+        return replace(self, **{**special, "norm": norm, "epsilon": radius, "parameters": parameters, "under": {}})
+
+
+@dataclass(frozen=True)
+class Suite:
+    """Several attacks that are run one after the other and reported together.
+
+    ``mode`` says how they belong together: ``each`` stands for itself; in a ``cascade`` each attacks only what those
+    before it left standing, and the worst case is the result; of the ``smallest`` the nearest image that any of them
+    found is the result. The last two have one norm for all, the first of ``norms`` unless the caller chooses another.
+    A cascade is tested on ``selftest`` planted adversarial examples.
+    """
+
+    name: str
+    title: str
+    attacks: tuple[Entry, ...]
+    mode: str = "each"
+    norms: tuple[str, ...] = ()
+    selftest: int = 0
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        toml.described(self)
+        require_choice("mode", self.mode, MODES)
+        require_int("selftest", self.selftest, 0)
+        if self.selftest and self.mode != "cascade":
+            raise invalid("selftest", self.selftest, 'left out, unless mode is "cascade"')
+        if not self.attacks:
+            raise InvalidValue("A suite needs at least one [[attack]] table. Got none.")
+        if self.mode != "each" and not self.norms:
+            raise InvalidValue(f'A suite of mode "{self.mode}" must say which norms it covers: norms = ["linf", "l2"].')
+        for norm in self.norms:
+            require_choice("norms", norm, NORMS)
+        for number, entry in enumerate(self.attacks, 1):
+            with toml.about(f"attack {number}"):
+                require_text("method", entry.method)
+                if self.mode != "each" and (entry.norm, entry.epsilon) != (None, None):
+                    raise InvalidValue(f'Norm and epsilon of a suite of mode "{self.mode}" are those of the whole.')
+                covered = load_method(entry.method).norms
+                for under in (*self.norms,) or (None,):
+                    if self.mode != "smallest" or under in covered:
+                        entry.aimed(under, None).attack()
+
+    def threat(self, norm: str | None = None, epsilon: float | str | None = None) -> ThreatModel:
+        """The threat model of the whole (modes ``cascade`` and ``smallest``); None is the suite's own choice."""
+        chosen = norm or self.norms[0]
+        if chosen not in self.norms:
+            raise unknown(f"norm of suite '{self.name}'", chosen, self.norms)
+        if self.mode == "smallest":
+            if epsilon is not None:
+                raise InvalidValue(
+                    f"Suite '{self.name}' looks for the smallest perturbation and takes no epsilon. Got {epsilon}. "
+                    "Leave it out, or run suite 'standard'."
+                )
+            return ThreatModel(chosen, float("inf"))
+        radius = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
+        return ThreatModel(chosen, DEFAULT_EPSILON[chosen] if radius is None else float(radius))
+
+    def entries(self, norm: str | None = None, epsilon: float | str | None = None) -> tuple[Entry, ...]:
+        """The attacks under a norm and a radius (None: the declared ones); ``smallest`` runs those that cover it."""
+        if self.mode == "each":
+            radius = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
+            chosen = self.attacks
+        else:
+            threat = self.threat(norm, epsilon)
+            norm, radius = threat.norm, threat.epsilon
+            chosen = tuple(e for e in self.attacks if self.mode == "cascade" or norm in load_method(e.method).norms)
+        entries = tuple(entry.aimed(norm, radius) for entry in chosen)
+        for entry in entries:
+            entry.attack()
+        return entries
+
+
+def load_suite(name_or_path: str | Path) -> Suite:
+    """The suite of that name, or in that TOML file; errors name the file, the key, the value and what is allowed."""
+    path = workspace.find_suite(str(name_or_path))
+    table = toml.read(path)
+    with toml.about(path):
+        attacks = table.pop("attack", [])
+        toml.known_keys(Suite, table, "", besides="attack")
+        if not isinstance(attacks, list):
+            raise invalid("attack", attacks, "a list of tables, each headed [[attack]]")
+        norms = table.pop("norms", [])
+        if not isinstance(norms, list):
+            raise invalid("norms", norms, 'a list such as ["linf", "l2"]')
+        entries = []
+        for number, attack in enumerate(attacks, 1):
+            with toml.about(f"attack {number}"):
+                entries.append(_entry(toml.table(attack, "attack")))
+        return Suite(**table, name=path.stem, attacks=tuple(entries), norms=tuple(norms))
+
+
+def _entry(table: dict[str, Any]) -> Entry:
+    toml.known_keys(Entry, table, "")
+    if isinstance(table.get("epsilon"), str):
+        table["epsilon"] = parse_epsilon(table["epsilon"])
+    for norm, settings in toml.table(table.get("under", {}), "under").items():
+        require_choice("under", norm, NORMS)
+        for key in toml.table(settings, f"under.{norm}"):
+            require_choice(f"under.{norm}", key, ("parameters", "restarts", "seed", "stop"))
+    return Entry(**table)

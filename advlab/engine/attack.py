@@ -1,0 +1,151 @@
+"""attack(): everything about an attack that is not its arithmetic.
+
+Batches, compilation, restarts, randomness, best-keeping, dropping of broken samples, verification, counting, progress,
+storage of unfinished work: once, for all methods. The diagnostics of a result, rows first:
+
+``loss_trace`` float32 ``(n, t)``  the loss at the looks ``trace_steps`` int32 ``(t,)``, of each sample's best restart
+``first_success`` int32 ``(n,)``   the look at which that restart first succeeded, -1 for never or not known
+``zero_gradient, nonfinite``       bool ``(n,)``: at some look the gradient was zero; it or the loss was NaN or infinite
+``unchanged`` bool ``(n,)``        the result equals the clean image
+``repeat_difference`` float32      the largest difference between two predictions of a clean image, for the first 1,000
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+from advlab.classifiers.classifier import Classifier
+from advlab.data.dataset import Dataset
+from advlab.declarations.methods import Method, describe, load_method
+from advlab.distances import distance, exceeds
+from advlab.engine.run import Crafting
+from advlab.errors import AdvlabError, InvalidValue, unknown
+from advlab.problem.problem import Craft
+from advlab.provenance import command_line, versions
+from advlab.results.result import AttackResult
+from advlab.threat import Attack
+
+COMPILE = ("auto", "xla", "graph")
+
+
+def attack(
+    classifier: Classifier,
+    dataset: Dataset,
+    method: str | Craft = "fgsm",
+    *,
+    epsilon: float | str | None = None,
+    norm: str | None = None,
+    target: int | None = None,
+    seed: int = 0,
+    restarts: int = 1,
+    stop: str = "never",
+    batch_size: int | None = None,
+    precision: str = "float32",
+    compile: str = "auto",
+    attempted: np.ndarray | None = None,
+    progress: bool | None = None,
+    **parameters: Any,
+) -> AttackResult:
+    """Craft an adversarial example for each image of a data set.
+
+    ``method`` is a name (``advlab list methods``) or a function ``craft(problem, *, ...)``; ``parameters`` are its own.
+    ``epsilon`` is in pixel units of a [0, 1] image; None means linf 0.1, l2 1.5, l1 10, l0 20. ``norm`` None means the
+    method's first. ``target`` is the class to reach (None: any wrong one). ``stop="never"`` returns each sample's
+    highest loss among its successes, ``"success"`` its first success. ``precision="bfloat16"`` takes gradients in that
+    type, fast where the processor has units for it, and verifies success in float32. ``compile`` is ``auto``, ``xla``
+    or ``graph``. ``attempted``, bool ``(n,)``, says which images to attack (None: all); the others count as broken.
+    ``progress`` None shows a bar on a terminal.
+
+    Interrupted after some seconds of work, it leaves ``attacks/<classifier>/<slug>.partial.h5`` in the workspace, from
+    which the same call continues. Raises ``UnknownName``, ``InvalidValue`` or ``Mismatch`` before any work.
+    """
+    declared, craft = _resolve(method)
+    spec = declared.attack(
+        epsilon=epsilon,
+        norm=norm,
+        target=target,
+        parameters=parameters,
+        seed=seed,
+        restarts=restarts,
+        stop=stop,
+        precision=precision,
+    )
+    if compile not in COMPILE:
+        raise unknown("compile mode", compile, COMPILE)
+    if batch_size is not None and (not hasattr(batch_size, "__index__") or batch_size < 1):
+        raise InvalidValue(f"batch_size must be a whole number in [1, inf). Got {batch_size}.")
+    classifier.check(dataset)
+    if target is not None and target >= classifier.classes:
+        raise InvalidValue(f"target must be a class in 0..{classifier.classes - 1}. Got {target}.")
+    if target is not None and spec.parameters.get("targets"):
+        raise InvalidValue(
+            f"A target leaves no other classes to aim at. Got target={target} and targets; leave one out."
+        )
+    if attempted is not None and (np.shape(attempted) != (len(dataset),) or np.asarray(attempted).dtype != bool):
+        raise InvalidValue(
+            f"attempted must be a bool array of shape ({len(dataset)},), one for each image. "
+            f"Got {np.asarray(attempted).dtype} {np.shape(attempted)}."
+        )
+    crafting = Crafting(classifier, dataset, craft, spec, declared.kind, batch_size, compile, attempted)
+    crafting.run(progress, f"{spec.method} on {classifier.name}")
+    return _result(crafting)
+
+
+def _resolve(method: str | Craft) -> tuple[Method, Craft]:
+    if isinstance(method, str):
+        declared = load_method(method)
+        return declared, import_module(f"advlab.methods.{method}").craft
+    return describe(method), method
+
+
+def _result(crafting: Crafting) -> AttackResult:
+    """The finished result: re-predicted on exactly the stored images, its bounds checked in float64."""
+    classifier, dataset, spec, found = crafting.classifier, crafting.dataset, crafting.spec, crafting.found
+    x, x_adv = dataset.x, found["x"]
+    _refuse_outside(spec, x, x_adv)
+    own = ("loss_trace", "first_success", "zero_gradient", "nonfinite")
+    diagnostics = {name: found[name] for name in own} | {
+        "trace_steps": crafting.trace_steps,
+        "unchanged": np.all(x_adv == x, axis=(1, 2, 3)),
+        "repeat_difference": crafting.repeat_difference,
+    }
+    return AttackResult(
+        attack=spec,
+        classifier=classifier.name,
+        classifier_digest=classifier.digest,
+        dataset=dataset.name,
+        split=dataset.split,
+        dataset_digest=dataset.digest,
+        classes=dataset.classes,
+        x=x,
+        x_adv=x_adv,
+        labels=dataset.y,
+        indices=dataset.indices,
+        clean_probabilities=crafting.clean,
+        adversarial_probabilities=classifier.probabilities(x_adv),
+        attempted=crafting.attempted,
+        forward_passes=found["forward"],
+        backward_passes=found["backward"],
+        seconds=round(crafting.seconds, 3),
+        versions=versions(),
+        command=command_line(),
+        settings=crafting.settings | {"computed_share": round(crafting.computed_share, 4)},
+        notes=classifier.notes,
+        diagnostics=diagnostics,
+    )
+
+
+def _refuse_outside(spec: Attack, x: np.ndarray, x_adv: np.ndarray) -> None:
+    # Not "below 0 or above 1", so that NaN is outside too.
+    outside = ~((x_adv.min((1, 2, 3)) >= 0) & (x_adv.max((1, 2, 3)) <= 1))
+    if spec.threat.norm != "none":
+        sizes = distance(x, x_adv, spec.threat.norm)
+        outside |= exceeds(sizes, spec.threat.norm, spec.threat.epsilon)
+    if np.any(outside):
+        raise AdvlabError(
+            f"Method '{spec.method}' left its ball ({spec.threat.norm}, epsilon {spec.threat.epsilon:g}) or the box "
+            f"[0, 1] on {outside.sum()} of {len(x)} images. Let it end each update with problem.ball.project(x)."
+        )

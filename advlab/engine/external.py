@@ -1,0 +1,51 @@
+"""Methods that run outside the graph: another library loops, the engine counts and checks."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from advlab.problem.problem import Host, Problem
+
+Logits = Callable[[tf.Tensor], tf.Tensor]
+
+
+def run_on_host(host: Host, problem: Problem) -> dict[str, np.ndarray]:
+    """Run a method of another library on a concrete problem, count its passes, and look at what it returns."""
+    passes = {name: tf.Variable(0) for name in ("forward", "backward")}
+    counted = problem._replace(
+        logits=_counted(tf.function(problem.logits, autograph=False, reduce_retracing=True), passes)
+    )
+    x_adv = tf.clip_by_value(tf.constant(np.asarray(host.run(counted), np.float32)), 0, 1)
+    view = problem.look(x_adv, gradient=False)
+    success = view.success.numpy()
+    # A sample that did not fall gets its clean image back, whatever the library left there.
+    rows = len(success)
+    each = {name: np.full(rows, math.ceil(int(count) / rows), np.int32) for name, count in passes.items()}
+    return each | {
+        "x": np.where(success[:, None, None, None], x_adv, problem.x),
+        "loss": view.loss.numpy(),
+        "success": success,
+        "distance": np.where(success, problem.ball.distance(x_adv), np.inf).astype(np.float32),
+    }
+
+
+def _counted(logits: Logits, passes: dict[str, tf.Variable]) -> Logits:
+    """The same function, adding its rows to ``passes`` on the way forward and back, also inside a compiled graph."""
+
+    @tf.custom_gradient
+    def on_the_way_back(output: tf.Tensor) -> tuple[tf.Tensor, Logits]:
+        def gradient(upstream: tf.Tensor) -> tf.Tensor:
+            passes["backward"].assign_add(tf.shape(output)[0])
+            return upstream
+
+        return tf.identity(output), gradient
+
+    def counting(x: tf.Tensor) -> tf.Tensor:
+        passes["forward"].assign_add(tf.shape(x)[0])
+        return on_the_way_back(logits(x))
+
+    return counting

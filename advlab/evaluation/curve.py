@@ -1,0 +1,244 @@
+"""The security curve: robust accuracy at every epsilon, as a look-up over each sample's smallest breaking epsilon."""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+
+from advlab.distances import distance, exceeds
+from advlab.errors import InvalidValue, Mismatch
+from advlab.evaluation import metrics
+from advlab.evaluation.metrics import Rate
+from advlab.formatting import WIDTH, frame
+from advlab.results.result import AttackResult
+from advlab.threat import Attack, parse_epsilon
+
+SCHEMA = 1
+_ROWS = 10  # a table without epsilons of the user's own has at most about so many
+_ROUND = (1, 2, 2.5, 5, 10)
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class SecurityCurve:
+    """Robust accuracy over epsilon of one classifier on ``n`` samples, in one norm.
+
+    ``smallest`` float64 ``(n,)``: the smallest epsilon, in the unit of the norm, that is known to break the sample; 0
+    where it is wrong on the clean image, infinite where nothing broke it. ``breaking`` int64 ``(n,)``: the number of
+    the result that did, -1 for none. ``limit``: the largest epsilon that was searched, infinite where any was allowed;
+    beyond it the curve says nothing. As with any attack the true robust accuracy can only be lower.
+    """
+
+    results: tuple[AttackResult, ...]
+    smallest: np.ndarray
+    breaking: np.ndarray
+    limit: float
+
+    @classmethod
+    def from_results(cls, results: Sequence[AttackResult]) -> SecurityCurve:
+        """The curve that one or more results on the same classifier, samples and norm make together.
+
+        A perturbation of size d breaks its sample at every epsilon from d on, whichever attack found it. Raises
+        ``Mismatch``, naming what differs, and ``InvalidValue`` where there is no result or no norm.
+        """
+        refuse_unlike(results)
+        sizes = np.stack([_breaking(result) for result in results])
+        smallest, correct = sizes.min(0), results[0].correct
+        breaking = np.where(np.isfinite(smallest) & correct, sizes.argmin(0), -1)
+        return cls(
+            results=tuple(results),
+            smallest=np.where(correct, smallest, 0.0),
+            breaking=breaking,
+            limit=max(result.attack.threat.epsilon for result in results),
+        )
+
+    def __len__(self) -> int:
+        return len(self.smallest)
+
+    @property
+    def classifier(self) -> str:
+        """The name of the classifier."""
+        return self.results[0].classifier
+
+    @property
+    def dataset(self) -> str:
+        """The name of the data set."""
+        return self.results[0].dataset
+
+    @property
+    def norm(self) -> str:
+        """The norm that epsilon is measured in."""
+        return self.results[0].attack.threat.norm
+
+    @property
+    def attacks(self) -> tuple[Attack, ...]:
+        """What was run."""
+        return tuple(result.attack for result in self.results)
+
+    @property
+    def clean_accuracy(self) -> Rate:
+        """The share of samples that are classified correctly without any perturbation."""
+        return metrics.rate(self.results[0].correct)
+
+    @property
+    def median_epsilon(self) -> float:
+        """The epsilon that breaks half of the initially correct samples.
+
+        Infinite where more than half of them were never broken, NaN where none is correct.
+        """
+        needed = np.sort(self.smallest[self.results[0].correct])
+        if not len(needed):
+            return math.nan
+        return float((needed[(len(needed) - 1) // 2] + needed[len(needed) // 2]) / 2)
+
+    def robust_accuracy(self, epsilon: float | str) -> Rate:
+        """The share of all samples that no perturbation up to ``epsilon`` is known to break, with its Wilson interval.
+
+        ``epsilon`` may be written ``"8/255"``. Raises ``InvalidValue`` below 0 and beyond ``limit``.
+        """
+        return metrics.rate((self.smallest > self._within(epsilon)) | np.isinf(self.smallest))
+
+    def points(self) -> tuple[np.ndarray, np.ndarray]:
+        """The exact step function: epsilons ascending from 0 and the robust accuracy from each on, float64 ``(m,)``."""
+        epsilons = np.unique(np.append(self.smallest[np.isfinite(self.smallest)], 0.0))
+        broken = np.searchsorted(np.sort(self.smallest), epsilons, side="right")
+        return epsilons, 1 - broken / max(len(self), 1)
+
+    def table(self, epsilons: Sequence[float | str] | None = None) -> str:
+        """Robust accuracy at some epsilons (None: round ones, as far as the curve falls) as lines of text."""
+        chosen = [self._within(epsilon) for epsilon in self._chosen(epsilons)]
+        names = [f"{epsilon:.4g}" for epsilon in chosen]
+        width = max(len("epsilon"), *(len(name) for name in names))
+        lines = [f"{'epsilon':>{width}}  robust %  [95%]"]
+        for name, epsilon in zip(names, chosen, strict=True):
+            rate = self.robust_accuracy(epsilon)
+            interval = f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
+            lines.append(f"{name:>{width}}  {100 * rate.value:>8.1f}  {interval}")
+        return "\n".join([*lines, "", *textwrap.wrap(self.summary(), WIDTH)])
+
+    def summary(self) -> str:
+        """What was measured, where half of the images fall, and whether that was looked for."""
+        methods = ", ".join(dict.fromkeys(attack.variant for attack in self.attacks))
+        median = f"Half of the correctly classified images fall by epsilon {self.median_epsilon:.4g}."
+        if math.isinf(self.median_epsilon):
+            reach = "every epsilon" if math.isinf(self.limit) else f"epsilon {self.limit:.4g}"
+            median = f"More than half of the correctly classified images stand at {reach}."
+        elif math.isnan(self.median_epsilon):
+            median = "No image is classified correctly."
+        first = self.results[0]
+        images = f"{len(self):,} {first.split} image{'s' * (len(self) != 1)} of {first.dataset}"
+        searched = any(result.minimal for result in self.results)
+        loose = "" if searched else " No attack looked for the smallest change, so at smaller epsilons it tells little."
+        return f"{self.classifier} on {images}, {self.norm}, by {methods}. {median}{loose}"
+
+    def to_dict(self, epsilons: Sequence[float | str] | None = None) -> dict[str, Any]:
+        """A JSON-ready dictionary: the step function, and rates at some epsilons; NaN and infinity are null."""
+        first = self.results[0]
+        steps, accuracies = self.points()
+        return {
+            "schema": SCHEMA,
+            "classifier": {"name": first.classifier, "digest": first.classifier_digest},
+            "dataset": {"name": first.dataset, "split": first.split, "digest": first.dataset_digest},
+            "samples": len(self),
+            "norm": self.norm,
+            "attacks": [attack.to_dict() for attack in self.attacks],
+            "limit": _finite(self.limit),
+            "median_epsilon": _finite(self.median_epsilon),
+            "rates": [
+                {"epsilon": epsilon, **{name: _finite(value) for name, value in asdict(rate).items()}}
+                for epsilon in map(self._within, self._chosen(epsilons))
+                for rate in [self.robust_accuracy(epsilon)]
+            ],
+            "steps": {"epsilon": steps.tolist(), "robust_accuracy": accuracies.tolist()},
+        }
+
+    def to_frame(self) -> Any:
+        """The step function as a pandas data frame: columns ``epsilon``, ``robust_accuracy``, ``low``, ``high``."""
+        epsilons, accuracies = self.points()
+        rates = [self.robust_accuracy(epsilon) for epsilon in epsilons]
+        low, high = [rate.low for rate in rates], [rate.high for rate in rates]
+        columns = {"epsilon": epsilons, "robust_accuracy": accuracies, "low": np.array(low), "high": np.array(high)}
+        return frame(columns)
+
+    def __repr__(self) -> str:
+        return f"SecurityCurve {self.summary()}"
+
+    def _repr_html_(self) -> str:
+        from advlab import figures
+
+        drawn = figures.svg(figures.security_curve(self))
+        return f"<figure>{drawn}<figcaption>{html.escape(self.summary())}</figcaption></figure>"
+
+    def _within(self, epsilon: float | str) -> float:
+        value = parse_epsilon(epsilon) if isinstance(epsilon, str) else float(epsilon)
+        if math.isnan(value) or value < 0:
+            raise InvalidValue(f"epsilon must be a number in [0, inf). Got {value:g}. Try epsilon=0.1 or 8/255.")
+        if value > self.limit:
+            raise InvalidValue(
+                f"The curve reaches up to epsilon {self.limit:g} in {self.norm}; beyond that nothing was searched. "
+                f"Got {value:g}. Craft a longer curve with a larger epsilon, or with a method that looks for the "
+                "smallest perturbation."
+            )
+        return value
+
+    def _chosen(self, epsilons: Sequence[float | str] | None) -> Sequence[float | str]:
+        if epsilons is not None:
+            return epsilons
+        reach = self._reach()
+        if not reach:
+            return [0.0]
+        power = 10.0 ** math.floor(math.log10(reach / _ROWS))
+        step = next(power * factor for factor in _ROUND if power * factor >= reach / _ROWS * (1 - 1e-9))
+        step = max(1.0, round(step)) if self.norm == "l0" else step
+        # Up to the first round one at which the last of them has fallen.
+        count = math.ceil(reach / step - 1e-9)
+        return [min(float(f"{step * number:.12g}"), self.limit) for number in range(count + 1)]
+
+    def _reach(self) -> float:
+        """The end of a search that left some standing, else where all but the hardest twentieth have fallen."""
+        if math.isfinite(self.limit) and np.any(np.isinf(self.smallest)):
+            return self.limit
+        broken = self.smallest[self.breaking >= 0]
+        return float(np.quantile(broken, 0.95)) if len(broken) else 0.0
+
+
+def refuse_unlike(results: Sequence[AttackResult]) -> None:
+    """Raise unless the results have one classifier, the same samples, one target and one norm that has sizes."""
+    if not results:
+        raise InvalidValue("A curve needs at least one result. Got none.")
+    first = results[0]
+    if first.attack.threat.norm == "none":
+        raise InvalidValue("Norm 'none' has no sizes to draw a curve over. Choose results in linf, l2, l1 or l0.")
+    for other in results[1:]:
+        pairs = {
+            "classifier": (first.classifier_digest, other.classifier_digest),
+            "samples": (first.dataset_digest, other.dataset_digest),
+            "norm": (first.attack.threat.norm, other.attack.threat.norm),
+            "target": (first.attack.threat.target, other.attack.threat.target),
+        }
+        differ = [f"{name} ({one} and {two})" for name, (one, two) in pairs.items() if one != two]
+        if differ:
+            raise Mismatch(
+                f"'{first.attack.slug}' and '{other.attack.slug}' make no curve together; they differ in: "
+                f"{', '.join(differ)}. Draw one curve for each."
+            )
+
+
+def _breaking(result: AttackResult) -> np.ndarray:
+    """float64 ``(n,)``: from which epsilon on this result breaks each sample, infinite where it does not."""
+    threat = result.attack.threat
+    sizes = distance(result.x, result.x_adv, threat.norm)
+    # An image inside its ball up to rounding breaks the sample at the radius that it was crafted for.
+    sizes = np.where(exceeds(sizes, threat.norm, threat.epsilon), sizes, np.minimum(sizes, threat.epsilon))
+    broken = result.attempted & (result.adversarial_probabilities.argmax(1) != result.labels)
+    # What an earlier attack of a cascade broke, it broke within the same epsilon.
+    return np.where(broken, sizes, np.where(result.left_out, threat.epsilon, np.inf))
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None

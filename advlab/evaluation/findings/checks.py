@@ -1,0 +1,212 @@
+"""Findings: what an archive itself shows about whether its number can be believed.
+
+``CHECKS``, and ``CROSS_CHECKS`` in ``cross`` for what several archives show together, are the one table of codes that
+code, report and documentation share. A code never changes its meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Generic, NamedTuple, TypeVar
+
+from advlab.evaluation.findings import evidence
+from advlab.evaluation.findings.evidence import Facts
+
+SEVERITIES = ("error", "warning", "info")
+Seen = TypeVar("Seen")
+
+
+class Finding(NamedTuple):
+    """One fault or caution: ``error`` (the number is wrong), ``warning`` (doubt it) or ``info`` (know it)."""
+
+    code: str
+    severity: str
+    raised_if: str
+    means: str
+    do: str
+    evidence: str
+
+
+class Check(NamedTuple, Generic[Seen]):
+    """One row of the table; ``look`` returns the evidence, or an empty text where nothing is wrong."""
+
+    code: str
+    severity: str
+    raised_if: str
+    means: str
+    do: str
+    look: Callable[[Seen], str]
+
+
+def findings(facts: Facts) -> tuple[Finding, ...]:
+    """What the checks raise, gravest first."""
+    return gravest_first([raised(check, facts) for check in CHECKS])
+
+
+def raised(check: Check[Seen], seen: Seen) -> Finding | None:
+    """The finding of one check, or None."""
+    evidence = check.look(seen)
+    return Finding(*check[:-1], evidence) if evidence else None
+
+
+def gravest_first(found: Iterable[Finding | None]) -> tuple[Finding, ...]:
+    """Those that were raised: errors, then warnings, then notes."""
+    return tuple(sorted(filter(None, found), key=lambda finding: SEVERITIES.index(finding.severity)))
+
+
+CHECKS: tuple[Check[Facts], ...] = (
+    Check(
+        "budget-exceeded",
+        "error",
+        "a perturbation is larger than epsilon",
+        "The attack broke its own rule, so its success proves nothing about this budget.",
+        "Craft the archive again; if it came from elsewhere, ask for images inside the budget.",
+        evidence.budget,
+    ),
+    Check(
+        "box-exceeded",
+        "error",
+        "a perturbed pixel lies outside [0, 1]",
+        "These are not images: no camera or file could hand them to the classifier.",
+        "Craft the archive again with an attack that clips to [0, 1].",
+        evidence.box,
+    ),
+    Check(
+        "non-finite",
+        "error",
+        "a gradient, logit or probability is NaN or infinite",
+        "Arithmetic broke down, and an argmax over NaN is no prediction.",
+        "Look for overflow in the model: a logarithm of zero, a division, exploding weights.",
+        evidence.non_finite,
+    ),
+    Check(
+        "zero-gradients",
+        "warning",
+        f"more than {evidence.ZERO_GRADIENT_SHARE:.0%} of the attempted images meet a gradient of exactly zero",
+        "The gradient is masked: the attack was blind there and the model only looks robust.",
+        "Attack the logits before saturation, and confirm with an attack that needs no gradient, such as 'boundary'.",
+        evidence.zero_gradients,
+    ),
+    Check(
+        "unchanged-images",
+        "warning",
+        "a gradient method returns more than half of the images that stayed correct without any change",
+        "The attack did not move, so these images were not tested.",
+        "Check that the model is differentiable from input to logits, and that the step size is not zero.",
+        evidence.unchanged,
+    ),
+    Check(
+        "unstable-predictions",
+        "warning",
+        f"two predictions of the same image differ by more than {evidence.REPEAT_TOLERANCE:g}",
+        "The classifier is random at test time; one look can pass or fail by luck.",
+        "Switch dropout or noise off at test time, or attack the mean over many looks.",
+        evidence.unstable,
+    ),
+    Check(
+        "clean-near-chance",
+        "warning",
+        "clean accuracy is less than a tenth of the way from guessing to perfect",
+        "The model hardly classifies at all, so robustness cannot be read from it.",
+        "It may expect 0-255 or standardised pixels: try --scale and --offset. Check the order of the classes.",
+        evidence.near_chance,
+    ),
+    Check(
+        "perturbed-equals-clean",
+        "warning",
+        "a gradient attack with a large budget costs one point of accuracy or less",
+        "Ordinary networks do not withstand this; more often the attack has failed.",
+        "Try more steps, restarts, another method, and an attack without gradients.",
+        evidence.equals_clean,
+    ),
+    Check(
+        "log-probabilities",
+        "warning",
+        "the softmax of the model could not be stripped",
+        "The attack worked on log p instead of logits; once p rounds to 1 its gradient is lost.",
+        "Save the model with a last layer that is plain or ends in softmax, so that its logits can be reached.",
+        evidence.noted("log-probabilities"),
+    ),
+    Check(
+        "training-images",
+        "warning",
+        "the images come from the training split",
+        "Classifiers know these images; accuracy on them flatters.",
+        "Attack images of the test split.",
+        evidence.training,
+    ),
+    Check(
+        "short-walk",
+        "warning",
+        "steps times step size is below epsilon",
+        "The attack cannot reach the edge of its ball, so the budget was not used.",
+        "Raise step to at least 1 (its unit is epsilon / steps); 2.5 crosses the ball in any direction.",
+        evidence.short_walk,
+    ),
+    Check(
+        "loss-falls",
+        "warning",
+        "more than half of the images end at a lower loss than they began with",
+        "The steps lead the wrong way: a flipped sign, or catastrophic overfitting of the model to single steps.",
+        "Check the sign of the loss. Attack with more and smaller steps, such as 'pgd' with steps=100.",
+        evidence.falls,
+    ),
+    Check(
+        "above-clean",
+        "warning",
+        "accuracy on the perturbed images is above clean accuracy, by more than chance",
+        "No attack does this on purpose: a flipped sign, or catastrophic overfitting of the model to single steps.",
+        "Check the sign of the loss. Attack with more and smaller steps, such as 'pgd' with steps=100.",
+        evidence.above_clean,
+    ),
+    Check(
+        "last-iterate",
+        "warning",
+        f"more than {evidence.PASSED_BY:.0%} of the images were broken on the way and returned unbroken, or more than "
+        f"{evidence.ENDED_LOWER:.0%} were returned below their highest loss",
+        "The attack returned the last image of its walk, not the best, and so hides what it found.",
+        "Keep the best image of each walk, as the engine does unless a method says keep='last'.",
+        evidence.last_iterate,
+    ),
+    Check(
+        "survives-unbounded",
+        "warning",
+        "robust accuracy stays above chance where epsilon is so large that all images could be made equal",
+        "Every classifier falls there, so the attack has failed, here and surely at smaller epsilons.",
+        "Look for a masked gradient; try an attack without gradients, such as 'square'.",
+        evidence.unbounded,
+    ),
+    Check(
+        "selftest-failed",
+        "warning",
+        f"the attacks find fewer than {evidence.PLANTED_FOUND:.0%} of the adversarial examples planted for them",
+        "They miss what is certainly there, so what they left standing proves little.",
+        "Look for a masked gradient or a random layer in the model; raise steps and restarts.",
+        evidence.planted,
+    ),
+    Check(
+        "loss-still-rising",
+        "warning",
+        f"on standing images, more than {evidence.STILL_RISING:.0%} of the rise of the loss came in the last tenth of "
+        "the steps",
+        "The attack had not come to its end, so more steps may break more.",
+        "Attack again with twice the steps: the number should not change.",
+        evidence.rising,
+    ),
+    Check(
+        "few-samples",
+        "info",
+        f"the 95% interval of robust accuracy is wider than {100 * evidence.WIDTH:.0f} points",
+        "Another draw of images could give a clearly different number.",
+        "Use at least 400 images; 1,000 bring the interval below 7 points.",
+        evidence.few,
+    ),
+    Check(
+        "independent-sigmoids",
+        "info",
+        "the model ends in one sigmoid for each class",
+        "Its probabilities need not add up to 1; the largest counts as the prediction.",
+        "Read confidence as that of one class alone.",
+        evidence.noted("independent-sigmoids"),
+    ),
+)

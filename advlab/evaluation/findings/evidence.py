@@ -1,0 +1,202 @@
+"""What the checks look at, one function each: the evidence, or an empty text where nothing is wrong.
+
+``advlab.evaluation.findings.checks`` has the table that says what each of them means.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import NamedTuple
+
+import numpy as np
+
+from advlab.distances import Distances, exceeds
+from advlab.evaluation.findings import trace
+from advlab.evaluation.metrics import Rate
+from advlab.evaluation.significance import mcnemar
+from advlab.results.result import AttackResult
+from advlab.threat import DEFAULT_EPSILON
+
+ZERO_GRADIENT_SHARE = 0.05
+REPEAT_TOLERANCE = 1e-3
+WIDTH = 0.10
+PLANTED_FOUND = 0.95
+STILL_RISING = 0.05
+PASSED_BY = 0.01
+ENDED_LOWER = 0.10
+SIGNIFICANT = 0.01  # of the two-sided exact test: what is no longer taken for chance
+
+
+class Facts(NamedTuple):
+    """What a check may look at. ``transfer``: the images were crafted against another classifier."""
+
+    result: AttackResult
+    distances: Distances
+    clean_accuracy: Rate
+    robust_accuracy: Rate
+    transfer: bool = False
+
+    @property
+    def by_gradient(self) -> bool:
+        """Whether the attack used gradients of this very classifier."""
+        return not self.transfer and bool(self.result.backward_passes.any())
+
+    @property
+    def classes(self) -> int:
+        """How many the classifier tells apart."""
+        return max(self.result.clean_probabilities.shape[1], 2)
+
+    @property
+    def climbs(self) -> bool:
+        """Whether it climbed the loss of this very classifier inside a ball, as minimal methods do not."""
+        return self.by_gradient and self.result.settings.get("kind") != "minimal"
+
+
+def budget(facts: Facts) -> str:
+    threat = facts.result.attack.threat
+    if threat.norm == "none" or not math.isfinite(threat.epsilon):
+        return ""
+    sizes: np.ndarray = getattr(facts.distances, threat.norm)
+    over = exceeds(sizes, threat.norm, threat.epsilon)
+    if not over.any():
+        return ""
+    return f"{_images(over)} exceed epsilon {threat.epsilon:g}; the largest {threat.norm} distance is {sizes.max():.6g}"
+
+
+def box(facts: Facts) -> str:
+    x_adv = facts.result.x_adv
+    outside = np.any(np.logical_not((x_adv >= 0) & (x_adv <= 1)), axis=(1, 2, 3))
+    values = f"{x_adv.min():.6g} to {x_adv.max():.6g}"
+    return f"{_images(outside)} leave [0, 1]: values from {values}" if np.any(outside) else ""
+
+
+def non_finite(facts: Facts) -> str:
+    result = facts.result
+    bad = ~np.isfinite(result.clean_probabilities).all(1) | ~np.isfinite(result.adversarial_probabilities).all(1)
+    flagged = result.diagnostics.get("nonfinite", np.zeros(len(result), bool)).astype(bool)
+    return f"{_images(bad | flagged)} met NaN or infinity" if (bad | flagged).any() else ""
+
+
+def zero_gradients(facts: Facts) -> str:
+    attempted = facts.result.attempted
+    zero = facts.result.diagnostics.get("zero_gradient")
+    if zero is None or not attempted.any():
+        return ""
+    zero = zero.astype(bool)[attempted]
+    return f"{_images(zero)} met a gradient of exactly zero" if zero.mean() > ZERO_GRADIENT_SHARE else ""
+
+
+def unchanged(facts: Facts) -> str:
+    result = facts.result
+    minimal = result.settings.get("kind") == "minimal"  # where it fails it returns the clean image on purpose
+    if minimal or not facts.by_gradient or not 0 < result.attack.threat.epsilon < math.inf:
+        return ""
+    held = result.robust & result.attempted
+    still = facts.distances.l0[held] == 0
+    few = still.sum() < 0.01 * len(result)
+    return "" if few or still.mean() <= 0.5 else f"{_images(still)} that stayed correct came back unchanged"
+
+
+def unstable(facts: Facts) -> str:
+    difference = facts.result.diagnostics.get("repeat_difference", np.zeros(1))
+    differs = difference > REPEAT_TOLERANCE
+    return f"{_images(differs)} differ at a second look, by up to {difference.max():.3g}" if differs.any() else ""
+
+
+def near_chance(facts: Facts) -> str:
+    chance = 1 / facts.classes
+    clean = facts.clean_accuracy.value
+    return f"clean accuracy is {clean:.1%} with {facts.classes} classes" if clean < chance + 0.1 * (1 - chance) else ""
+
+
+def equals_clean(facts: Facts) -> str:
+    threat = facts.result.attack.threat
+    large = threat.epsilon >= DEFAULT_EPSILON.get(threat.norm, math.inf)
+    clean, robust = facts.clean_accuracy, facts.robust_accuracy
+    if not (facts.by_gradient and large and threat.target is None and clean.count):
+        return ""
+    equal = clean.count - robust.count <= 0.01 * clean.total
+    return f"clean {clean.value:.1%}, perturbed {robust.value:.1%} at {threat.norm} {threat.epsilon:g}" if equal else ""
+
+
+def few(facts: Facts) -> str:
+    low, high, n = facts.robust_accuracy.low, facts.robust_accuracy.high, facts.robust_accuracy.total
+    return f"{n:,} images: robust accuracy lies between {low:.1%} and {high:.1%}" if high - low > WIDTH else ""
+
+
+def training(facts: Facts) -> str:
+    return f"split '{facts.result.split}' of {facts.result.dataset}" if facts.result.split == "train" else ""
+
+
+def short_walk(facts: Facts) -> str:
+    attack = facts.result.attack
+    walking = facts.result.settings.get("kind") == "bounded" and {"steps", "step"} <= attack.parameters.keys()
+    reach = float(attack.parameters["step"] or 0) if walking else 1.0
+    return f"all {attack.parameters['steps']} steps together reach {reach:.3g} epsilon" if reach < 1 else ""
+
+
+def planted(facts: Facts) -> str:
+    test = facts.result.settings.get("selftest")
+    if not test or not test["planted"] or test["found"] >= PLANTED_FOUND * test["planted"]:
+        return ""
+    return f"{test['found']} of {test['planted']} planted adversarial examples were found"
+
+
+def rising(facts: Facts) -> str:
+    standing = int(np.count_nonzero(facts.result.robust & facts.result.attempted))
+    share = trace.late_rise(facts.result) if facts.climbs and standing >= 0.01 * len(facts.result) else 0
+    if not ("steps" in facts.result.attack.parameters and share > STILL_RISING):
+        return ""
+    return f"{share:.0%} of the rise of the loss came in the last tenth of the steps, on {standing:,} standing images"
+
+
+def last_iterate(facts: Facts) -> str:
+    if facts.transfer or facts.result.settings.get("kind") == "minimal":
+        return ""
+    passed = trace.passed_by(facts.result)
+    if passed.sum() > PASSED_BY * facts.result.attempted.sum():
+        return f"{_images(passed)} were broken on the way, and not where the attack ended"
+    lower, compared = trace.ended_lower(facts.result)
+    few = lower <= ENDED_LOWER * compared
+    return "" if few else f"{lower:,} of {compared:,} images were returned below the highest loss seen on their way"
+
+
+def falls(facts: Facts) -> str:
+    fell, walked = trace.fell(facts.result) if facts.climbs else (0, 0)
+    return f"{fell:,} of {walked:,} images end at a lower loss than they began with" if fell > walked / 2 else ""
+
+
+def above_clean(facts: Facts) -> str:
+    result = facts.result
+    among = result.attempted
+    if facts.transfer or result.attack.method == "noise" or not among.any():
+        return ""
+    clean = result.correct[among]
+    perturbed = (result.adversarial_probabilities.argmax(1) == result.labels)[among]
+    higher = perturbed.mean() > clean.mean() and mcnemar(perturbed, clean).p_value < SIGNIFICANT
+    return f"accuracy {perturbed.mean():.1%} on the perturbed images, {clean.mean():.1%} on the clean" if higher else ""
+
+
+def unbounded(facts: Facts) -> str:
+    result, threat = facts.result, facts.result.attack.threat
+    height, width, channels = result.x.shape[1:]
+    size = height * width * channels
+    # So large that every image can be turned into the same grey one, where any classifier is right by chance at most.
+    grey = {"linf": 0.5, "l2": 0.5 * size**0.5, "l1": 0.5 * size, "l0": height * width}.get(threat.norm, math.inf)
+    if not facts.by_gradient or threat.target is not None or not grey <= threat.epsilon < math.inf:
+        return ""
+    chance = max(np.bincount(result.labels).max(initial=0) / max(len(result), 1), 1 / facts.classes)
+    robust = facts.robust_accuracy
+    if robust.low <= chance:
+        return ""
+    return f"robust accuracy is {robust.value:.1%}, and chance {chance:.1%}, where epsilon is {threat.epsilon:.4g}"
+
+
+def noted(code: str) -> Callable[[Facts], str]:
+    return lambda facts: f"noted when '{facts.result.classifier}' was loaded" if code in facts.result.notes else ""
+
+
+def _images(flags: np.ndarray) -> str:
+    count = int(np.count_nonzero(flags))
+    return f"{count:,} of {len(flags):,} images"

@@ -1,0 +1,148 @@
+"""How confidently a classifier names what shows nothing: its answers to noise, kind by kind."""
+
+from __future__ import annotations
+
+import html
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from advlab.data.noise import UNKNOWN
+from advlab.errors import InvalidValue
+from advlab.evaluation.metrics import Rate, rate
+from advlab.formatting import WIDTH, aligned, number, plain, printable, shortened
+
+SCHEMA = 1
+THRESHOLDS = (0.5, 0.9, 0.99)
+_CLASS = 16  # the most columns that the name of a class may take
+
+
+class NoiseScore(NamedTuple):
+    """How images of one kind of noise are answered.
+
+    The confidence in an image is the largest probability of a class other than ``unknown``: what the classifier
+    believes to see. ``confident`` has the share of images above each of ``THRESHOLDS``; such an image is never one that
+    ends as ``unknown``. ``predicted`` is the class most often predicted, ``unknown`` the share that ends there, None
+    for a classifier without that class.
+    """
+
+    kind: str
+    confidence: float
+    confident: tuple[Rate, ...]
+    predicted: str
+    predicted_share: Rate
+    unknown: Rate | None
+
+
+@dataclass(frozen=True, eq=False)
+class NoiseEvaluation:
+    """A classifier's answers to noise. ``left_out`` says which kind is missing, and why; None where none is."""
+
+    classifier: str
+    digest: str
+    seed: int
+    scores: tuple[NoiseScore, ...]
+    left_out: str | None = None
+
+    def __repr__(self) -> str:
+        worst = max(self.scores, key=lambda score: score.confidence)
+        return (
+            f"NoiseEvaluation of {self.classifier}: {len(self.scores)} kinds of noise, "
+            f"mean confidence up to {worst.confidence:.0%} ({worst.kind})"
+        )
+
+    @property
+    def knows_unknown(self) -> bool:
+        """Whether the classifier has a class for what it should not name."""
+        return self.scores[0].unknown is not None
+
+    def rows(self) -> list[dict[str, str]]:
+        """Column -> text, a row for each kind; shares in percent."""
+        return [_cells(score) for score in self.scores]
+
+    def table(self) -> str:
+        """A row for each kind of noise, and a caption: at most 100 columns wide."""
+        rows = self.rows()
+        lines = aligned(list(rows[0]), [list(row.values()) for row in rows], ("noise", "most often"))
+        return "\n".join([*lines, "", *textwrap.wrap(printable(self.caption()), WIDTH)])
+
+    def caption(self) -> str:
+        """What a reader of the table must know."""
+        rates = [r for s in self.scores for r in (*s.confident, s.predicted_share, s.unknown) if r is not None]
+        reach = max(max(r.high - r.value, r.value - r.low) for r in rates)
+        text = (
+            f"{self.classifier} on images that show nothing. confidence: mean of the largest probability"
+            f"{f' of a class other than {UNKNOWN}' if self.knows_unknown else ''}; > 50 %: share of images with a "
+            f"confidence above 0.5. 95% Wilson intervals reach at most {100 * reach:.1f} points to a side."
+        )
+        return f"{text} {self.left_out}" if self.left_out else text
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary; ``unknown`` is null for a classifier without that class."""
+        scores = [
+            {
+                **score._asdict(),
+                "confident": [
+                    {"threshold": threshold, **vars(share)}
+                    for threshold, share in zip(THRESHOLDS, score.confident, strict=True)
+                ],
+            }
+            for score in self.scores
+        ]
+        return {
+            "schema": SCHEMA,
+            "classifier": {"name": self.classifier, "digest": self.digest},
+            "seed": self.seed,
+            "scores": plain(scores),
+            "left_out": self.left_out,
+        }
+
+    def _repr_html_(self) -> str:
+        rows = self.rows()
+        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in rows[0])
+        body = "".join(
+            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row.values()) + "</tr>" for row in rows
+        )
+        caption = html.escape(self.caption())
+        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+
+
+def noise_score(kind: str, probabilities: np.ndarray, classes: Sequence[str]) -> NoiseScore:
+    """The score of one kind of noise from the probabilities ``(n, k)`` of its images; ``classes`` are the k names.
+
+    Raises ``InvalidValue`` for arrays that do not fit.
+    """
+    if probabilities.ndim != 2 or not len(probabilities) or probabilities.shape[1] != len(classes):
+        raise InvalidValue(
+            f"probabilities must be (n, {len(classes)}), one column for each class name, with at least one row. "
+            f"Got {probabilities.shape}."
+        )
+    named = [number for number, name in enumerate(classes) if name != UNKNOWN]
+    confidence, predicted = probabilities[:, named].max(1), probabilities.argmax(1)
+    most = int(np.bincount(predicted, minlength=len(classes)).argmax())
+    return NoiseScore(
+        kind,
+        float(np.mean(confidence, dtype=np.float64)),
+        tuple(rate(confidence > threshold) for threshold in THRESHOLDS),
+        classes[most],
+        rate(predicted == most),
+        rate(predicted == classes.index(UNKNOWN)) if UNKNOWN in classes else None,
+    )
+
+
+def _cells(score: NoiseScore) -> dict[str, str]:
+    cells = {
+        "noise": score.kind,
+        "images": f"{score.predicted_share.total:,}",
+        "confidence %": number(100 * score.confidence, ".1f"),
+        **{
+            f"> {100 * threshold:.0f} %": number(100 * share.value, ".1f")
+            for threshold, share in zip(THRESHOLDS, score.confident, strict=True)
+        },
+        "most often": shortened(printable(score.predicted), _CLASS),
+        "share %": number(100 * score.predicted_share.value, ".1f"),
+    }
+    return cells if score.unknown is None else cells | {f"{UNKNOWN} %": number(100 * score.unknown.value, ".1f")}

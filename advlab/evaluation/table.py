@@ -1,0 +1,166 @@
+"""How an evaluation is shown: one row of a table, as text, Markdown or HTML."""
+
+from __future__ import annotations
+
+import html
+import math
+import textwrap
+from collections import Counter
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from advlab.errors import InvalidValue
+from advlab.evaluation.compare import compare
+from advlab.formatting import WIDTH, aligned, number, printable, shortened
+
+if TYPE_CHECKING:
+    from advlab.evaluation.evaluation import Evaluation
+
+SIGN = "*"
+_SIGNED = f"{SIGN} ends where it first succeeds (stop=success, smallest change): no comparison with other shifts."
+_INFINITE = "inf: more than half of the images were not broken."
+
+
+def label(evaluation: Evaluation, full: bool = False) -> str:
+    """The attack in a few words, ``pgd linf 0.1``; ``full`` adds every setting that is not the default."""
+    attack, threat = evaluation.attack, evaluation.attack.threat
+    words = [attack.method, threat.norm]
+    words += [f"{threat.epsilon:.4g}"] if math.isfinite(threat.epsilon) else []
+    words += [] if threat.target is None else ["target", evaluation.per_class[threat.target].name]
+    words += attack.variant.split()[1:] if full else []
+    words += [f"from {evaluation.transfer_from}"] if evaluation.transfer_from else []
+    return " ".join(words)
+
+
+def labels(evaluations: Sequence[Evaluation]) -> list[str]:
+    """``label`` of each, in full where the short one would name two rows of one classifier alike."""
+    short = [(e.classifier, label(e)) for e in evaluations]
+    seen = Counter(short)
+    longer = [(e.classifier, label(e, full=seen[key] > 1)) for e, key in zip(evaluations, short, strict=True)]
+    again = Counter(longer)
+    # Those that are still alike differ in how they stop.
+    return [e.attack.slug if again[key] > 1 else key[1] for e, key in zip(evaluations, longer, strict=True)]
+
+
+def distance(evaluation: Evaluation) -> float:
+    """Median distance in the norm of the threat: of the broken images, or for a minimal method of all attacked ones."""
+    threat = evaluation.attack.threat
+    if threat.norm == "none":
+        return math.nan
+    return evaluation.median_distance if math.isinf(threat.epsilon) else evaluation.distances[threat.norm].median
+
+
+def cells(evaluation: Evaluation, name: str | None = None) -> dict[str, str]:
+    """Column -> text of the row of one evaluation; ``name`` replaces the words for the attack."""
+    robust = evaluation.robust_accuracy
+    sign = SIGN if evaluation.at_boundary else ""
+    return {
+        "model": printable(evaluation.classifier),
+        "attack": printable(label(evaluation) if name is None else name),
+        "clean %": number(100 * evaluation.clean_accuracy.value, ".1f"),
+        "robust % [95%]": (
+            f"{number(100 * robust.value, '.1f')} [{f'{100 * robust.low:.1f}':>4}, {f'{100 * robust.high:.1f}':>4}]"
+        ),
+        "success %": number(100 * evaluation.success_rate.value, ".1f"),
+        "shift": number(100 * evaluation.shift.mean, "+.1f") + sign,
+        "distance": number(distance(evaluation), ".3g"),
+        "passes": f"{evaluation.forward_passes + evaluation.backward_passes:.4g}",
+        "seconds": f"{evaluation.result.seconds:.3g}" if evaluation.result.seconds < 1000 else _whole(evaluation),
+    }
+
+
+def table(evaluations: Sequence[Evaluation], markdown: bool = False) -> str:
+    """Clean against perturbed accuracy and confidence shift, a row for each evaluation, and a caption below.
+
+    Plain text fits in 100 columns (long names lose their middle); Markdown keeps every name whole. Robust accuracy
+    counts images that are classified correctly clean and perturbed; shifts are in points of confidence.
+    """
+    if not evaluations:
+        raise InvalidValue("A table needs at least one evaluation. Got none.")
+    rows = [cells(e, name) for e, name in zip(evaluations, labels(evaluations), strict=True)]
+    if markdown:
+        return "\n".join([*_markdown(rows), "", *caption(evaluations)])
+    lines = [wrapped for line in caption(evaluations) for wrapped in textwrap.wrap(line, WIDTH)]
+    return "\n".join([*_text(rows), "", *lines])
+
+
+def caption(evaluations: Sequence[Evaluation]) -> list[str]:
+    """What a reader of the table must know: which images, which interval, and what is not comparable."""
+    images = list(dict.fromkeys(printable(e.images) for e in evaluations))
+    lines = [
+        f"{' and '.join(images)}. robust: correct clean and perturbed, with 95% Wilson interval. shift: mean change "
+        "of the confidence in the label, in points, where the clean image is correct. distance: median, in the norm "
+        "of the attack. passes: forward and backward, per image."
+    ]
+    if len(images) > 1:
+        lines.append("The rows differ in their images and are not directly comparable.")
+    if len(evaluations) == 2 and len({e.result.dataset_digest for e in evaluations}) == 1:
+        lines.append(_difference(*evaluations))
+    if any(e.at_boundary for e in evaluations):
+        lines.append(_SIGNED)
+    if any(math.isinf(distance(e)) for e in evaluations):
+        lines.append(_INFINITE)
+    if any(e.result.left_out.any() for e in evaluations):
+        lines.append(
+            "The attacks of a cascade see only what those before them left standing; robust counts all so far."
+        )
+    return lines + [line for e in evaluations if e.joins for line in _joined(e)]
+
+
+def _difference(first: Evaluation, second: Evaluation) -> str:
+    """Whether two rows on the same images differ by more than chance."""
+    found = compare(first, second)
+    return (
+        f"Robust in the first row only: {found.only_first:,}, in the second only: {found.only_second:,}; "
+        f"p = {found.p_value:.2g} by McNemar's exact test. To see a difference of one point takes about "
+        f"{found.images_needed:,} images."
+    )
+
+
+def _joined(evaluation: Evaluation) -> list[str]:
+    """Which attack of a suite did what, and what its self-test found."""
+    result = evaluation.result
+    broken_by, attacks = result.diagnostics["broken_by"], result.settings["attacks"]
+    counts = Counter(int(number) for number in broken_by[broken_by >= 0])
+    shares = ", ".join(f"{slug} {counts[number]:,}" for number, slug in enumerate(attacks))
+    wrong, held = int((~result.correct).sum()), int(result.robust.sum())
+    lines = [f"{label(evaluation)}: wrong before any attack {wrong:,}; broken by {shares}; standing {held:,}."]
+    if test := result.settings.get("selftest"):
+        lines.append(
+            f"Self-test: the suite found {test['found']} of {test['planted']} planted adversarial examples, a random "
+            f"search {test['random']}."
+        )
+    return lines
+
+
+def as_html(evaluation: Evaluation) -> str:
+    """A small table for notebooks."""
+    rows = "".join(
+        f'<tr><th scope="row" style="text-align:left">{html.escape(name)}</th><td>{html.escape(value)}</td></tr>'
+        for name, value in cells(evaluation).items()
+    )
+    notes = "".join(
+        f"<li><b>{html.escape(f.severity)}</b> {html.escape(f.code)}: {html.escape(f.evidence)}</li>"
+        for f in evaluation.findings
+    )
+    return f"<table><caption>{html.escape(evaluation.images)}</caption><tbody>{rows}</tbody></table><ul>{notes}</ul>"
+
+
+def _text(rows: list[dict[str, str]]) -> list[str]:
+    heads = list(rows[0])
+    widths = {head: max(len(head), *(len(row[head]) for row in rows)) for head in heads}
+    gap = "  " if sum(widths.values()) + 2 * (len(heads) - 1) <= WIDTH else " "
+    room = WIDTH - sum(widths[h] for h in heads[2:]) - len(gap) * (len(heads) - 1)
+    widths["model"] = min(widths["model"], max(room - widths["attack"], room // 3))
+    widths["attack"] = min(widths["attack"], room - widths["model"])
+    return aligned(heads, [[shortened(row[h], widths[h]) for h in heads] for row in rows], heads[:2], gap)
+
+
+def _markdown(rows: list[dict[str, str]]) -> list[str]:
+    rules = ["---" if head in ("model", "attack") else "--:" for head in rows[0]]
+    bodies = [[" ".join(cell.replace("|", "\\|").split()) for cell in row.values()] for row in rows]
+    return [f"| {' | '.join(line)} |" for line in (list(rows[0]), rules, *bodies)]
+
+
+def _whole(evaluation: Evaluation) -> str:
+    return f"{evaluation.result.seconds:.0f}"

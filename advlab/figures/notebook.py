@@ -1,0 +1,48 @@
+"""How images and results of an attack show themselves in a notebook."""
+
+from __future__ import annotations
+
+import html
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from advlab import figures
+
+if TYPE_CHECKING:
+    from advlab.data.dataset import Dataset
+    from advlab.results.result import AttackResult
+
+_SHOWN = 8
+_IMAGE = "width:72px;height:72px;object-fit:contain;image-rendering:pixelated"
+_CELL = "text-align:center;vertical-align:top;font-size:85%"
+
+
+def dataset_html(dataset: Dataset) -> str:
+    """The first images with the names of their classes."""
+    cells = [_cell(dataset.x[row], dataset.classes[dataset.y[row]]) for row in range(min(_SHOWN, len(dataset)))]
+    return _table(repr(dataset), {"": cells})
+
+
+def result_html(result: AttackResult) -> str:
+    """A random draw of images, always the same one, before and after, each with its prediction and confidence."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(result))[:_SHOWN])
+    clean = [_seen(result, row, result.x, result.clean_probabilities) for row in rows]
+    perturbed = [_seen(result, row, result.x_adv, result.adversarial_probabilities) for row in rows]
+    return _table(repr(result), {"clean": clean, "perturbed": perturbed})
+
+
+def _seen(result: AttackResult, row: int, images: np.ndarray, probabilities: np.ndarray) -> str:
+    predicted = int(probabilities[row].argmax())
+    sign = "✓" if predicted == result.labels[row] else "✗"
+    return _cell(images[row], f"{sign} {result.class_names[predicted]} {probabilities[row, predicted]:.0%}")
+
+
+def _cell(image: np.ndarray, words: str) -> str:
+    text = html.escape(words)
+    return f'<td style="{_CELL}"><img src="{figures.data_uri(image)}" alt="{text}" style="{_IMAGE}"><br>{text}</td>'
+
+
+def _table(caption: str, rows: dict[str, list[str]]) -> str:
+    lines = "".join(f'<tr><th scope="row">{name}</th>{"".join(cells)}</tr>' for name, cells in rows.items())
+    return f'<table><caption style="text-align:left">{html.escape(caption)}</caption><tbody>{lines}</tbody></table>'

@@ -1,0 +1,63 @@
+"""Texts, tables and JSON-ready data from values: what every result that shows itself shares."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import fields, is_dataclass
+from typing import Any
+
+import numpy as np
+
+from advlab.errors import AdvlabError
+
+WIDTH = 100  # columns of a plain table
+
+
+def number(value: float, form: str) -> str:
+    """A formatted number; ``-`` for NaN."""
+    return "-" if math.isnan(value) else format(value, form)
+
+
+def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[str], gap: str = "  ") -> list[str]:
+    """The lines of a plain table, its heads first: the columns in ``left`` to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
+    forms = [f"{'<' if head in left else '>'}{width}" for head, width in zip(heads, widths, strict=True)]
+    return [gap.join(map(format, line, forms)).rstrip() for line in (heads, *rows)]
+
+
+def shortened(text: str, width: int) -> str:
+    """The text, without its middle where it is longer than ``width``."""
+    if len(text) <= width:
+        return text
+    end = (width - 1) // 2
+    return f"{text[: width - 1 - end]}…{text[len(text) - end :]}"
+
+
+def printable(text: str) -> str:
+    """Names come from files; what would steer a terminal does not get through."""
+    return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def frame(columns: Mapping[str, np.ndarray]) -> Any:
+    """The columns as a ``pandas.DataFrame``; raises ``AdvlabError`` where pandas is not installed."""
+    try:
+        import pandas
+    except ImportError as error:
+        raise AdvlabError("to_frame() needs pandas, which is not installed. Install it: pip install pandas") from error
+    return pandas.DataFrame(dict(columns))
+
+
+def plain(value: Any) -> Any:
+    """Ready for JSON: named tuples and dataclasses become dictionaries, NaN and infinity null."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, np.ndarray):
+        value = value.tolist()
+    elif is_dataclass(value) and not isinstance(value, type):
+        value = {field.name: getattr(value, field.name) for field in fields(value)}
+    elif isinstance(value, tuple) and hasattr(value, "_asdict"):
+        value = value._asdict()
+    if isinstance(value, Mapping):
+        return {name: plain(inner) for name, inner in value.items()}
+    return [plain(inner) for inner in value] if isinstance(value, list | tuple) else value

@@ -1,0 +1,296 @@
+"""The balls an attack stays in: where it may start, which step is steepest, and how a point comes back inside.
+
+Every ball is intersected with the box [0, 1]. Tensors are float32 with rows first, ``(n, h, w, c)``; ``epsilon`` is a
+float64 scalar in pixel units. The projections are exact on the intersection of ball and box: projecting and then
+clipping is feasible, but farther away.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple, Protocol
+
+import tensorflow as tf
+
+from advlab.problem.norms import headroom, length, total, unit
+
+Draw = Callable[[int, str], tf.Tensor]  # (number of the draw, "uniform" or "normal") -> shape of the images
+_TINY = 1e-30
+_PIXEL = 3e-8  # the most that rounding to float32 moves a pixel
+
+
+class Ball(Protocol):
+    """What every ball offers; ``steepest`` is left out where a norm has no gradient step of its own."""
+
+    @property
+    def center(self) -> tf.Tensor:
+        """The clean images."""
+
+    @property
+    def epsilon(self) -> tf.Tensor:
+        """The radius."""
+
+    @property
+    def norm(self) -> str:
+        """The name of the norm."""
+
+    def start(self, draw: Draw) -> tf.Tensor:
+        """A random point."""
+
+    def steepest(self, gradient: tf.Tensor, x: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        """The change of ``x`` of norm ``size`` that climbs fastest."""
+
+    def project(self, x: tf.Tensor) -> tf.Tensor:
+        """The nearest point of ball and box."""
+
+    def distance(self, x: tf.Tensor) -> tf.Tensor:
+        """float32 ``(n,)``: how far ``x`` is from the center."""
+
+
+class LinfBall(NamedTuple):
+    """Every pixel may change by epsilon. Bounds are computed in float64 and rounded inward."""
+
+    center: tf.Tensor
+    epsilon: tf.Tensor
+    low: tf.Tensor
+    high: tf.Tensor
+
+    @property
+    def norm(self) -> str:
+        """The name of the norm."""
+        return "linf"
+
+    @classmethod
+    def around(cls, center: tf.Tensor, epsilon: tf.Tensor) -> LinfBall:
+        """The bounds are worked out once, not at every projection."""
+        exact = tf.cast(center, tf.float64)
+        low, high = tf.maximum(exact - epsilon, 0), tf.minimum(exact + epsilon, 1)
+        low32, high32 = tf.cast(low, tf.float32), tf.cast(high, tf.float32)
+        up, down = tf.math.nextafter(low32, tf.ones_like(low32)), tf.math.nextafter(high32, tf.zeros_like(high32))
+        low32 = tf.where(tf.cast(low32, tf.float64) < low, up, low32)
+        high32 = tf.where(tf.cast(high32, tf.float64) > high, down, high32)
+        return cls(center, epsilon, low32, high32)
+
+    def start(self, draw: Draw) -> tf.Tensor:
+        """Uniform in the ball, clipped to the box."""
+        return self.project(self.center + tf.cast(self.epsilon, tf.float32) * (2 * draw(0, "uniform") - 1))
+
+    def steepest(self, gradient: tf.Tensor, x: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        """The change of ``x`` of norm ``size`` that climbs fastest: the sign of the gradient."""
+        return size * tf.sign(gradient)
+
+    def project(self, x: tf.Tensor) -> tf.Tensor:
+        """The nearest point of ball and box."""
+        return tf.clip_by_value(x, self.low, self.high)
+
+    def distance(self, x: tf.Tensor) -> tf.Tensor:
+        """float32 ``(n,)``: the largest change of a pixel."""
+        return length(x - self.center, "linf")[:, 0, 0, 0]
+
+
+class L2Ball(NamedTuple):
+    """The Euclidean norm of the change is at most epsilon."""
+
+    center: tf.Tensor
+    epsilon: tf.Tensor
+
+    @property
+    def norm(self) -> str:
+        """The name of the norm."""
+        return "l2"
+
+    def start(self, draw: Draw) -> tf.Tensor:
+        """Uniform in the ball, clipped to the box."""
+        direction = unit(draw(0, "normal"))
+        radius = draw(1, "uniform")[:, :1, :1, :1] ** (1.0 / _dimensions(self.center))
+        return self.project(self.center + tf.cast(self.epsilon, tf.float32) * radius * direction)
+
+    def steepest(self, gradient: tf.Tensor, x: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        """The change of norm ``size`` along the gradient; zero where the gradient is zero."""
+        return size * unit(gradient)
+
+    def project(self, x: tf.Tensor) -> tf.Tensor:
+        """The nearest point of ball and box: ``clip(s d)`` with the largest s in [0, 1] that is inside.
+
+        The squared norm is concave and piecewise linear in u = s**2, so Newton's iteration from the left ends at the
+        exact root after finitely many steps, and never leaves the ball on the way.
+        """
+        change = x - self.center
+        room = headroom(self.center, change > 0) ** 2
+        squares = change**2
+        budget = _inside(self.epsilon, _PIXEL * _dimensions(change) ** 0.5) ** 2
+        largest = tf.maximum(total(squares), _TINY)
+
+        def far(count: tf.Tensor, u: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
+            return (count < 50) & tf.reduce_any(moved > 1e-7 * u)
+
+        def newton(count: tf.Tensor, u: tf.Tensor, moved: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+            clipped = u * squares >= room
+            used = total(tf.where(clipped, room, u * squares))
+            slope = total(tf.where(clipped, tf.zeros_like(squares), squares))
+            ahead = tf.where(slope > 0, u + tf.nn.relu(budget - used) / tf.maximum(slope, _TINY), tf.ones_like(u))
+            ahead = tf.minimum(ahead, 1)
+            return count + 1, ahead, ahead - u
+
+        first = tf.minimum(budget / largest, 1)
+        _, u, _ = tf.while_loop(far, newton, (tf.constant(0), first, first))
+        return tf.clip_by_value(self.center + tf.sqrt(u) * change, 0, 1)
+
+    def distance(self, x: tf.Tensor) -> tf.Tensor:
+        """float32 ``(n,)``: the Euclidean norm of the change."""
+        return length(x - self.center, "l2")[:, 0, 0, 0]
+
+
+class L1Ball(NamedTuple):
+    """The absolute changes add up to at most epsilon."""
+
+    center: tf.Tensor
+    epsilon: tf.Tensor
+
+    @property
+    def norm(self) -> str:
+        """The name of the norm."""
+        return "l1"
+
+    def start(self, draw: Draw) -> tf.Tensor:
+        """Uniform in the ball, clipped to the box."""
+        direction = -tf.math.log1p(-draw(0, "uniform")) * tf.sign(draw(1, "uniform") - 0.5)
+        direction /= total(tf.abs(direction)) + _TINY
+        radius = draw(2, "uniform")[:, :1, :1, :1] ** (1.0 / _dimensions(self.center))
+        return self.project(self.center + tf.cast(self.epsilon, tf.float32) * radius * direction)
+
+    def steepest(self, gradient: tf.Tensor, x: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        """The change of norm ``size`` inside the box that climbs fastest: the pixels of largest gradient, each as far
+        as it can go, until the size is used up; pixels already at the box are skipped."""
+        room = headroom(x, gradient > 0)
+        height = tf.where(room > 0, tf.abs(gradient), tf.zeros_like(gradient))
+        size = tf.cast(size, tf.float32) * tf.ones_like(height[:, :1, :1, :1])
+
+        def halve(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            middle = (low + high) / 2
+            fits = total(tf.where(height > middle, room, tf.zeros_like(room))) <= size
+            return tf.where(fits, low, middle), tf.where(fits, middle, high)
+
+        top = length(height, "linf")
+        low, high = _repeat(24, halve, (tf.zeros_like(top), top))  # float32 tells no more heights apart
+        full = tf.where(height > high, room, tf.zeros_like(room))
+        edge = tf.where((height > low) & (height <= high), room, tf.zeros_like(room))
+        rest = tf.nn.relu(size - total(full)) / tf.maximum(total(edge), _TINY)
+        return tf.sign(gradient) * (full + edge * tf.minimum(rest, 1))
+
+    def project(self, x: tf.Tensor) -> tf.Tensor:
+        """The nearest point of ball and box: ``clip(soft(d, t))`` with the smallest threshold t that is inside."""
+        change = x - self.center
+        size = tf.abs(change)
+        room = headroom(self.center, change > 0)
+        budget = _inside(self.epsilon, _PIXEL * _dimensions(change))
+
+        # The norm falls along straight pieces as t grows: Newton's iteration ends on the root's own piece, and halving
+        # steps in where a step would leave the interval that holds the root.
+        def newton(
+            count: tf.Tensor, t: tf.Tensor, low: tf.Tensor, high: tf.Tensor, far: tf.Tensor
+        ) -> tuple[tf.Tensor, ...]:
+            left = size - t
+            used = total(tf.clip_by_value(left, 0, room))
+            slope = total(tf.cast((left > 0) & (left < room), tf.float32))
+            outside = used > budget
+            low, high = tf.where(outside, t, low), tf.where(outside, high, t)
+            far = outside | ((t > 0) & (used < budget * (1 - 2e-6)))
+            ahead = t + (used - budget * (1 - 1e-6)) / tf.maximum(slope, _TINY)
+            ahead = tf.where((ahead > low) & (ahead < high), ahead, (low + high) / 2)
+            return count + 1, tf.where(far, ahead, t), low, high, far
+
+        zero = tf.zeros_like(size[:, :1, :1, :1])
+        top = length(size, "linf")
+        _, t, _, high, far = tf.while_loop(
+            lambda count, t, low, high, far: (count < 50) & tf.reduce_any(far),
+            newton,
+            (tf.constant(0), zero, zero, top, zero == 0),
+        )
+        return self.center + tf.sign(change) * tf.clip_by_value(size - tf.where(far, high, t), 0, room)
+
+    def distance(self, x: tf.Tensor) -> tf.Tensor:
+        """float32 ``(n,)``: the sum of the absolute changes."""
+        return length(x - self.center, "l1")[:, 0, 0, 0]
+
+
+class L0Ball(NamedTuple):
+    """At most epsilon image positions change, in any way; all channels of a position count as one."""
+
+    center: tf.Tensor
+    epsilon: tf.Tensor
+
+    @property
+    def norm(self) -> str:
+        """The name of the norm."""
+        return "l0"
+
+    def start(self, draw: Draw) -> tf.Tensor:
+        """Random positions, uniform values."""
+        order = draw(0, "uniform")[..., 0]
+        return tf.where(self._largest(order), draw(1, "uniform"), self.center)
+
+    def project(self, x: tf.Tensor) -> tf.Tensor:
+        """The nearest point of ball and box: the changes that are dearest to undo are kept."""
+        inside = tf.clip_by_value(x, 0, 1)
+        gain = tf.reduce_sum((x - self.center) ** 2 - (x - inside) ** 2, -1)
+        return tf.where(self._largest(gain), inside, self.center)
+
+    def distance(self, x: tf.Tensor) -> tf.Tensor:
+        """float32 ``(n,)``: the number of positions that differ."""
+        return length(x - self.center, "l0")[:, 0, 0, 0]
+
+    def _largest(self, values: tf.Tensor) -> tf.Tensor:
+        """bool ``(n, h, w, 1)``: the epsilon positions with the largest values."""
+        flat = tf.reshape(values, [tf.shape(values)[0], -1])
+        rank = tf.argsort(tf.argsort(flat, direction="DESCENDING", stable=True))
+        kept = tf.cast(rank, tf.float64) < tf.reshape(tf.floor(self.epsilon), [-1, 1])
+        return tf.reshape(kept, tf.shape(values))[..., None]
+
+
+class Box(NamedTuple):
+    """Any image with pixels in [0, 1]: no limit on the change, whose size is its Euclidean norm."""
+
+    center: tf.Tensor
+    epsilon: tf.Tensor
+
+    @property
+    def norm(self) -> str:
+        """The name of the norm."""
+        return "none"
+
+    def start(self, draw: Draw) -> tf.Tensor:
+        """A uniformly random image."""
+        return draw(0, "uniform")
+
+    def project(self, x: tf.Tensor) -> tf.Tensor:
+        """The nearest image in the box."""
+        return tf.clip_by_value(x, 0, 1)
+
+    def distance(self, x: tf.Tensor) -> tf.Tensor:
+        """float32 ``(n,)``: the Euclidean norm of the change."""
+        return length(x - self.center, "l2")[:, 0, 0, 0]
+
+
+BALLS: dict[str, Callable[[tf.Tensor, tf.Tensor], Any]] = {
+    "linf": LinfBall.around,
+    "l2": L2Ball,
+    "l1": L1Ball,
+    "l0": L0Ball,
+    "none": Box,
+}
+
+
+def _dimensions(x: tf.Tensor) -> float:
+    return float(x.shape[1] * x.shape[2] * x.shape[3])
+
+
+def _inside(epsilon: tf.Tensor, rounding: float) -> tf.Tensor:
+    """float32: a radius a little smaller, so that the rounding of sums and of pixels does not leave the ball."""
+    return tf.cast(tf.maximum(epsilon * (1 - 1e-6) - rounding, 0), tf.float32)
+
+
+def _repeat(times: int, body: Callable[..., tuple[tf.Tensor, ...]], values: tuple[tf.Tensor, ...]) -> tuple:
+    return tuple(
+        tf.while_loop(lambda count, *_: count < times, lambda c, *v: (c + 1, *body(*v)), (tf.constant(0), *values))[1:]
+    )

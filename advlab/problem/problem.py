@@ -1,0 +1,135 @@
+"""What a method is given, what it sees, and what it returns."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import numpy as np
+import tensorflow as tf
+
+from advlab.problem import random
+from advlab.problem.balls import Ball
+from advlab.problem.gradients import value_and_slopes
+from advlab.problem.losses import LOSSES, TOWARDS
+
+START = -1  # the step number of whatever is drawn before the first look
+State = dict[str, tf.Tensor]
+
+
+class View(NamedTuple):
+    """One look at the model: everything with rows first; ``gradient`` is None where it was not asked for."""
+
+    x: tf.Tensor
+    logits: tf.Tensor
+    loss: tf.Tensor
+    success: tf.Tensor
+    gradient: tf.Tensor | None
+
+
+class Problem(NamedTuple):
+    """A batch of samples and the task set on each: a pure value.
+
+    ``x`` float32 ``(b, h, w, c)`` in [0, 1]; ``labels``, ``aim`` and ``target`` int32 ``(b,)``: ``aim`` is the class to
+    push towards (-1: away from the label), ``target`` the class that counts as success (-1: any but the label);
+    ``ball`` the admissible set around ``x``; ``streams`` uint32 ``(b, 2)``; ``logits`` the classifier.
+    """
+
+    x: tf.Tensor
+    labels: tf.Tensor
+    aim: tf.Tensor
+    target: tf.Tensor
+    ball: Ball
+    streams: tf.Tensor
+    logits: Callable[[tf.Tensor], tf.Tensor]
+
+    def look(self, x: tf.Tensor, loss: str = "ce", gradient: bool = True) -> View:
+        """Logits, loss (larger is better for the attacker), success and, where asked for, the loss's gradient."""
+        if not gradient:
+            logits = self.logits(x)
+            return View(x, logits, self._loss(logits, loss), self._success(logits), None)
+
+        def both(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            logits = self.logits(x)
+            return logits, self._loss(logits, loss)
+
+        logits, value, slopes = value_and_slopes(both, x)
+        return View(x, logits, value, self._success(logits), slopes[0])
+
+    def pullback(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
+        """float32 ``(b, m, h, w, c)``: the gradients of m weighted sums of logits, ``weights`` float32 ``(b, m, k)``.
+
+        One forward pass and m backward passes; identity weights give the Jacobian.
+        """
+
+        def logits(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return x, self.logits(x)
+
+        return tf.stack(value_and_slopes(logits, x, weights)[-1], 1)
+
+    def random(self, step: tf.Tensor | int, draw: int, kind: str = "uniform") -> tf.Tensor:
+        """float32, the shape of ``x``: uniform in [0, 1) or standard normal; a function of seed, restart, sample index,
+        step and ``draw`` (below 60) alone."""
+        shape = self.x.shape[1:]
+        numbers = getattr(random, kind)(self.streams, step, draw, int(np.prod(shape)))
+        return tf.reshape(numbers, [-1, *shape])
+
+    def _loss(self, logits: tf.Tensor, name: str) -> tf.Tensor:
+        aimed = self.aim >= 0
+        if name in TOWARDS:
+            towards = TOWARDS[name](logits, self.labels, tf.maximum(self.aim, 0))
+            return tf.where(aimed, towards, LOSSES[name](logits, self.labels))
+        value = LOSSES[name](logits, tf.where(aimed, self.aim, self.labels))
+        return tf.where(aimed, -value, value)
+
+    def _success(self, logits: tf.Tensor) -> tf.Tensor:
+        predicted = tf.argmax(logits, -1, tf.int32)
+        counts = tf.where(self.target >= 0, predicted == self.target, predicted != self.labels)
+        return counts & tf.reduce_all(tf.math.is_finite(logits), -1)
+
+
+class Loop(NamedTuple):
+    """What a native method returns; the engine runs it.
+
+    ``start()`` gives the state: a dict of tensors with rows first that has ``x``, the first point to look at. Where it
+    has ``done``, bool ``(b,)``, the rows for which that is True are not looked at again.
+    ``update(state, view, step)`` gives the next state. ``keep`` is ``best``, or ``last`` for the last iterate. Looks
+    before step ``counts_from`` may lie outside the ball: they are never kept. ``extra`` counts the forward and backward
+    passes that each update spends by itself.
+    """
+
+    steps: int
+    start: Callable[[], State]
+    update: Callable[[State, View, tf.Tensor], State]
+    loss: str = "ce"
+    gradient: bool = True
+    keep: str = "best"
+    counts_from: int = 0
+    extra: tuple[int, int] = (0, 0)
+
+
+class Sweep(NamedTuple):
+    """What a method returns that looks for one perturbation of all images; the engine runs it.
+
+    It goes through the images ``epochs`` times, batch by batch. ``start()`` gives the state, a dict of tensors without
+    rows that has ``delta``, float32 ``(1, h, w, c)``. ``update(state, view, share)`` gives the next one from a look at
+    ``ball.project(x + delta)`` of a batch; ``share``, float32 in [0, 1), says how much of the work is done.
+    """
+
+    epochs: int
+    start: Callable[[], State]
+    update: Callable[[State, View, tf.Tensor], State]
+    loss: str = "ce"
+
+
+class Host(NamedTuple):
+    """What a method that runs outside TensorFlow's graph returns: the library behind it loops by itself.
+
+    ``run(problem) -> x_adv`` as a NumPy array; the problem's tensors are concrete, and every call of ``problem.logits``
+    is counted by the engine.
+    """
+
+    run: Callable[[Problem], np.ndarray]
+
+
+Craft = Callable[..., Any]  # craft(problem, *, parameter: type = default, ...) -> Loop | Sweep | Host

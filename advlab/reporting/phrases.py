@@ -1,0 +1,53 @@
+"""Attacks, budgets and shares as a reader sees them."""
+
+from __future__ import annotations
+
+import math
+
+from advlab.evaluation.evaluation import Evaluation
+from advlab.evaluation.metrics import Rate
+from advlab.threat import ThreatModel
+
+NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0", "none": "box only"}
+
+
+def attack_name(evaluation: Evaluation) -> str:
+    """The method as people write it: ``PGD``, ``DeepFool``, ``carlini wagner``."""
+    method = evaluation.attack.method
+    return {"deepfool": "DeepFool"}.get(method, method.upper() if len(method) <= 4 else method.replace("_", " "))
+
+
+def budget(evaluation: Evaluation) -> str:
+    """The threat model in a few words: ``L∞ 0.1``, ``smallest L2``, with the target's name."""
+    threat = evaluation.attack.threat
+    words = NORMS[threat.norm]
+    if math.isfinite(threat.epsilon):
+        words = f"{words} {threat.epsilon:.4g}"
+    elif threat.norm != "none":
+        words = f"smallest {words}"
+    return words if threat.target is None else f"{words}, towards {evaluation.per_class[threat.target].name}"
+
+
+def allowance(threat: ThreatModel) -> str:
+    """What an attacker may do under a threat model, for readers who know no norms."""
+    if threat.norm == "none":
+        return "may change the pixels at will"
+    if not math.isfinite(threat.epsilon):
+        return "may change the pixels at will, and looks for the smallest change that misleads"
+    size = f"{threat.epsilon:.4g}"
+    if threat.norm == "linf":
+        return f"may change each pixel by at most {size}, where black is 0 and white is 1"
+    if threat.norm == "l0":
+        return f"may change at most {size} pixels, and those at will"
+    kind = {"l2": "root of the sum of squares", "l1": "sum"}[threat.norm]
+    return f"may change the pixels (black is 0, white is 1) by at most {size} in all, measured as the {kind}"
+
+
+def percent(share: float, digits: int = 1) -> str:
+    """``25.0 %``; ``unknown`` for NaN."""
+    return "unknown" if math.isnan(share) else f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+
+
+def interval(rate: Rate) -> str:
+    """The 95 % interval of a share in percent: ``[19.5, 31.4]``."""
+    return f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"

@@ -1,0 +1,104 @@
+"""The report: one self-contained HTML page, without any request, from one or more evaluations."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib.resources import files
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import jinja2
+from markupsafe import Markup
+
+from advlab import figures, workspace
+from advlab.errors import InvalidValue
+from advlab.evaluation.evaluation import Evaluation
+from advlab.evaluation.findings.checks import CHECKS, SEVERITIES, Finding
+from advlab.evaluation.findings.cross import CROSS_CHECKS, cross_findings
+from advlab.evaluation.table import caption, cells, labels
+from advlab.reporting import phrases, sections
+from advlab.reporting.inspector import embedded, inspector
+from advlab.reporting.pictures import samples
+from advlab.reporting.summary import answers
+
+
+def report(evaluations: Evaluation | Sequence[Evaluation], path: str | PathLike[str] | None = None) -> str:
+    """The page as HTML text; with ``path`` it is also written there, whole or not at all.
+
+    It opens from disk without a server, adapts to light and dark, and stays below 5 MB: at most 40 sampled images of
+    each attack are embedded, and it says so. Raises ``InvalidValue`` without any evaluation.
+    """
+    shown = list(evaluations) if isinstance(evaluations, Sequence) else [evaluations]
+    if not shown:
+        raise InvalidValue("A report needs at least one evaluation. Got none.")
+    if path is not None and Path(path).suffix not in (".html", ".htm"):
+        raise InvalidValue(f"A report is an HTML page. Got the name '{path}'; end it in .html.")
+    environment = jinja2.Environment(
+        loader=jinja2.FunctionLoader(_resource),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= {
+        "percent": phrases.percent,
+        "interval": phrases.interval,
+        "attack": phrases.attack_name,
+        "budget": phrases.budget,
+        "allowance": phrases.allowance,
+    }
+    text = environment.get_template("template.html").render(_context(shown))
+    if path is not None:
+        with workspace.written(Path(path)) as temporary:
+            temporary.write_bytes(text.encode("utf-8", "replace"))
+    return text
+
+
+def _context(shown: list[Evaluation]) -> dict[str, Any]:
+    names = labels(shown)
+    pictures = samples(shown)
+    said = answers(shown, pictures)
+    curved = sections.curved(shown)
+    there = {
+        "findings": ("Findings", True),
+        "attacks": ("Attacks", True),
+        "curves": ("Size of the change", sections.curve_plots(curved)),
+        "shift": ("Confidence", True),
+        "calibration": ("Calibration", sections.calibration(shown, names, said)),
+        "flow": ("What becomes what", sections.flows(said)),
+        "transfer": ("Transfer", sections.transfer(shown)),
+        "inspector": ("Image by image", max(map(len, pictures))),
+        "made": ("How it was made", True),
+    }
+    return {
+        **{name: content for name, (_, content) in there.items() if content is not True},
+        "contents": [(name, title) for name, (title, content) in there.items() if content],
+        "style": Markup(_resource("style.css")),
+        "script": Markup(_resource("script.js")),
+        "answers": said,
+        "findings": _findings(shown, names),
+        "checks": len(CHECKS) + len(CROSS_CHECKS),
+        "rows": [(e, name, cells(e, name)) for e, name in zip(shown, names, strict=True)],
+        "caption": caption(shown),
+        "bars": sections.drawn(figures.accuracy_bars(shown)),
+        "shift": sections.drawn(figures.confidence_shift(shown)),
+        "boundary": any(e.at_boundary for e in shown),
+        "data": embedded(inspector(shown, names, pictures, curved)),
+    }
+
+
+def _findings(shown: list[Evaluation], names: list[str]) -> list[tuple[Finding, list[tuple[str, str]]]]:
+    """Each code once, gravest first, with the attacks that raised it and their evidence."""
+    found: dict[str, tuple[Finding, list[tuple[str, str]]]] = {}
+    for evaluation, name in zip(shown, names, strict=True):
+        for finding in evaluation.findings:
+            where = f"{evaluation.classifier}, {name}"
+            found.setdefault(finding.code, (finding, []))[1].append((where, finding.evidence))
+    for finding in cross_findings(shown):
+        found.setdefault(finding.code, (finding, []))[1].append(("attacks compared", finding.evidence))
+    return sorted(found.values(), key=lambda item: SEVERITIES.index(item[0].severity))
+
+
+def _resource(name: str) -> str:
+    return files(__package__).joinpath(name).read_text("utf-8")

@@ -1,0 +1,109 @@
+"""Several results on the same images as one: the worst case of a cascade, the smallest change of minimal methods."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from advlab.distances import distance, exceeds
+from advlab.errors import InvalidValue, Mismatch
+from advlab.results.result import AttackResult
+from advlab.threat import Attack, ThreatModel
+
+
+def within(result: AttackResult, threat: ThreatModel) -> AttackResult:
+    """A minimal method's result as that of a bounded attack: images beyond epsilon get their clean image back."""
+    if result.attack.threat == threat:
+        return result
+    sizes = distance(result.x, result.x_adv, threat.norm)
+    beyond = exceeds(sizes, threat.norm, threat.epsilon)
+    rows = beyond[:, None, None, None]
+    x_adv = np.where(rows, result.x, result.x_adv)
+    return replace(
+        result,
+        attack=replace(result.attack, threat=threat),
+        x_adv=x_adv,
+        adversarial_probabilities=np.where(
+            beyond[:, None], result.clean_probabilities, result.adversarial_probabilities
+        ),
+        diagnostics={**result.diagnostics, "unchanged": np.all(x_adv == result.x, axis=(1, 2, 3))},
+    )
+
+
+def worst_case(results: Sequence[AttackResult], name: str) -> AttackResult:
+    """The per-sample worst of several bounded attacks, as the result of a method called ``name``.
+
+    A sample that an attack broke has that attack's image (the first one's); of a sample that stands, the image on which
+    the classifier is least confident. ``broken_by`` int64 ``(n,)`` in its diagnostics is the number of the attack, -1
+    where none broke it; ``settings["attacks"]`` names them. Raises ``Mismatch`` where classifier, samples or threat
+    model differ.
+    """
+    refuse_different(results)
+    own = results[0].labels[:, None]
+    success = np.stack([r.success & r.attempted for r in results])
+    standing = np.stack([np.take_along_axis(r.adversarial_probabilities, own, 1)[:, 0] for r in results])
+    chosen = np.where(success.any(0), success.argmax(0), standing.argmin(0))
+    broken_by = np.where(success.any(0) & results[0].correct, chosen, -1)
+    return _joined(results, name, chosen, broken_by)
+
+
+def smallest(results: Sequence[AttackResult], name: str) -> AttackResult:
+    """The nearest image that any of several minimal attacks found, as the result of a method called ``name``.
+
+    ``broken_by`` is the number of the attack that found it; everything else as in ``worst_case``.
+    """
+    refuse_different(results)
+    norm = results[0].attack.threat.norm
+    sizes = np.stack([np.where(r.success, distance(r.x, r.x_adv, norm), np.inf) for r in results])
+    chosen = sizes.argmin(0)
+    found = np.isfinite(sizes.min(0)) & results[0].correct
+    return _joined(results, name, chosen, np.where(found, chosen, -1))
+
+
+def _joined(results: Sequence[AttackResult], name: str, chosen: np.ndarray, broken_by: np.ndarray) -> AttackResult:
+    first, rows = results[0], np.arange(len(chosen))
+    x_adv = np.stack([r.x_adv for r in results])[chosen, rows]
+    flags = ("zero_gradient", "nonfinite")
+    diagnostics = {
+        flag: np.any([r.diagnostics[flag] for r in results if flag in r.diagnostics], axis=0)
+        for flag in flags
+        if any(flag in r.diagnostics for r in results)
+    }
+    return replace(
+        first,
+        attack=Attack(name, first.attack.threat, stop=first.attack.stop, precision=first.attack.precision),
+        x_adv=x_adv,
+        adversarial_probabilities=np.stack([r.adversarial_probabilities for r in results])[chosen, rows],
+        attempted=np.any([r.attempted for r in results], axis=0),
+        forward_passes=np.sum([r.forward_passes for r in results], axis=0),
+        backward_passes=np.sum([r.backward_passes for r in results], axis=0),
+        seconds=round(sum(r.seconds for r in results), 3),
+        settings={**first.settings, "attacks": [r.attack.variant for r in results]},
+        diagnostics={
+            **diagnostics,
+            "broken_by": broken_by,
+            "unchanged": np.all(x_adv == first.x, axis=(1, 2, 3)),
+            "repeat_difference": np.max([r.diagnostics["repeat_difference"] for r in results], axis=0),
+        },
+    )
+
+
+def refuse_different(results: Sequence[AttackResult]) -> None:
+    """Raise ``Mismatch``, naming what differs, unless classifier, samples and threat model are equal."""
+    if not results:
+        raise InvalidValue("Joining attacks needs at least one result. Got none.")
+    first = results[0]
+    for other in results[1:]:
+        pairs = {
+            "classifier": (first.classifier_digest, other.classifier_digest),
+            "samples": (first.dataset_digest, other.dataset_digest),
+            "threat model": (first.attack.threat, other.attack.threat),
+        }
+        differ = [f"{name} ({one} and {two})" for name, (one, two) in pairs.items() if one != two]
+        if differ:
+            raise Mismatch(
+                f"'{first.attack.slug}' and '{other.attack.slug}' cannot be joined; they differ in: "
+                f"{', '.join(differ)}. Join attacks on one classifier, the same samples and one threat model."
+            )

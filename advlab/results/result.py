@@ -1,0 +1,226 @@
+"""The result of an attack, and its file: the archive.
+
+Everything that evaluation, figures and report need is stored here, so that nothing behind it needs TensorFlow. On disk
+an archive is HDF5: a JSON header in the root attribute ``advlab``, readable without the arrays, and one data set for
+each array.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advlab import storage, workspace
+from advlab.errors import AdvlabError, FileExists, InvalidFile
+from advlab.threat import Attack
+
+_ARRAYS = (
+    "x",
+    "x_adv",
+    "labels",
+    "indices",
+    "clean_probabilities",
+    "adversarial_probabilities",
+    "attempted",
+    "forward_passes",
+    "backward_passes",
+)
+_HEADER = (
+    "classifier",
+    "classifier_digest",
+    "dataset",
+    "split",
+    "dataset_digest",
+    "classes",
+    "seconds",
+    "versions",
+    "command",
+    "settings",
+    "notes",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class AttackResult:
+    """What an attack produced on ``n`` images of ``k`` classes.
+
+    Shapes and types: ``x`` and ``x_adv`` float32 ``(n, h, w, c)`` in [0, 1]; ``labels`` and ``indices`` (positions in
+    the full split) int64 ``(n,)``; the probabilities float32 ``(n, k)``, of exactly the stored arrays; ``attempted``
+    bool ``(n,)``, False where the sample was out of scope (its label is the target) or left out, having been broken by
+    an earlier attack of the same suite; there ``x_adv`` equals ``x``;
+    passes int32 ``(n,)`` per sample. ``diagnostics`` holds arrays with rows first, see ``advlab.engine.attack``.
+    ``notes`` are codes of findings about the classifier; ``settings`` says how it was run (batch size, compilation).
+    """
+
+    attack: Attack
+    classifier: str
+    classifier_digest: str
+    dataset: str
+    split: str
+    dataset_digest: str
+    classes: tuple[str, ...]
+    x: np.ndarray
+    x_adv: np.ndarray
+    labels: np.ndarray
+    indices: np.ndarray
+    clean_probabilities: np.ndarray
+    adversarial_probabilities: np.ndarray
+    attempted: np.ndarray
+    forward_passes: np.ndarray
+    backward_passes: np.ndarray
+    seconds: float
+    versions: Mapping[str, str] = field(default_factory=dict)
+    command: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
+
+    def __len__(self) -> int:
+        return len(self.x)
+
+    def __repr__(self) -> str:
+        accuracy = np.mean(self.correct & self.robust)
+        return (
+            f"AttackResult {self.attack.slug} on {self.classifier}, {self.dataset} {self.split}: {len(self)} images, "
+            f"clean accuracy {np.mean(self.correct):.1%}, robust accuracy {accuracy:.1%}"
+        )
+
+    def _repr_html_(self) -> str:
+        from advlab.figures.notebook import result_html
+
+        return result_html(self)
+
+    @property
+    def class_names(self) -> tuple[str, ...]:
+        """The ``k`` classes; a classifier may know more of them than the data set names, those go by their number."""
+        k = self.clean_probabilities.shape[1]
+        return (*self.classes, *map(str, range(len(self.classes), k)))[:k]
+
+    @property
+    def correct(self) -> np.ndarray:
+        """bool ``(n,)``: the clean image is classified as its label."""
+        return self.clean_probabilities.argmax(1) == self.labels
+
+    @property
+    def success(self) -> np.ndarray:
+        """bool ``(n,)``: the stored perturbed image gets the target, or without a target any class but its label."""
+        predicted = self.adversarial_probabilities.argmax(1)
+        target = self.attack.threat.target
+        return predicted != self.labels if target is None else (predicted == target) & self.attempted
+
+    @property
+    def left_out(self) -> np.ndarray:
+        """bool ``(n,)``: not attempted, because an earlier attack had broken it."""
+        target = self.attack.threat.target
+        return ~self.attempted & (True if target is None else self.labels != target)
+
+    @property
+    def robust(self) -> np.ndarray:
+        """bool ``(n,)``: classified as its label on the clean and on the perturbed image, and not left out."""
+        return self.correct & (self.adversarial_probabilities.argmax(1) == self.labels) & ~self.left_out
+
+    @property
+    def minimal(self) -> bool:
+        """It looked for the smallest change: without any limit, or by a bisection up to one."""
+        return math.isinf(self.attack.threat.epsilon) or self.settings.get("kind") == "minimal"
+
+    @property
+    def path(self) -> Path:
+        """Where ``save`` puts it unless told otherwise: ``attacks/<classifier>/<slug>.h5`` in the workspace."""
+        return workspace.archive_path(self.classifier, self.attack.slug)
+
+    def specification(self) -> dict[str, Any]:
+        """What the result depends on; equal specifications may replace each other's archives."""
+        return {
+            "attack": self.attack.to_dict(),
+            "classifier_digest": self.classifier_digest,
+            "dataset": self.dataset,
+            "dataset_digest": self.dataset_digest,
+        }
+
+    def save(self, path: str | PathLike[str] | None = None, *, force: bool = False) -> Path:
+        """Write the archive, whole or not at all, and return its path.
+
+        Raises ``FileExists`` where ``path`` holds something other than an archive of the same specification.
+        """
+        place = self.path if path is None else Path(path)
+        refuse_other(place, {} if force else self.specification())
+        header = {name: getattr(self, name) for name in _HEADER}
+        header |= {"kind": "archive", "attack": self.attack.to_dict(), "samples": len(self)}
+        arrays = {name: getattr(self, name) for name in _ARRAYS}
+        arrays |= {f"diagnostics/{name}": array for name, array in self.diagnostics.items()}
+        storage.write(place, header, arrays)
+        return place
+
+    def with_predictions(
+        self, classifier: str, digest: str, clean: np.ndarray, adversarial: np.ndarray
+    ) -> AttackResult:
+        """The same images as seen by another classifier: what a transfer evaluation reads.
+
+        ``settings["source_digest"]`` keeps the digest of the one they were crafted against.
+        """
+        return replace(
+            self,
+            classifier=classifier,
+            classifier_digest=digest,
+            clean_probabilities=clean,
+            adversarial_probabilities=adversarial,
+            settings={"source_digest": self.classifier_digest, **self.settings},
+            diagnostics={},
+            notes=(),
+        )
+
+
+def load_result(path: str | PathLike[str]) -> AttackResult:
+    """Read an archive written by ``AttackResult.save``; raises ``InvalidFile`` for anything else."""
+    header, arrays = storage.read(Path(path))
+    if header.get("kind") == "partial":
+        raise InvalidFile(f"'{path}' is an unfinished attack. Run the same attack again to finish it.")
+    missing = [n for n in _ARRAYS if n not in arrays] + [n for n in _HEADER if n not in header]
+    if missing:
+        raise InvalidFile(f"'{path}' is not a whole archive: it lacks {', '.join(missing)}. Craft it again.")
+    fields: dict[str, Any] = {name: header[name] for name in _HEADER} | {name: arrays[name] for name in _ARRAYS}
+    diagnostics = {n.removeprefix("diagnostics/"): a for n, a in arrays.items() if n.startswith("diagnostics/")}
+    try:
+        fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"]), "diagnostics": diagnostics}
+        result = AttackResult(attack=Attack.from_dict(header["attack"]), **fields)
+    except (AdvlabError, AttributeError, KeyError, TypeError, ValueError) as error:
+        raise InvalidFile(f"'{path}' is damaged: its header cannot be read ({error}). Craft it again.") from error
+    _check_shapes(result, path)
+    return result
+
+
+def _check_shapes(result: AttackResult, path: str | PathLike[str]) -> None:
+    n, k = len(result.labels), result.clean_probabilities.shape[-1]
+    shapes = {name: getattr(result, name).shape for name in _ARRAYS}
+    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(_ARRAYS, (n,))
+    wanted |= {"x": (n, *result.x.shape[1:]), "x_adv": result.x.shape}
+    wanted |= {"clean_probabilities": (n, k), "adversarial_probabilities": (n, k)}
+    wrong = [f"{name} {shapes[name]}" for name in _ARRAYS if shapes[name] != wanted[name]]
+    if result.x.ndim != 4 or np.any(result.labels < 0) or np.any(result.labels >= k):
+        wrong.append(f"images {result.x.shape}, labels up to {result.labels.max(initial=0)} of {k} classes")
+    if wrong:
+        raise InvalidFile(f"'{path}' is damaged: its arrays do not fit together ({'; '.join(wrong)}). Craft it again.")
+
+
+def refuse_other(path: Path, specification: Mapping[str, Any]) -> None:
+    """Raise where ``path`` holds no archive at all (``InvalidFile``), or one of another specification (``FileExists``).
+
+    An empty specification stands for any archive.
+    """
+    if not path.exists():
+        return
+    header = storage.read_header(path)
+    there = {name: header.get(name) for name in specification}
+    if there != specification:
+        what = [name.replace("_", " ") for name in specification if there[name] != specification[name]]
+        raise FileExists(
+            f"'{path}' holds another result, of {header.get('samples')} images (it differs in: {', '.join(what)}). "
+            "Say --force to replace it, or move it away."
+        )

@@ -1,0 +1,204 @@
+"""Train a classifier as its recipe says, and give it a card of what was done and measured."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import math
+import os
+import time
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from advlab.classifiers import architectures
+from advlab.classifiers.classifier import Classifier
+from advlab.data.dataset import Dataset
+from advlab.data.loading import load_dataset
+from advlab.declarations.recipes import Recipe, Training
+from advlab.errors import InvalidValue, Mismatch
+from advlab.progress import Progress
+from advlab.provenance import versions
+from advlab.training import fit
+from advlab.training.callback import Watch
+from advlab.training.checkpoint import Progressed, specification, take_up
+
+# A card is read to list a model and shown to people: it need not have each of a thousand epochs.
+_MOST_POINTS = 200
+
+
+def fit_recipe(
+    recipe: Recipe,
+    *,
+    checkpoint: Path | None = None,
+    resume: bool = False,
+    progress: bool | None = None,
+    tensorboard: str | os.PathLike[str] | None = None,
+) -> Classifier:
+    """Train the classifier of a recipe and return it with its model card; ``advlab.train`` says what that holds.
+
+    ``checkpoint`` is the file for the state between epochs; with ``resume`` the training goes on from what it holds.
+    Several GPUs share each batch (``tf.distribute.MirroredStrategy``).
+    """
+    callbacks = _tensorboard(tensorboard)
+    data = _training_data(recipe)
+    test = _test_data(recipe, data)
+    settings = recipe.training
+    kept = _kept_for_training(len(data), settings)
+    keras.utils.set_random_seed(settings.seed)
+    with _devices(), _precision(settings.precision):
+        begun = time.perf_counter()
+        model = build(recipe, data)
+        model.compile(optimizer=_optimizer(settings), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        x = data.x.reshape(-1, *model.input_shape[1:])
+        fit.prepare(model, x, data.y)
+        told = specification(recipe, data)
+        done = Progressed()
+        if resume and checkpoint is not None and checkpoint.exists():
+            done = take_up(checkpoint, told, model)
+            if done.epochs > settings.epochs:
+                raise Mismatch(
+                    f"'{checkpoint}' is {done.epochs} epochs far, but {settings.epochs} are asked for. "
+                    f"Ask for at least {done.epochs}, or leave out --resume and say --force to start anew."
+                )
+        begun -= done.seconds
+        validation = (x[kept:], data.y[kept:]) if kept < len(x) else None
+        batches = fit.batches_of(kept, settings.batch_size)
+        with Progress(batches * settings.epochs, f"train {recipe.name}", show=progress) as bar:
+            watch = Watch(recipe, kept, x[: settings.batch_size], done, bar, checkpoint, told)
+            if not done.ended:
+                fit.fit(
+                    model,
+                    x[:kept],
+                    data.y[:kept],
+                    settings,
+                    validation=validation,
+                    callbacks=[watch, *callbacks],
+                    first_epoch=done.epochs,
+                )
+        seconds = time.perf_counter() - begun
+    # Outside of the devices and the precision of the training.
+    model = build(recipe, data)
+    model.set_weights(done.kept)
+    card = _card(recipe, data, model) | {
+        "train_accuracy": done.history["accuracy"][done.kept_epoch],
+        "validation_accuracy": done.history["val_accuracy"][done.kept_epoch] if validation else None,
+        "epochs_run": done.epochs,
+        "ended": done.ended,
+        "history": _thinned(done.history),
+        "seconds": round(seconds, 2),
+    }
+    classifier = Classifier.from_keras(model, name=recipe.name, card=card)
+    classifier.card["test_accuracy"] = float(np.mean(classifier.probabilities(test.x).argmax(1) == test.y))
+    return classifier
+
+
+def build(recipe: Recipe, data: Dataset) -> keras.Model:
+    """The untrained network of a recipe for images and classes like those of ``data``."""
+    arguments = dict(recipe.architecture)
+    function = getattr(architectures, arguments.pop("kind"))
+    return function(data.x.shape[1:], len(data.classes), **arguments)
+
+
+def _training_data(recipe: Recipe) -> Dataset:
+    settings = recipe.training
+    data = load_dataset(recipe.dataset, split="train")
+    if recipe.classes not in (None, len(data.classes)):
+        raise Mismatch(
+            f"Recipe '{recipe.name}' is for {recipe.classes} classes, but data set '{data.name}' has "
+            f"{len(data.classes)}. Use other data, or set 'classes' in a recipe of your own."
+        )
+    if settings.train_samples is not None:
+        if settings.train_samples > len(data.x):
+            raise Mismatch(
+                f"training.train_samples is {settings.train_samples}, but data set '{data.name}' has {len(data.x)} "
+                f"training images. Set at most {len(data.x)} in recipe '{recipe.name}'."
+            )
+        data = data.take(settings.train_samples)
+    kept = _kept_for_training(len(data.x), settings)
+    if kept < 1 or (settings.validation_split and kept == len(data.x)):
+        raise Mismatch(
+            f"training.validation_split {settings.validation_split:g} of {len(data.x)} images leaves {kept} for "
+            f"training and {len(data.x) - kept} for validation. Both need at least one image."
+        )
+    return data
+
+
+def _test_data(recipe: Recipe, data: Dataset) -> Dataset:
+    test = load_dataset(recipe.dataset, split="test")
+    if test.shape != data.shape or test.classes != data.classes:
+        raise Mismatch(
+            f"The test split of data set '{data.name}' has images {test.shape} in {len(test.classes)} classes, its "
+            f"training split {data.shape} in {len(data.classes)}. Give both splits the same shape and classes."
+        )
+    return test
+
+
+def _kept_for_training(images: int, settings: Training) -> int:
+    return math.floor(images * (1 - settings.validation_split))
+
+
+@contextlib.contextmanager
+def _devices() -> Iterator[None]:
+    """Nothing special on a processor or one GPU; several GPUs share each batch."""
+    names = _gpus()
+    with tf.distribute.MirroredStrategy(names).scope() if len(names) > 1 else contextlib.nullcontext():
+        yield
+
+
+def _gpus() -> list[str]:
+    return [device.name for device in tf.config.list_logical_devices("GPU")]
+
+
+@contextlib.contextmanager
+def _precision(name: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _optimizer(settings: Training) -> keras.optimizers.Optimizer:
+    config = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
+    return keras.optimizers.get({"class_name": settings.optimizer, "config": config})
+
+
+def _tensorboard(folder: str | os.PathLike[str] | None) -> list[keras.callbacks.Callback]:
+    if folder is None:
+        return []
+    if importlib.util.find_spec("tensorboard") is None:
+        raise InvalidValue(
+            f"Logs for TensorBoard were asked for in '{os.fspath(folder)}', but the package 'tensorboard' is not "
+            "installed. Install it: pip install 'advlab[tensorboard]'"
+        )
+    return [keras.callbacks.TensorBoard(log_dir=os.fspath(folder), write_graph=False)]
+
+
+def _thinned(history: dict[str, list[float]]) -> dict[str, list[float]]:
+    """The figures of each epoch (numbered from 1), or of evenly spaced ones with the first and the last."""
+    epochs = len(history["loss"])
+    chosen = np.unique(np.linspace(0, epochs - 1, min(epochs, _MOST_POINTS)).round().astype(int))
+    return {"epoch": (chosen + 1).tolist()} | {
+        name: [float(f"{values[epoch]:.5g}") for epoch in chosen] for name, values in history.items()
+    }
+
+
+def _card(recipe: Recipe, data: Dataset, model: keras.Model) -> dict[str, Any]:
+    return {
+        "name": recipe.name,
+        "recipe": asdict(recipe),
+        "dataset": data.name,
+        "classes": len(data.classes),
+        "class_names": list(data.classes),
+        "data_digest": data.digest,
+        "parameters": model.count_params(),
+        "published": dict(recipe.published),
+        "versions": versions(),
+    }

@@ -1,0 +1,48 @@
+"""Checks of single values: each takes the ``key`` as the user wrote it; its error says what is allowed."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from advlab.errors import InvalidValue, unknown
+
+
+def is_int(value: Any) -> bool:
+    """Whether it is an integer; true and false are not."""
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def is_number(value: Any) -> bool:
+    """Whether it is an integer or a float; true and false are not."""
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+def require_int(key: str, value: Any, low: int, high: float = math.inf) -> None:
+    """Require a whole number in [low, high]."""
+    if not (is_int(value) and low <= value <= high):
+        end = f"{high}]" if high < math.inf else "inf)"
+        raise invalid(key, value, f"a whole number in [{low}, {end}")
+
+
+def require_fraction(key: str, value: Any) -> None:
+    """Require a number in [0, 1)."""
+    if not (is_number(value) and 0 <= value < 1):
+        raise invalid(key, value, "a share in [0, 1)")
+
+
+def require_text(key: str, value: Any) -> None:
+    """Require a text that is not blank."""
+    if not isinstance(value, str) or not value.strip():
+        raise invalid(key, value, "a text in quotes")
+
+
+def require_choice(key: str, value: Any, allowed: tuple[str, ...]) -> None:
+    """Require one of the allowed names."""
+    if value not in allowed:
+        raise unknown(key, value, allowed)
+
+
+def invalid(key: str, value: Any, allowed: str) -> InvalidValue:
+    """The error for a value outside what is allowed."""
+    return InvalidValue(f"{key} must be {allowed}. Got {value!r}.")

@@ -1,0 +1,202 @@
+"""Ask a classifier about single images: files, images of a data set, or arrays."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeGuard
+
+import numpy as np
+
+from advlab.classifiers.classifier import Classifier
+from advlab.data.dataset import Dataset
+from advlab.data.loading import load_dataset, load_image
+from advlab.data.official import WITH_NOISE
+from advlab.errors import InvalidValue, Mismatch
+from advlab.evaluation.predictions import Predictions
+from advlab.workflows.inputs import resolve_classifier
+
+Reference = str | os.PathLike[str] | int
+_INDEX = re.compile(r"(?:(?P<dataset>.+):)?(?P<first>\d+)(?:-(?P<last>\d+))?")
+_WHITE_ON_BLACK = ("digits", "fashion-mnist", "mnist")
+_NAMED = 3  # files that a note names
+
+
+@dataclass(frozen=True)
+class _Image:
+    """One image, ``(h, w, c)``, its true class by name where it is known, and what was done to it."""
+
+    x: np.ndarray
+    source: str
+    true: str | None = None
+    done: tuple[str, ...] = ()
+
+
+def predict(
+    classifier: Classifier | str | os.PathLike[str],
+    images: Dataset | np.ndarray | Reference | Sequence[Reference],
+    *,
+    invert: bool = False,
+    trust: bool = False,
+) -> Predictions:
+    """What a classifier (or its name or path) says about images.
+
+    ``images``: a ``Dataset``; an array float ``(n, h, w)`` or ``(n, h, w, c)`` in [0, 1]; or one reference or several:
+    the path of an image file, ``fashion-mnist:6`` for test image 6 of a data set (name or path), ``6`` for one of the
+    data set that the model card names, ``0-14`` for fifteen. Files are converted and resized to what the model takes;
+    ``notes`` of the result say so. ``invert`` swaps black and white in files. ``trust`` allows code in the model file.
+    The true class is known where the data set's class has the name of one of the model's. Raises ``UnknownName``,
+    ``InvalidFile``, ``InvalidValue`` or ``Mismatch``.
+    """
+    model = resolve_classifier(classifier, trust)
+    if isinstance(images, Dataset):
+        found, classes = _rows(images, np.arange(len(images))), images.classes
+    elif _is_reference(images):
+        found, classes = _found(model, [images], invert)
+    elif isinstance(images, Sequence) and all(_is_reference(one) for one in images):
+        found, classes = _found(model, list(images), invert)
+    else:
+        array = _array(images)
+        x = Dataset.from_arrays(array, np.zeros(len(np.atleast_1d(array)), np.int64), name="images").x
+        found, classes = [_Image(one, str(number)) for number, one in enumerate(x)], ()
+    if not found:
+        raise InvalidValue("There is no image to look at. Give at least one: a file, or an index of the test images.")
+    names = _class_names(model, classes)
+    number = {name: place for place, name in reversed(list(enumerate(names)))}
+    for image in found:
+        model.check_images(image.x.shape)
+    x = _stacked(found)
+    return Predictions(
+        model.name,
+        x,
+        model.probabilities(x),
+        np.array([number.get(image.true, -1) if image.true is not None else -1 for image in found]),
+        names,
+        tuple(image.source for image in found),
+        tuple(_notes(model, found, number)),
+    )
+
+
+def _is_reference(value: Any) -> TypeGuard[Reference]:
+    return isinstance(value, str | os.PathLike | int | np.integer) and not isinstance(value, bool)
+
+
+def _array(images: Any) -> np.ndarray:
+    try:
+        return np.asarray(images)
+    except ValueError as error:
+        raise InvalidValue(f"Images of one array must have one shape, (n, h, w, c). {error}.") from error
+
+
+def _found(model: Classifier, references: Sequence[Reference], invert: bool) -> tuple[list[_Image], tuple[str, ...]]:
+    """The images in the order asked for, and the classes of the first data set among them."""
+    asked: list[tuple[str, range] | Path] = [_asked(model, str(reference)) for reference in references]
+    ends: dict[str, int] = {}
+    for one in asked:
+        if isinstance(one, tuple):
+            ends[one[0]] = max(ends.get(one[0], 0), one[1].stop)
+    data = {name: load_dataset(name, limit=end) for name, end in ends.items()}
+    found: list[_Image] = []
+    for one in asked:
+        if isinstance(one, Path):
+            found.append(_file(model, one, invert))
+            continue
+        name, rows = one
+        if rows.stop > len(data[name]):
+            raise InvalidValue(
+                f"Data set '{name}' has {len(data[name]):,} test images. Got index {rows.stop - 1}; give 0 to "
+                f"{len(data[name]) - 1}."
+            )
+        found += _rows(data[name], np.array(rows))
+    return found, next((one.classes for one in data.values()), ())
+
+
+def _asked(model: Classifier, reference: str) -> tuple[str, range] | Path:
+    match = _INDEX.fullmatch(reference)
+    if Path(reference).is_file() or not match:
+        return Path(reference)
+    if not match["dataset"] and "dataset" not in model.card:
+        raise InvalidValue(
+            f"'{reference}' is an index, but model '{model.name}' does not say which data set it was trained on. Name "
+            f"it, such as fashion-mnist:{reference}, or give an image file."
+        )
+    first, last = int(match["first"]), int(match["last"] or match["first"])
+    if last < first:
+        raise InvalidValue(f"A range of images goes up, such as 0-14. Got '{reference}'.")
+    return match["dataset"] or model.dataset, range(first, last + 1)
+
+
+def _rows(data: Dataset, rows: np.ndarray) -> list[_Image]:
+    name = data.name if data.split == "test" else f"{data.name} {data.split}"
+    return [_Image(data.x[row], f"{name}:{data.indices[row]}", data.classes[data.y[row]]) for row in rows]
+
+
+def _file(model: Classifier, path: Path, invert: bool) -> _Image:
+    x, done = load_image(path, _wanted(model))
+    x = 1 - x if invert else x
+    dataset = str(model.card.get("dataset")).removesuffix(WITH_NOISE)
+    if dataset in _WHITE_ON_BLACK and _has_light_border(x):
+        way = "leave out --invert" if invert else "try --invert (invert=True)"
+        done = (*done, f"light at its border, while images of '{dataset}' are light on black; {way}")
+    return _Image(x, str(path), None, done)
+
+
+def _has_light_border(x: np.ndarray) -> bool:
+    border = np.concatenate([x[0], x[-1], x[1:-1, 0], x[1:-1, -1]])
+    return bool(np.median(border) > 0.5)
+
+
+def _wanted(model: Classifier) -> tuple[int | None, int | None, int | None]:
+    """Height, width and channels that an image file must have; None: as it has."""
+    shape = tuple(model.keras_model.input_shape[1:])
+    if len(shape) == 2:
+        shape = (*shape, 1)
+    elif len(shape) == 1:
+        # Flat inputs are of square images, as far as anybody knows.
+        sides = [(math.isqrt(shape[0] // channels), channels) for channels in (1, 3)]
+        shape = next(((side, side, channels) for side, channels in sides if side * side * channels == shape[0]), shape)
+    if len(shape) != 3 or shape[2] not in (None, 1, 3):
+        raise Mismatch(
+            f"Model '{model.name}' takes inputs of shape {shape}, which is no grey or RGB image. Give an array of "
+            "images (n, h, w, c) instead of a file."
+        )
+    return shape[0], shape[1], shape[2]
+
+
+def _class_names(model: Classifier, classes: Sequence[str]) -> tuple[str, ...]:
+    """Those of the model card, else those of the data set where their number fits, else numbers."""
+    for names in (model.card.get("class_names", ()), classes):
+        if len(names) == model.classes:
+            return tuple(map(str, names))
+    return tuple(map(str, range(model.classes)))
+
+
+def _stacked(found: Sequence[_Image]) -> np.ndarray:
+    shapes = {image.x.shape: image.source for image in found}
+    if len(shapes) > 1:
+        words = ", ".join(f"'{source}' is {shape}" for shape, source in shapes.items())
+        raise Mismatch(f"Images of different shapes cannot be predicted together: {words}. Give them one by one.")
+    return np.stack([image.x for image in found])
+
+
+def _notes(model: Classifier, found: Sequence[_Image], number: dict[str, int]) -> list[str]:
+    """What was done to which files, and which data sets have classes that the model does not know."""
+    files: dict[str, list[str]] = {}
+    for image in found:
+        if image.done:
+            files.setdefault("; ".join(image.done), []).append(image.source)
+    notes = []
+    for done, sources in files.items():
+        more = f" and {len(sources) - _NAMED} more" if len(sources) > _NAMED else ""
+        notes.append(f"{', '.join(sources[:_NAMED])}{more}: {done}.")
+    strange = sorted({image.true for image in found if image.true is not None and image.true not in number})
+    if strange:
+        notes.append(
+            f"Model '{model.name}' has no class called {', '.join(map(repr, strange[:_NAMED]))}"
+            f"{' or others like it' if len(strange) > _NAMED else ''}: the true class of these images is left open."
+        )
+    return notes

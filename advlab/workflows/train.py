@@ -1,0 +1,126 @@
+"""Train a classifier into the workspace: its weights, its training curve, and checkpoints on the way."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import warnings
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from advlab import figures, workspace
+from advlab.declarations.recipes import Recipe, load_recipe
+from advlab.errors import AdvlabError, FileExists, InvalidValue
+
+if TYPE_CHECKING:
+    from advlab.classifiers.classifier import Classifier
+
+
+def train(
+    recipe: str | os.PathLike[str] | Recipe,
+    *,
+    dataset: str | os.PathLike[str] | None = None,
+    name: str | None = None,
+    epochs: int | None = None,
+    seed: int | None = None,
+    save: bool = True,
+    resume: bool = False,
+    force: bool = False,
+    progress: bool | None = None,
+    tensorboard: str | os.PathLike[str] | None = None,
+) -> Classifier:
+    """Train the classifier of a recipe (name, path to a TOML file, or ``Recipe``) and return it with its model card.
+
+    ``dataset`` (a name, a ``.npz`` file or a folder of images, with both splits), ``epochs`` and ``seed`` replace the
+    recipe's; ``name`` is that of the classifier, which is otherwise the recipe's, followed by another data set's.
+    ``save`` writes ``models/<name>.h5`` in the workspace, and beside it the training curve as ``.svg``; a file that is
+    already there is refused before training unless ``force``. With ``resume`` a training that was interrupted goes on
+    from its last checkpoint, to the same weights as without the interruption. ``progress``: None shows it on a terminal
+    only. ``tensorboard`` is a folder for logs. Equal seeds give bitwise equal weights on one processor; the global
+    generators of Python, NumPy and TensorFlow are seeded for it.
+
+    The card holds accuracies as shares in [0, 1] or None: ``test_accuracy`` of the saved weights, ``train_accuracy``
+    and ``validation_accuracy`` as ``fit`` reports them for the epoch whose weights are kept (the training figure is a
+    mean over that epoch with dropout active, which is what books print). ``seconds`` times training alone, ``history``
+    has the figures of each epoch, and ``ended`` says why a training ended early (early stopping, or a loss that became
+    no number: then the last good weights are kept).
+
+    Raises ``UnknownName``, ``InvalidValue``, ``InvalidFile`` or ``Mismatch`` for a recipe, data or checkpoint that does
+    not fit, ``FileExists``, and ``AdvlabError`` for a loss that is no number in the first epoch: nothing is saved then.
+    """
+    chosen = _chosen(recipe, dataset, name, epochs, seed)
+    if resume and not save:
+        raise InvalidValue("Only a training that is saved leaves checkpoints. Leave out save=False, or resume=True.")
+    path, checkpoint = workspace.weights_path(chosen.name), workspace.checkpoint_path(chosen.name)
+    if save:
+        what = f"training '{chosen.name}' (in Python: force=True, or save=False to leave the file alone)"
+        unfinished = checkpoint.exists()
+        workspace.refuse_existing(path, force, what)
+        if unfinished and not (resume or force):
+            raise FileExists(
+                f"'{checkpoint}' holds an interrupted training of '{chosen.name}'. "
+                "Say --resume to go on with it, or --force to start anew."
+            )
+        workspace.require_writable(path)
+        if unfinished and not resume:
+            checkpoint.unlink()
+
+    from advlab.training.train import fit_recipe
+
+    try:
+        classifier = fit_recipe(
+            chosen,
+            checkpoint=checkpoint if save else None,
+            resume=resume,
+            progress=progress,
+            tensorboard=tensorboard,
+        )
+    except KeyboardInterrupt as error:
+        if save and checkpoint.exists():
+            again = "--resume --force" if path.exists() else "--resume"
+            raise KeyboardInterrupt(f"The last checkpoint is kept in '{checkpoint}'; {again} continues.") from error
+        raise
+    if save:
+        classifier.save(path)
+        with contextlib.suppress(OSError):
+            checkpoint.unlink(missing_ok=True)
+        curve = figures.training_curve(
+            classifier.card["history"], title=chosen.name, published=chosen.published.get("test_accuracy")
+        )
+        try:
+            figures.save(curve, path.with_suffix(".svg"))
+        except AdvlabError as error:
+            warnings.warn(f"The classifier is saved, its training curve is not. {error}", stacklevel=2)
+    return classifier
+
+
+def _chosen(
+    recipe: str | os.PathLike[str] | Recipe,
+    dataset: str | os.PathLike[str] | None,
+    name: str | None,
+    epochs: int | None,
+    seed: int | None,
+) -> Recipe:
+    given = recipe if isinstance(recipe, Recipe) else load_recipe(os.fspath(recipe))
+    settings = given.training
+    settings = replace(
+        settings,
+        epochs=settings.epochs if epochs is None else epochs,
+        seed=settings.seed if seed is None else seed,
+    )
+    if dataset is not None and os.fspath(dataset) != given.dataset:
+        # What a book said and printed of its own data says nothing about others.
+        data = os.fspath(dataset)
+        given = replace(
+            given,
+            dataset=data,
+            name=f"{given.name}-{workspace.as_file_name(Path(data).stem)}",
+            title=f"The network of recipe '{given.name}' on {data}",
+            source="",
+            published={},
+        )
+    name = given.name if name is None else workspace.as_file_name(name)
+    if name.endswith(".partial"):
+        raise InvalidValue(f"Names that end in .partial are those of checkpoints. Got '{name}'; choose another one.")
+    return replace(given, name=name, training=settings)

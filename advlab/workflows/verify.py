@@ -1,0 +1,83 @@
+"""Verify what an archive claims: score its images again on this machine, and measure its perturbations again."""
+
+from __future__ import annotations
+
+from os import PathLike
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from advlab.distances import distance, exceeds
+from advlab.errors import Mismatch
+from advlab.results.result import load_result
+
+SCHEMA = 1
+ALLOWED_FLIPS = 0.001  # the last bit of a logit depends on batch size and machine
+
+
+class Verification(NamedTuple):
+    """What another look at an archive found.
+
+    ``flips`` are the rows whose perturbed image is now classified differently, ``margins`` how far their two highest
+    probabilities lie apart now; ``outside`` are the rows beyond the budget or the box. ``holds``: no row is outside and
+    at most 0.1 % of the rows flip (one row is always allowed).
+    """
+
+    samples: int
+    recorded_accuracy: float
+    accuracy: float
+    flips: np.ndarray
+    margins: np.ndarray
+    outside: np.ndarray
+    largest: float
+
+    @property
+    def holds(self) -> bool:
+        return not len(self.outside) and len(self.flips) <= max(1, ALLOWED_FLIPS * self.samples)
+
+    def to_dict(self) -> dict[str, Any]:
+        """A JSON-ready dictionary."""
+        return {
+            **self._asdict(),
+            "schema": SCHEMA,
+            "flips": self.flips.tolist(),
+            "margins": self.margins.tolist(),
+            "outside": self.outside.tolist(),
+            "holds": self.holds,
+        }
+
+
+def verify(path: str | PathLike[str], *, model: str | None = None, trust: bool = False) -> Verification:
+    """Score the images of an archive again on this machine, and measure its perturbations again.
+
+    ``model`` says where the classifier lies now, when that is not where it was. Raises ``Mismatch`` for another one.
+    """
+    result = load_result(path)
+
+    from advlab.classifiers.classifier import load_classifier
+
+    settings = result.settings
+    classifier = load_classifier(model or settings.get("model", result.classifier), trust=trust)
+    classifier = classifier.rescaled(settings.get("scale"), settings.get("offset"))
+    if classifier.digest != result.classifier_digest:
+        raise Mismatch(
+            f"'{path}' was crafted against another '{result.classifier}' (digest {result.classifier_digest}; this one "
+            f"has {classifier.digest}). Name the right file with --model, or craft it again. To see how its images "
+            "fare on this model, use: advlab evaluate ARCHIVE --model NAME"
+        )
+    now = classifier.probabilities(result.x_adv)
+    flips = np.flatnonzero(now.argmax(1) != result.adversarial_probabilities.argmax(1))
+    highest = np.sort(now[flips], axis=1)
+    threat = result.attack.threat
+    sizes = distance(result.x, result.x_adv, "l2" if threat.norm == "none" else threat.norm)
+    outside = ~np.all((result.x_adv >= 0) & (result.x_adv <= 1), axis=(1, 2, 3))
+    outside |= exceeds(sizes, threat.norm, threat.epsilon)
+    return Verification(
+        samples=len(result),
+        recorded_accuracy=float(np.mean(result.robust)),
+        accuracy=float(np.mean(result.correct & (now.argmax(1) == result.labels) & ~result.left_out)),
+        flips=flips,
+        margins=highest[:, -1] - highest[:, -2],
+        outside=np.flatnonzero(outside),
+        largest=float(sizes.max(initial=0)),
+    )
