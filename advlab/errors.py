@@ -1,6 +1,6 @@
 """What can go wrong, and how advlab says it.
 
-    AdvlabError                     anything a user can mend; the command line prints it without a traceback
+    AdvlabError                     anything a user can fix; the command line prints it without a traceback
     ├── UnknownName                 a method, model, data set, suite or parameter that does not exist
     ├── InvalidValue                a value outside its allowed range
     ├── InvalidFile                 a file that is missing, truncated, foreign or half written

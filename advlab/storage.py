@@ -18,7 +18,8 @@ import numpy as np
 from advlab import workspace
 from advlab.errors import InvalidFile
 
-FORMAT = 1
+FORMAT = 2
+READABLE = (1, FORMAT)
 
 
 def write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], compress: bool = True) -> None:
@@ -61,6 +62,6 @@ def _read(path: Path, arrays: bool) -> tuple[dict[str, Any], dict[str, np.ndarra
                 file.visititems(lambda name, node: found.update({name: node[()]}) if hasattr(node, "dtype") else None)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise InvalidFile(f"'{path}' cannot be read as an archive ({error}). Craft it again.") from error
-    if header.get("format") != FORMAT:
-        raise InvalidFile(f"'{path}' has archive format {header.get('format')}; this advlab reads format {FORMAT}.")
+    if header.get("format") not in READABLE:
+        raise InvalidFile(f"'{path}' has archive format {header.get('format')}; this advlab reads formats {READABLE}.")
     return header, found

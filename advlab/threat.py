@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from advlab import renamed
 from advlab.errors import InvalidValue, unknown
 
 DEFAULT_EPSILON = {"linf": 0.1, "l2": 1.5, "l1": 10.0, "l0": 20.0}
 NORMS = (*DEFAULT_EPSILON, "none")
-STOPS = ("never", "success")
 PRECISIONS = ("float32", "bfloat16")
 
 Value = bool | int | float | str | None
@@ -32,10 +32,13 @@ class ThreatModel:
     target: int | None = None
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "norm", parse_norm(self.norm))
         if self.norm not in NORMS:
             raise unknown("norm", self.norm, NORMS)
         if math.isnan(self.epsilon) or self.epsilon < 0:
-            raise InvalidValue(f"epsilon must be a number in [0, inf). Got {self.epsilon:g}. Try epsilon=0.1 or 8/255.")
+            raise InvalidValue(
+                f"epsilon must be a float in the range [0, inf). Got {self.epsilon:g}. Try epsilon=0.1 or 8/255."
+            )
         if self.norm == "linf" and 1 < self.epsilon < math.inf:
             raise InvalidValue(
                 f"epsilon must be at most 1 with norm 'linf', since pixels lie in [0, 1]. Got {self.epsilon:g}. "
@@ -53,7 +56,8 @@ class Attack:
 
     ``parameters`` holds every parameter of the method; ``overrides`` names those that differ from its defaults.
     ``code`` tells versions of a user's own method apart.
-    ``stop`` is ``never`` (each sample keeps its highest loss) or ``success`` (each sample ends at its first success).
+    With ``early_stop`` each sample ends at its first success (of a minimal method: instead of its nearest); without it
+    a bounded method keeps the highest loss.
     """
 
     method: str
@@ -62,13 +66,13 @@ class Attack:
     overrides: tuple[str, ...] = ()
     seed: int = 0
     restarts: int = 1
-    stop: str = "never"
+    early_stop: bool = False
     precision: str = "float32"
     code: str = ""
 
     def __post_init__(self) -> None:
-        if self.stop not in STOPS:
-            raise unknown("stop rule", self.stop, STOPS)
+        if not isinstance(self.early_stop, bool):
+            raise InvalidValue(f"early_stop must be True or False. Got {self.early_stop!r}.")
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
         _whole(self, "restarts", 1)
@@ -94,9 +98,11 @@ class Attack:
 
     @property
     def variant(self) -> str:
-        """The method and what is not its default, apart from threat and stop rule: ``apgd loss=dlr targets=9``."""
+        """The method and what is not its default, apart from threat and early stopping: ``apgd loss=dlr``."""
         parts = [f"{name}={_short(self.parameters[name])}" for name in sorted(self.overrides)]
-        running = [f"{name}={value}" for name, value, plain in self._running() if value != plain and name != "stop"]
+        running = [
+            f"{name}={value}" for name, value, plain in self._running() if value != plain and name != "early_stop"
+        ]
         return " ".join([self.method, *parts, *running])
 
     def _running(self) -> list[tuple[str, Value, Value]]:
@@ -104,7 +110,7 @@ class Attack:
         return [
             ("restarts", self.restarts, 1),
             ("seed", self.seed, 0),
-            ("stop", self.stop, "never"),
+            ("early_stop", self.early_stop, False),
             ("precision", self.precision, "float32"),
         ]
 
@@ -121,18 +127,24 @@ class Attack:
             "overrides": list(self.overrides),
             "seed": self.seed,
             "restarts": self.restarts,
-            "stop": self.stop,
+            "early_stop": self.early_stop,
             "precision": self.precision,
             "code": self.code,
         }
 
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Attack:
-        """The inverse of ``to_dict``."""
-        rest = dict(data)
+        """The inverse of ``to_dict``, also of an earlier version's."""
+        rest = renamed.attack_fields(data["method"], data)
         epsilon = rest.pop("epsilon")
         threat = ThreatModel(rest.pop("norm"), math.inf if epsilon is None else epsilon, rest.pop("target"))
         return cls(threat=threat, **{**rest, "overrides": tuple(rest["overrides"])})
+
+
+def parse_norm(norm: str | float) -> str:
+    """``linf``, ``l2``, ``l1``, ``l0`` or ``none``, also written as elsewhere: ``Linf``, ``L2``, ``inf``, ``2``."""
+    text = str(norm).lower().replace("_", "").replace("-", "").removesuffix(".0")
+    return next((name for name in NORMS if text in (name, name.removeprefix("l"))), str(norm))
 
 
 def parse_epsilon(text: str) -> float:
@@ -149,7 +161,7 @@ def _whole(holder: ThreatModel | Attack, name: str, low: int, high: float = math
     value = getattr(holder, name)
     if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= value < high:
         top = "2**64" if high == 2**64 else "inf"
-        raise InvalidValue(f"{name} must be a whole number in [{low}, {top}). Got {value!r}.")
+        raise InvalidValue(f"{name} must be an int in the range [{low}, {top}). Got {value!r}.")
     object.__setattr__(holder, name, operator.index(value))
 
 

@@ -19,16 +19,16 @@ def is_number(value: Any) -> bool:
 
 
 def require_int(key: str, value: Any, low: int, high: float = math.inf) -> None:
-    """Require a whole number in [low, high]."""
+    """Require an int in the range [low, high]."""
     if not (is_int(value) and low <= value <= high):
         end = f"{high}]" if high < math.inf else "inf)"
-        raise invalid(key, value, f"a whole number in [{low}, {end}")
+        raise invalid(key, value, f"an int in the range [{low}, {end}")
 
 
 def require_fraction(key: str, value: Any) -> None:
-    """Require a number in [0, 1)."""
+    """Require a float in the range [0, 1)."""
     if not (is_number(value) and 0 <= value < 1):
-        raise invalid(key, value, "a share in [0, 1)")
+        raise invalid(key, value, "a float in the range [0, 1)")
 
 
 def require_text(key: str, value: Any) -> None:

@@ -188,7 +188,7 @@ def require_writable(path: Path) -> None:
 def refuse_existing(path: Path, force: bool, what: str) -> None:
     """Raise ``FileExists`` where ``path`` is taken and the user has not said ``--force``."""
     if path.exists() and not force:
-        raise FileExists(f"'{path}' exists and would be overwritten by {what}. Say --force to replace it.")
+        raise FileExists(f"'{path}' exists and would be overwritten by {what}. Use --force to replace it.")
 
 
 @contextlib.contextmanager

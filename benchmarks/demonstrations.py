@@ -133,7 +133,7 @@ def black_box(epochs: int, samples: int, keep: Path | None) -> Iterator[str]:
         "Square, 5,000 queries": {"method": "square", "steps": 5000},
     }
     for name, options in attacks.items():
-        result = advlab.attack(model, data, norm="l2", epsilon=2.0, stop="success", **options)
+        result = advlab.attack(model, data, norm="l2", epsilon=2.0, early_stop=True, **options)
         yield row(advlab.evaluate(result), name)
     yield from (
         "",
@@ -142,7 +142,7 @@ def black_box(epochs: int, samples: int, keep: Path | None) -> Iterator[str]:
         "| attack | robust accuracy | s |",
         "|---|---|---|",
     )
-    result = advlab.attack(model, data, "pgd", epsilon=EPSILON, steps=100, stop="success")
+    result = advlab.attack(model, data, "pgd", epsilon=EPSILON, steps=100, early_stop=True)
     yield from (row(advlab.evaluate(result), "PGD, 100 steps, 1 restart"), "")
 
 
@@ -160,7 +160,7 @@ def cascade(epochs: int, samples: int, keep: Path | None) -> Iterator[str]:
         "| attack | robust accuracy | s |",
         "|---|---|---|",
     )
-    pgd = advlab.attack(model, data, "pgd", epsilon=EPSILON, steps=100, stop="success")
+    pgd = advlab.attack(model, data, "pgd", epsilon=EPSILON, steps=100, early_stop=True)
     yield row(advlab.evaluate(pgd), "PGD, 100 steps")
     for evaluation in advlab.run("standard", model, data, epsilon=EPSILON, selftest=0):
         yield row(evaluation, f"`standard`, {evaluation.attack.variant}" if not evaluation.joins else "`standard`")

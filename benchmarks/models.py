@@ -71,7 +71,7 @@ def measured(recipe: Recipe, path: Path) -> dict[str, Any]:
     card, known = classifier.card, records().get(recipe.name)
     if settings(card["recipe"]) != settings(recipe):
         raise SystemExit(f"'{path}' was trained by another recipe than models/{recipe.name}.toml. Remove it.")
-    images = IMAGES if recipe.architecture["kind"] == "mlp" else FEW
+    images = IMAGES if recipe.architecture["name"] == "mlp" else FEW
     threat = {"suite": SUITE, "norm": NORM, "epsilon": EPSILON, "samples": images}
     same = {"digest": classifier.digest, "recipe": settings(recipe)}
     if known and same.items() <= known.items() and threat.items() <= known["robust_accuracy"].items():
@@ -129,7 +129,7 @@ def architecture(recipe: Recipe) -> str:
     """The network in words: ``56-56 relu, dropout 0.3``."""
     given = recipe.architecture
     activation = given.get("activation", "relu")
-    match given["kind"]:
+    match given["name"]:
         case "mlp":
             words = [f"{'-'.join(map(str, given['hidden']))} {activation}" if given["hidden"] else "softmax regression"]
         case "convnet":

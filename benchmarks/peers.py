@@ -137,7 +137,7 @@ def bounded(task: Task) -> dict[str, Craft]:
     sizes = {f"batch {BATCH:,}": BATCH, "all at once": len(task.data)} if len(task.data) > BATCH else {"": BATCH}
     return {
         **{f"advlab, {precision}": partial(pgd, precision=precision) for precision in PRECISIONS},
-        "advlab, float32, each image until it falls": partial(pgd, stop="success"),
+        "advlab, float32, each image until it falls": partial(pgd, early_stop=True),
         "ART, batch 32 (its default)": partial(toolbox, batch_size=32),
         f"ART, batch {BATCH:,}": partial(toolbox, batch_size=BATCH),
         **{f"Foolbox, {words}".rstrip(", "): partial(box, size=size) for words, size in sizes.items()},
@@ -270,7 +270,7 @@ def cascade_table(task: Task, repeat: int) -> Iterator[str]:
         robust = row[0].robust_accuracy.value
         yield f"| {row[0].attack.variant} | {seconds[0]:.2f} | {min(seconds):.2f} | {robust:.2%} |"
     pgd = advlab.attack(
-        task.classifier, task.data, "pgd", epsilon=epsilon, steps=100, restarts=10, stop="success", progress=False
+        task.classifier, task.data, "pgd", epsilon=epsilon, steps=100, restarts=10, early_stop=True, progress=False
     )
     missed = int((runs[0][-1].robust & ~pgd.robust).sum())
     yield f"| pgd | {pgd.seconds:.2f} | {pgd.seconds:.2f} | {pgd.robust.mean():.2%} |"

@@ -23,11 +23,11 @@ README = Path(__file__).parent.parent / "README.md"
 
 def methods() -> str:
     """A row for each method, from its file."""
-    rows = ["| method | kind | norms | parameters | |", "|---|---|---|---|---|"]
+    rows = ["| method | goal | norms | parameters | |", "|---|---|---|---|---|"]
     for name in method_names():
         method = load_method(name)
         parameters = ", ".join(f"`{key}={value}`" for key, value in method.parameters.items())
-        rows.append(f"| `{name}` | {method.kind} | {', '.join(method.norms)} | {parameters} | {method.summary} |")
+        rows.append(f"| `{name}` | {method.goal} | {', '.join(method.norms)} | {parameters} | {method.summary} |")
     return "\n".join(rows)
 
 

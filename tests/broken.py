@@ -50,8 +50,8 @@ def downhill(problem, *, steps: int = 20) -> Loop:
     """PGD with its sign flipped."""
     loop = pgd.craft(problem, steps=steps)
 
-    def update(state, view, step):
-        return loop.update(state, view._replace(gradient=-view.gradient), step)
+    def update(state, query, step):
+        return loop.update(state, query._replace(gradient=-query.gradient), step)
 
     return loop._replace(update=update)
 
@@ -60,8 +60,8 @@ def downhill_last(problem) -> Loop:
     """FGSM with its sign flipped, returning whatever it comes to."""
     loop = fgsm.craft(problem)
 
-    def update(state, view, step):
-        return loop.update(state, view._replace(gradient=-view.gradient), step)
+    def update(state, query, step):
+        return loop.update(state, query._replace(gradient=-query.gradient), step)
 
     return loop._replace(update=update, keep="last")
 
@@ -70,19 +70,19 @@ def wandering(problem, *, steps: int = 20) -> Loop:
     """PGD that turns round half-way and returns its last image, not its best."""
     loop = pgd.craft(problem, steps=steps)
 
-    def update(state, view, step):
+    def update(state, query, step):
         way = tf.where(step < steps // 2, 1.0, -1.0)
-        return loop.update(state, view._replace(gradient=way * view.gradient), step)
+        return loop.update(state, query._replace(gradient=way * query.gradient), step)
 
     return loop._replace(update=update, keep="last")
 
 
-def timid(problem, *, steps: int = 10, step: float = 0.5) -> Loop:
+def timid(problem, *, steps: int = 10, relative_step_size: float = 0.5) -> Loop:
     """PGD whose steps together do not reach the edge of the ball."""
-    return pgd.craft(problem, steps=steps, step=step, random_start=False)
+    return pgd.craft(problem, steps=steps, relative_step_size=relative_step_size, random_start=False)
 
 
 def beyond(problem) -> Loop:
     """FGSM that forgets its ball."""
     loop = fgsm.craft(problem)
-    return loop._replace(update=lambda state, view, step: {"x": view.x + 0.5})
+    return loop._replace(update=lambda state, query, step: {"x": query.x + 0.5})

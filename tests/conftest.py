@@ -130,7 +130,7 @@ def recipe(thirds):
 
     def make(architecture=None, **settings):
         settings = {"optimizer": "adam", "batch_size": 20, "epochs": 2} | settings
-        return Recipe("thirds", "A test", thirds, architecture or {"kind": "mlp", "hidden": [8]}, Training(**settings))
+        return Recipe("thirds", "A test", thirds, architecture or {"name": "mlp", "hidden": [8]}, Training(**settings))
 
     return make
 

@@ -132,7 +132,7 @@ def test_its_json_holds_the_answers_and_all_evaluations(audit):
 def test_a_random_classifier_fails_in_both_checklists(trained, digits):
     random, data = guarded(trained, Noisy()), digits.take(FEW)
     evaluation = advlab.evaluate(advlab.attack(random, data, "pgd", steps=2, progress=False))
-    aimed = advlab.evaluate(advlab.attack(random, data, "apgd", steps=1, targets=2, progress=False))
+    aimed = advlab.evaluate(advlab.attack(random, data, "apgd", steps=1, n_target_classes=2, progress=False))
     roles = ("noise", "fgsm", "pgd", "longer", "restarted", "square", "half", "double", "unbounded")
     ran = Ran({**dict.fromkeys(roles, evaluation), "apgd": aimed}, evaluation.findings, planted=0, found=0)
     found = {answer.code: answer.verdict for answer in answered(ran)}

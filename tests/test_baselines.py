@@ -11,7 +11,7 @@ from advlab.engine.attack import attack
 from advlab.errors import UnknownName
 from advlab.problem.problem import Loop
 
-KINDS = load_method("noise").choices["kind"]
+DISTRIBUTIONS = load_method("noise").choices["distribution"]
 
 
 def change(result) -> np.ndarray:
@@ -19,15 +19,17 @@ def change(result) -> np.ndarray:
 
 
 @pytest.mark.parametrize(
-    ("norm", "kind"),
+    ("norm", "distribution"),
     [
-        pytest.param(norm, kind, marks=() if norm == "linf" or kind == KINDS[0] else pytest.mark.thorough)
+        pytest.param(
+            norm, distribution, marks=() if norm == "linf" or distribution == DISTRIBUTIONS[0] else pytest.mark.thorough
+        )
         for norm in load_method("noise").norms
-        for kind in KINDS
+        for distribution in DISTRIBUTIONS
     ],
 )
-def test_noise_of_every_kind_stays_in_its_ball_and_differs_between_samples(trained, digits, norm, kind):
-    result = attack(trained, digits.take(40), "noise", norm=norm, kind=kind)
+def test_noise_of_every_kind_stays_in_its_ball_and_differs_between_samples(trained, digits, norm, distribution):
+    result = attack(trained, digits.take(40), "noise", norm=norm, distribution=distribution)
     sizes = getattr(distances(result.x, result.x_adv), "l2" if norm == "none" else norm)
     assert np.all(sizes > 0)
     assert np.all(sizes <= result.attack.threat.epsilon)
@@ -36,21 +38,21 @@ def test_noise_of_every_kind_stays_in_its_ball_and_differs_between_samples(train
 
 
 def test_gaussian_noise_reaches_epsilon_at_two_deviations(linear, grey):
-    moved = change(attack(linear, of_two(grey), "noise", epsilon=0.1, kind="gaussian"))
+    moved = change(attack(linear, of_two(grey), "noise", epsilon=0.1, distribution="gaussian"))
     assert np.mean(np.abs(moved) > 0.0999) == pytest.approx(0.0455, abs=0.02)
     assert np.median(np.abs(moved)) == pytest.approx(0.6745 * 0.05, rel=0.1)
 
 
 @pytest.mark.parametrize(("norm", "epsilon"), [("l2", 0.3), ("l1", 1.5)])
 def test_gaussian_noise_is_as_large_as_epsilon(linear, grey, norm, epsilon):
-    result = attack(linear, of_two(grey), "noise", norm=norm, epsilon=epsilon, kind="gaussian")
+    result = attack(linear, of_two(grey), "noise", norm=norm, epsilon=epsilon, distribution="gaussian")
     sizes = getattr(distances(result.x, result.x_adv), norm)
     assert np.median(sizes) > 0.9 * epsilon
     assert len(np.unique(np.abs(change(result)).round(6))) > 1000
 
 
 def test_salt_and_pepper_moves_a_share_of_the_pixels_by_epsilon(linear, grey):
-    moved = change(attack(linear, of_two(grey), "noise", epsilon=0.1, kind="salt-and-pepper", share=0.3))
+    moved = change(attack(linear, of_two(grey), "noise", epsilon=0.1, distribution="salt-and-pepper", fraction=0.3))
     touched = moved != 0
     assert touched.mean() == pytest.approx(0.3, abs=0.05)
     np.testing.assert_allclose(np.abs(moved[touched]), 0.1, rtol=1e-5)
@@ -58,17 +60,17 @@ def test_salt_and_pepper_moves_a_share_of_the_pixels_by_epsilon(linear, grey):
 
 
 def test_salt_and_pepper_under_l0_turns_epsilon_whole_positions_black_or_white(linear, grey, rgb):
-    result = attack(linear, of_two(grey), "noise", norm="l0", epsilon=5, kind="salt-and-pepper", share=1)
+    result = attack(linear, of_two(grey), "noise", norm="l0", epsilon=5, distribution="salt-and-pepper", fraction=1)
     touched = result.x_adv != result.x
     np.testing.assert_array_equal(touched.sum((1, 2, 3)), 5)
     assert set(result.x_adv[touched]) == {0, 1}
     classifier, colours = rgb
-    x_adv = attack(classifier, colours, "noise", norm="l0", epsilon=5, kind="salt-and-pepper").x_adv
+    x_adv = attack(classifier, colours, "noise", norm="l0", epsilon=5, distribution="salt-and-pepper").x_adv
     np.testing.assert_array_equal(np.all(np.isin(x_adv, (0, 1)), axis=-1).sum((1, 2)), 5)
 
 
 def test_naive_noise_ends_at_the_first_size_that_flips_the_prediction(trained, digits):
-    result = attack(trained, digits.take(40), "naive", kind="uniform", steps=60)
+    result = attack(trained, digits.take(40), "naive", distribution="uniform", steps=60)
     fell = np.flatnonzero(result.success & result.correct)
     first = result.diagnostics["first_success"]
     assert len(fell) > 20
@@ -88,7 +90,7 @@ def test_naive_noise_grows_along_one_pattern(trained, digits):
 
 
 def test_naive_salt_and_pepper_turns_positions_one_after_the_other(trained, digits):
-    result = attack(trained, digits.take(40), "naive", norm="l0", kind="salt-and-pepper")
+    result = attack(trained, digits.take(40), "naive", norm="l0", distribution="salt-and-pepper")
     touched = result.x_adv != result.x
     assert result.success.mean() > 0.7
     assert np.all(np.isin(result.x_adv[touched], (0, 1)))
@@ -104,8 +106,10 @@ def test_naive_noise_is_larger_than_a_gradient_needs(trained, digits):
 
 
 def test_a_text_that_is_not_among_the_choices_is_refused(trained, digits):
-    with pytest.raises(UnknownName, match=r"Unknown 'kind' of method 'noise': 'gausian'. Did you mean 'gaussian'\?"):
-        attack(trained, digits, "noise", kind="gausian")
+    with pytest.raises(
+        UnknownName, match=r"Unknown 'distribution' of method 'noise': 'gausian'. Did you mean 'gaussian'\?"
+    ):
+        attack(trained, digits, "noise", distribution="gausian")
 
 
 @pytest.mark.parametrize("name", method_names())
@@ -119,7 +123,7 @@ def test_the_choices_of_a_method_are_of_its_parameters_and_allow_the_defaults(na
 def test_a_function_may_declare_its_choices(trained, digits):
     def paint(problem, *, colour: str = "white"):
         value = {"white": 1.0, "black": 0.0}[colour]
-        return Loop(0, lambda: {"x": problem.ball.project(problem.x * 0 + value)}, lambda state, view, step: state)
+        return Loop(0, lambda: {"x": problem.ball.project(problem.x * 0 + value)}, lambda state, query, step: state)
 
     paint.CHOICES = {"colour": ("white", "black")}
     assert len(attack(trained, digits, paint, colour="black")) == len(digits)

@@ -116,7 +116,7 @@ def sizes(result) -> np.ndarray:
 @pytest.mark.parametrize("targets", [0, 3])
 @pytest.mark.parametrize("norm", NORMS)
 def test_fab_finds_the_nearest_boundary_of_a_linear_classifier(four, grey, norm, targets):
-    result = attack(four, grey, "fab", norm=norm, targets=targets)
+    result = attack(four, grey, "fab", norm=norm, n_target_classes=targets)
     # The nearest boundary by its slope may be one that the box keeps out of reach; with targets each has its turn.
     assert result.success[result.correct].mean() >= (1 if targets else 0.8)
     rows = result.correct & result.success
@@ -152,6 +152,6 @@ def test_fab_is_nearer_than_deepfool_and_costs_one_backward_pass_a_step_for_each
     fab, deepfool = (attack(trained, data, name, norm="l2", **more) for name, more in (("fab", {}), ("deepfool", {})))
     both = fab.success & deepfool.success & fab.correct
     assert np.median(sizes(fab)[both] / sizes(deepfool)[both]) < 0.99
-    aimed = attack(trained, data, "fab", norm="l2", steps=30, targets=2)
+    aimed = attack(trained, data, "fab", norm="l2", steps=30, n_target_classes=2)
     assert deepfool.success.all()  # none stops so near the boundary that rounding decides
     assert np.all(aimed.backward_passes[aimed.correct] == 60)

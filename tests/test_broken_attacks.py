@@ -29,13 +29,13 @@ def codes(findings):
 @pytest.mark.parametrize(
     ("method", "options", "raised"),
     [
-        (downhill, {}, "loss-falls"),
+        (downhill, {}, "loss-decreases"),
         (downhill, {}, "perturbed-equals-clean"),
-        (downhill_last, {}, "loss-falls"),
+        (downhill_last, {}, "loss-decreases"),
         (wandering, {}, "last-iterate"),
-        (timid, {}, "short-walk"),
+        (timid, {}, "step-budget-too-small"),
         ("pgd", {"steps": 1}, "loss-still-rising"),
-        ("pgd", {"steps": 3, "step": 0.9}, "loss-still-rising"),
+        ("pgd", {"steps": 3, "relative_step_size": 0.9}, "loss-still-rising"),
     ],
     ids=lambda value: getattr(value, "__name__", None),
 )

@@ -99,7 +99,7 @@ def test_confidently_wrong_means_wrong_above_nine_tenths():
 
 @pytest.mark.parametrize("bins", [0, -1, 2.5, True])
 def test_bins_are_counted_from_one(bins):
-    with pytest.raises(InvalidValue, match="from 1 on"):
+    with pytest.raises(InvalidValue, match="an int in the range"):
         reliability(two_classes([0.9]), np.array([0]), bins)
 
 

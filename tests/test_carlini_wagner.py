@@ -11,7 +11,7 @@ import tensorflow as tf
 
 from advlab.engine.attack import attack
 from advlab.methods import _search, carlini_wagner
-from advlab.problem.problem import View
+from advlab.problem.problem import Query
 from tests.test_linear import smallest
 
 
@@ -49,7 +49,7 @@ def test_a_pixel_at_the_end_of_the_box_moves_at_once_with_the_slope_of_tanh_and_
     loop = carlini_wagner.craft(problem, constant=1.0)
     start = loop.start()
     gradient = tf.constant([[[[1.0], [-1.0], [1.0], [1.0]]]])  # inwards, inwards, up, and beyond white
-    seen = View(x=start["x"], logits=None, loss=tf.constant([-1.0]), success=tf.constant([False]), gradient=gradient)
+    seen = Query(x=start["x"], logits=None, loss=tf.constant([-1.0]), success=tf.constant([False]), gradient=gradient)
     state = loop.update(start, seen, tf.constant(0))
     edge, rate = np.arctanh(0.99), 0.01
     np.testing.assert_allclose(start["x"], x, atol=1e-6)

@@ -41,7 +41,7 @@ def nan_image():
 
 
 STILL = np.where(np.arange(N) < 100, 0, 0.05)
-STEPS = {"parameters": {"steps": 10, "step": 2.5}}
+STEPS = {"parameters": {"steps": 10, "relative_step_size": 2.5}}
 
 
 def walk(*loss, last=None, first=-1):
@@ -92,10 +92,10 @@ RAISED = {
     "log-probabilities": [result(notes=("log-probabilities",))],
     "independent-sigmoids": [result(notes=("independent-sigmoids",))],
     "training-images": [result(split="train")],
-    "short-walk": [
-        result(attack={"parameters": {"steps": 10, "step": 0.5}}, settings={"kind": "bounded"}),
+    "step-budget-too-small": [
+        result(attack={"parameters": {"steps": 10, "relative_step_size": 0.5}}, settings={"goal": "bounded"}),
     ],
-    "loss-falls": [result(diagnostics=walk(2, 1, last=251))],
+    "loss-decreases": [result(diagnostics=walk(2, 1, last=251))],
     "above-clean": [
         result(adversarial=LABELS, clean=np.where(np.arange(N) < 490, LABELS, WRONG)),
         result(adversarial=LABELS, clean=np.where(share(0.5), LABELS, WRONG), backward_passes=np.zeros(N, np.int32)),
@@ -159,9 +159,15 @@ def test_a_sound_archive_raises_nothing(sound):
     [
         ("unchanged-images", result(change=STILL, method="noise", backward_passes=np.zeros(N, np.int32))),
         ("unchanged-images", result(change=STILL, norm="l2", epsilon=math.inf)),
-        ("unchanged-images", result(change=STILL, settings={"kind": "minimal"})),
-        ("short-walk", result(attack={"parameters": {"steps": 10, "step": 1.0}}, settings={"kind": "bounded"})),
-        ("short-walk", result(attack={"parameters": {"steps": 10, "step": 0.5}}, settings={"kind": "minimal"})),
+        ("unchanged-images", result(change=STILL, settings={"goal": "minimal"})),
+        (
+            "step-budget-too-small",
+            result(attack={"parameters": {"steps": 10, "relative_step_size": 1.0}}, settings={"goal": "bounded"}),
+        ),
+        (
+            "step-budget-too-small",
+            result(attack={"parameters": {"steps": 10, "relative_step_size": 0.5}}, settings={"goal": "minimal"}),
+        ),
         ("selftest-failed", result(settings={"selftest": {"planted": 100, "found": 95, "random": 1}})),
         ("unchanged-images", result(change=np.where(np.arange(N) < 49, 0, 0.05))),
         ("unchanged-images", result(np.where(np.arange(N) < 4, LABELS, WRONG), change=STILL)),
@@ -170,10 +176,10 @@ def test_a_sound_archive_raises_nothing(sound):
         ("perturbed-equals-clean", result(adversarial=LABELS, target=1)),
         ("loss-still-rising", result(diagnostics=walk(0, 1))),
         ("loss-still-rising", result(WRONG, attack=STEPS, diagnostics=walk(*range(11)))),
-        ("loss-still-rising", result(attack=STEPS, diagnostics=walk(*range(11)), settings={"kind": "minimal"})),
-        ("loss-falls", result(diagnostics=walk(2, 1), settings={"kind": "minimal"})),
-        ("loss-falls", result(diagnostics=walk(2, 1), backward_passes=np.zeros(N, np.int32))),
-        ("last-iterate", result(adversarial=LABELS, diagnostics=walk(0, 1, first=3), settings={"kind": "minimal"})),
+        ("loss-still-rising", result(attack=STEPS, diagnostics=walk(*range(11)), settings={"goal": "minimal"})),
+        ("loss-decreases", result(diagnostics=walk(2, 1), settings={"goal": "minimal"})),
+        ("loss-decreases", result(diagnostics=walk(2, 1), backward_passes=np.zeros(N, np.int32))),
+        ("last-iterate", result(adversarial=LABELS, diagnostics=walk(0, 1, first=3), settings={"goal": "minimal"})),
         ("above-clean", result(adversarial=LABELS, clean=np.where(np.arange(N) < 493, LABELS, WRONG))),
         ("above-clean", result(LABELS, np.where(share(0.5), LABELS, WRONG), method="noise")),
         ("survives-unbounded", result(adversarial=LABELS, norm="l2", epsilon=math.inf)),

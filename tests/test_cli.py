@@ -68,7 +68,12 @@ def test_the_whole_path(workspace, monkeypatch, tmp_path):
     assert "Next: advlab report" in done.stderr
     assert "pgd linf 0.03137" in call("evaluate", made).stdout
     data = json.loads(call("evaluate", made, "--json").stdout)
-    assert data[0]["attack"]["parameters"] == {"steps": 5, "step": 2.5, "random_start": False}
+    assert data[0]["attack"]["parameters"] == {
+        "steps": 5,
+        "relative_step_size": 2.5,
+        "step_size": None,
+        "random_start": False,
+    }
     assert call("report", made, "--output", "page.html").stdout == "page.html\n"
     assert Path("page.html").read_text("utf-8").startswith("<!doctype html>")
     assert "It holds." in call("verify", made).stdout
@@ -131,15 +136,15 @@ def test_own_data_and_own_model(tmp_path, trained, digits, workspace):
         (["--model", "none/here.h5"], "No model file at 'none/here.h5'"),
         (["--dataset", "minst"], "Did you mean 'mnist'?"),
         (["--norm", "linff"], "Did you mean 'linf'?"),
-        (["--epsilon", "-1"], "epsilon must be a number in [0, inf)"),
-        (["--epsilon", "nan"], "epsilon must be a number"),
+        (["--epsilon", "-1"], "epsilon must be a float in the range [0, inf)"),
+        (["--epsilon", "nan"], "epsilon must be a float"),
         (["--epsilon", "8"], "write 8/255"),
         (["--epsilon", "a lot"], "epsilon must be a number such as 0.1 or 8/255. Got 'a lot'"),
         (["--set", "stepz=4"], "Unknown parameter of method 'fgsm': 'stepz'"),
         (["--method", "pgd", "--set", "stepss=4"], "Did you mean 'steps'?"),
-        (["--method", "pgd", "--set", "steps=many"], "must be a whole number in [1, inf). Got 'many'"),
+        (["--method", "pgd", "--set", "steps=many"], "must be an int in the range [1, inf). Got 'many'"),
         (["--target", "10"], "target must be a class in 0..9"),
-        (["--seed", "-3"], "seed must be a whole number"),
+        (["--seed", "-3"], "seed must be an int"),
     ],
 )
 def test_bad_words_get_a_clear_error(words, message):
@@ -148,7 +153,7 @@ def test_bad_words_get_a_clear_error(words, message):
 
 @pytest.mark.parametrize(
     "words",
-    [["--set", "steps"], ["--samples", "0"], ["--no-such-option"], ["--stop", "maybe"]],
+    [["--set", "steps"], ["--samples", "0"], ["--no-such-option"], ["--restarts", "many"]],
 )
 def test_wrong_usage_exits_with_2(words):
     attack(*words, code=2)

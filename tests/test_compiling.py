@@ -1,4 +1,4 @@
-"""How attacks are compiled, and batches divided and packed anew: sizes, and the same result as without."""
+"""How attacks are compiled, and batches divided and packed again: sizes, and the same result as without."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def test_a_batch_is_padded_by_less_than_a_row_for_each_share(cores):
 @pytest.mark.parametrize(
     ("method", "options"),
     [
-        ("pgd", {"stop": "success"}),
+        ("pgd", {"early_stop": True}),
         ("ddn", {"norm": "l2", "steps": 30}),
     ],
 )
@@ -80,7 +80,7 @@ def test_images_in_shares_are_attacked_as_in_one(digits, cores, monkeypatch, met
 def test_shares_of_one_size_are_compiled_once(digits, cores):
     cores(2)
     classifier = load_classifier("digits")
-    attack(classifier, digits, "pgd", epsilon=0.12, steps=60, stop="success", compile="xla", progress=False)
+    attack(classifier, digits, "pgd", epsilon=0.12, steps=60, early_stop=True, compile="xla", progress=False)
     assert sorted(traces(classifier)) == ["advance", "begin"]
 
 
@@ -97,7 +97,7 @@ def test_images_that_succeed_unchanged_take_no_place_in_a_batch(trained, digits)
 def test_five_values_of_epsilon_and_step_are_one_compilation(grey, compile):
     classifier = linear_classifier(4)
     for epsilon in (0.01, 0.02, 0.03, 0.04, 0.05):
-        attack(classifier, grey, "pgd", epsilon=epsilon, step=2 + epsilon, compile=compile, batch_size=16)
+        attack(classifier, grey, "pgd", epsilon=epsilon, relative_step_size=2 + epsilon, compile=compile, batch_size=16)
     assert sorted(traces(classifier)) == ["advance", "begin"]
 
 
@@ -108,9 +108,9 @@ def test_graph_and_xla_agree(trained, digits):
 
 
 def test_broken_rows_leave_and_the_others_stay_what_they_were(trained, digits, monkeypatch):
-    whole = attack(trained, digits, "pgd", epsilon=0.12, steps=64, stop="success", restarts=2)
+    whole = attack(trained, digits, "pgd", epsilon=0.12, steps=64, early_stop=True, restarts=2)
     monkeypatch.setattr(run.Crafting, "_smaller", lambda self, left, size: size)
-    unpacked = attack(trained, digits, "pgd", epsilon=0.12, steps=64, stop="success", restarts=2)
+    unpacked = attack(trained, digits, "pgd", epsilon=0.12, steps=64, early_stop=True, restarts=2)
     assert np.mean(whole.success == unpacked.success) >= 0.995
     same = whole.success == unpacked.success
     np.testing.assert_array_equal(whole.forward_passes[same], unpacked.forward_passes[same])

@@ -79,17 +79,17 @@ def test_a_bisection_attacks_each_sample_once_in_each_round(linear, two, monkeyp
 def test_at_a_level_the_bisection_agrees_with_attacking_there_directly(trained, digits):
     found = curve(trained, digits.take(200), "pgd", epsilon=0.21, rounds=3, steps=10)
     for level in (0.03, 0.06, 0.12, 0.21):
-        direct = advlab.attack(trained, digits.take(200), "pgd", epsilon=level, steps=10, stop="success")
+        direct = advlab.attack(trained, digits.take(200), "pgd", epsilon=level, steps=10, early_stop=True)
         assert abs(found.robust_accuracy(level + 1e-9 if level < 0.21 else level).count - direct.robust.sum()) <= 1
 
 
 def test_the_archive_of_a_bisection_is_an_ordinary_one(trained, digits, workspace):
     data = digits.take(60)
     first = curve(trained, data, "pgd", epsilon=0.1, rounds=4, steps=10, save=True)
-    result = advlab.load_result(workspace / "attacks" / "digits" / "pgd-linf-0.1-rounds=4-steps=10-stop=success.h5")
+    result = advlab.load_result(workspace / "attacks" / "digits" / "pgd-linf-0.1-rounds=4-steps=10-early_stop=True.h5")
     np.testing.assert_array_equal(SecurityCurve.from_results([result]).smallest, first.smallest)
     assert result.settings["limit"] == 0.1
-    assert result.settings["kind"] == "minimal"
+    assert result.settings["goal"] == "minimal"
     assert evaluate(result).robust_accuracy == first.robust_accuracy(0.1)
     assert not [finding for finding in evaluate(result).findings if finding.severity != "info"]
     assert "pgd linf 0.1" in advlab.table([evaluate(result)])
@@ -123,7 +123,7 @@ def test_a_users_own_method_draws_a_curve(linear, two):
 @pytest.mark.parametrize(
     ("options", "words"),
     [
-        ({"method": "pgd", "rounds": 0}, r"rounds must be a whole number in \[1, 16\]. Got 0"),
+        ({"method": "pgd", "rounds": 0}, r"rounds must be an int in the range \[1, 16\]. Got 0"),
         ({"method": "pgd", "rounds": 2.5}, "Got 2.5"),
         ({"method": "pgd", "epsilon": 0}, "epsilon must be above 0"),
         ({"method": "fmn", "epsilon": 0.1}, "takes no epsilon"),

@@ -217,11 +217,11 @@ def test_table_tells_attacks_apart_that_differ_in_a_parameter_only():
 
 
 def test_table_tells_attacks_apart_that_differ_in_their_stop_rule_only():
-    text = table([evaluate(build([0], [0], [1])), evaluate(build([0], [0], [1], attack={"stop": "success"}))])
-    assert "pgd-linf-0.1-stop=success" in text
+    text = table([evaluate(build([0], [0], [1])), evaluate(build([0], [0], [1], attack={"early_stop": True}))])
+    assert "pgd-linf-0.1-early_stop=True" in text
 
 
-@pytest.mark.parametrize("marked", [{"attack": {"stop": "success"}}, {"norm": "l2", "epsilon": math.inf}])
+@pytest.mark.parametrize("marked", [{"attack": {"early_stop": True}}, {"norm": "l2", "epsilon": math.inf}])
 def test_table_marks_shifts_that_cannot_be_compared(marked):
     lines = table([evaluate(build([0], [0], [1])), evaluate(build([0], [0], [1], **marked))]).splitlines()
     assert "-85.0 " in lines[1]

@@ -109,7 +109,7 @@ def test_a_full_disk_leaves_no_half_file(tmp_path, monkeypatch):
 def test_saying_nothing_to_write_or_no_samples_is_an_error(tmp_path):
     with pytest.raises(InvalidValue, match="csv, png or npy"):
         export(small())
-    with pytest.raises(InvalidValue, match="samples must be a whole number"):
+    with pytest.raises(InvalidValue, match="samples must be an int"):
         export(small(), png=tmp_path / "a", samples=0)
 
 
@@ -193,7 +193,11 @@ def test_files_that_are_no_such_images(tmp_path):
     np.savez(tmp_path / "several.npz", x=np.zeros(3))
     (tmp_path / "text.npy").write_text("hello")
     np.save(tmp_path / "objects.npy", np.array([{"a": 1}]), allow_pickle=True)
-    expected = {"several.npz": "several arrays", "text.npy": "no whole .npy", "objects.npy": "no whole .npy"}
+    expected = {
+        "several.npz": "several arrays",
+        "text.npy": "not a complete .npy",
+        "objects.npy": "not a complete .npy",
+    }
     for name, message in (expected | {"missing.npy": "No images at"}).items():
         with pytest.raises(InvalidFile, match=message):
             import_images(tmp_path / name, "digits")

@@ -20,11 +20,11 @@ from tests.conftest import weights
 @pytest.mark.parametrize(
     "architecture",
     [
-        {"kind": "mlp", "hidden": [8], "dropout": 0.3},
-        {"kind": "convnet", "filters": [4, 4], "kernel_size": 2, "dropout": 0.3},
-        pytest.param({"kind": "rnn", "units": 8, "dropout": 0.3}, marks=pytest.mark.thorough),
+        {"name": "mlp", "hidden": [8], "dropout": 0.3},
+        {"name": "convnet", "filters": [4, 4], "kernel_size": 2, "dropout": 0.3},
+        pytest.param({"name": "rnn", "units": 8, "dropout": 0.3}, marks=pytest.mark.thorough),
     ],
-    ids=lambda architecture: architecture["kind"],
+    ids=lambda architecture: architecture["name"],
 )
 def test_equal_seeds_give_equal_weights_to_the_bit(recipe, architecture):
     first, again, other = (train(recipe(architecture), seed=seed, save=False) for seed in (5, 5, 6))
@@ -63,10 +63,10 @@ def test_every_image_is_seen_in_every_epoch_as_by_one_call_for_each_batch(recipe
 @pytest.mark.parametrize(
     ("architecture", "steps", "xla"),
     [
-        ({"kind": "mlp", "hidden": [8, 9], "dropout": 0.3, "batch_normalization": True}, 1500, True),
-        ({"kind": "mlp", "hidden": [8, 9], "dropout": 0.3}, 1499, False),
-        ({"kind": "convnet", "filters": [2]}, 1500, False),
-        ({"kind": "rnn", "units": 8}, 1500, False),
+        ({"name": "mlp", "hidden": [8, 9], "dropout": 0.3, "batch_normalization": True}, 1500, True),
+        ({"name": "mlp", "hidden": [8, 9], "dropout": 0.3}, 1499, False),
+        ({"name": "convnet", "filters": [2]}, 1500, False),
+        ({"name": "rnn", "units": 8}, 1500, False),
     ],
 )
 def test_xla_is_for_long_trainings_of_dense_networks(recipe, architecture, steps, xla):
@@ -145,7 +145,7 @@ from advlab.workflows.train import train
 from tests.conftest import weights
 
 settings = Training("sgd", 20, 3, validation_split=0.1)
-recipe = Recipe("thirds", "A test", sys.argv[1], {"kind": "mlp", "hidden": [8]}, settings)
+recipe = Recipe("thirds", "A test", sys.argv[1], {"name": "mlp", "hidden": [8]}, settings)
 one = train(recipe, save=False)
 
 replicas, run = set(), tf.distribute.Strategy.run

@@ -82,9 +82,9 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "a link": (edited(lambda f: replaced(f, KERNEL, h5py.ExternalLink("other.h5", "x"))), "link"),
     "Theano": (edited(lambda f: f.attrs.__setitem__("backend", b"theano")), "Theano"),
     "Keras 1": (edited(lambda f: f.attrs.__setitem__("keras_version", b"1.2.2")), "Keras 1.2.2"),
-    "config no JSON": (edited(lambda f: reconfigured(f, "{")), "no JSON"),
+    "config no JSON": (edited(lambda f: reconfigured(f, "{")), "not valid JSON"),
     "config a number": (edited(lambda f: reconfigured(f, 3)), "damaged"),
-    "config endless": (edited(lambda f: reconfigured(f, "[" * 100_000)), "no JSON"),
+    "config endless": (edited(lambda f: reconfigured(f, "[" * 100_000)), "not valid JSON"),
     "no layers": (edited(lambda f: reconfigured(f, sequential([]))), "no layers"),
     "no input shape": (edited(lambda f: reconfigured(f, sequential(DENSE[1:]))), "'dense_2'.*model.build"),
     "layers that do not fit": (

@@ -34,7 +34,7 @@ QUICK = {
     "spatial": {"angles": 3, "shifts": 1},
     "square": {"steps": 40},
     "universal": {"epochs": 5},
-    "zoo": {"steps": 15, "searches": 1, "coordinates": 512, "step": 0.1, "constant": 30.0},
+    "zoo": {"steps": 15, "searches": 1, "coordinates": 512, "learning_rate": 0.1, "constant": 30.0},
 }
 LONGER = {
     "apgd": 100,
@@ -108,7 +108,7 @@ def test_the_same_seed_gives_the_same_images(trained, few, name, norm):
 @every
 def test_a_minimal_method_finds_what_succeeds_and_a_bounded_one_uses_its_budget(trained, few, name, norm):
     result = once(trained, few, name, norm)
-    if load_method(name).kind == "minimal":
+    if load_method(name).goal == "minimal":
         assert result.success.mean() > (
             0.7 if name == "newtonfool" else 0.9
         )  # which stands still where the model is sure
@@ -135,7 +135,7 @@ def test_the_best_look_of_each_sample_is_kept(trained, few, name, norm):
     loss = LOSSES[planned.loss](trained.logits(tf.constant(result.x_adv)), tf.constant(few.y, tf.int32)).numpy()
     counted = result.diagnostics["trace_steps"] >= planned.counts_from
     best = np.nanmax(result.diagnostics["loss_trace"][:, counted], axis=1)
-    if load_method(name).kind == "bounded":
+    if load_method(name).goal == "bounded":
         np.testing.assert_allclose(loss, best, rtol=1e-3, atol=1e-3)
 
 
@@ -149,7 +149,7 @@ def test_more_restarts_never_help_the_defender(trained, few, name, norm):
 
 @native
 def test_a_bounded_method_with_no_budget_changes_nothing(trained, few, name, norm):
-    if load_method(name).kind == "bounded" and norm != "none":
+    if load_method(name).goal == "bounded" and norm != "none":
         np.testing.assert_array_equal(run(trained, few, name, norm, epsilon=0).x_adv, few.x)
 
 

@@ -20,20 +20,22 @@ from advlab.errors import InvalidFile, InvalidValue, UnknownName
 SHAPE = (7, 10, 3)
 
 
-@pytest.mark.parametrize("kind", DRAWN)
-def test_images_have_256_levels_and_a_row_depends_on_seed_and_number_alone(kind: str):
-    x = noise_images(20, SHAPE, kind, seed=3)
+@pytest.mark.parametrize("distribution", DRAWN)
+def test_images_have_256_levels_and_a_row_depends_on_seed_and_number_alone(distribution: str):
+    x = noise_images(20, SHAPE, distribution, seed=3)
     assert (x.dtype, x.shape) == (np.float32, (20, *SHAPE))
     assert x.min() >= 0
     assert x.max() <= 1
     np.testing.assert_array_equal(x, (x * 255).round().astype(np.uint8) / np.float32(255))
-    np.testing.assert_array_equal(x[:5], noise_images(5, SHAPE, kind, seed=3))
+    np.testing.assert_array_equal(x[:5], noise_images(5, SHAPE, distribution, seed=3))
     assert len(np.unique(x.reshape(20, -1), axis=0)) > 15
-    assert (x != noise_images(20, SHAPE, kind, seed=4)).any((1, 2, 3)).sum() > 15
+    assert (x != noise_images(20, SHAPE, distribution, seed=4)).any((1, 2, 3)).sum() > 15
 
 
 def test_uniform_and_gaussian_noise_have_the_moments_of_their_laws():
-    uniform, gaussian = (noise_images(200, (28, 28, 1), kind).astype(np.float64) for kind in ("uniform", "gaussian"))
+    uniform, gaussian = (
+        noise_images(200, (28, 28, 1), distribution).astype(np.float64) for distribution in ("uniform", "gaussian")
+    )
     assert stats.kstest(uniform.ravel(), "uniform").statistic < 0.01
     assert (gaussian == 0).mean() == pytest.approx(stats.norm.cdf(-2), abs=0.003)
     inner = gaussian[(gaussian > 0) & (gaussian < 1)]
@@ -49,7 +51,7 @@ def test_salt_and_pepper_is_black_or_white_in_all_channels_at_even_odds():
 
 
 def test_the_kinds_of_one_seed_are_independent():
-    first = np.stack([noise_images(1000, (4, 4, 1), kind)[:, 0, 0, 0] for kind in DRAWN])
+    first = np.stack([noise_images(1000, (4, 4, 1), distribution)[:, 0, 0, 0] for distribution in DRAWN])
     assert np.abs(np.corrcoef(first) - np.eye(5)).max() < 0.12
 
 
@@ -79,17 +81,17 @@ def test_shuffling_keeps_the_colours_of_an_image_and_depends_on_it_alone():
 
 
 def test_the_kinds_are_called_as_in_the_attack_method():
-    assert load_method("noise").choices["kind"] == TAUGHT
+    assert load_method("noise").choices["distribution"] == TAUGHT
 
 
 @pytest.mark.parametrize(("n", "seed"), [(0, 0), (-1, 0), (2.5, 0), (True, 0), (3, -1)])
 def test_numbers_that_are_none_are_refused(n, seed):
-    with pytest.raises(InvalidValue, match="must be a whole number in"):
+    with pytest.raises(InvalidValue, match="must be an int in"):
         noise_images(n, SHAPE, seed=seed)
 
 
 def test_an_unknown_kind_gets_the_nearest_one():
-    with pytest.raises(UnknownName, match=r"Unknown kind of noise 'gausian'. Did you mean 'gaussian'\?"):
+    with pytest.raises(UnknownName, match=r"Unknown distribution of noise 'gausian'. Did you mean 'gaussian'\?"):
         noise_images(1, SHAPE, "gausian")
     with pytest.raises(UnknownName, match="smooth"):
         noise_images(1, SHAPE, "shuffled")
@@ -134,7 +136,7 @@ def test_the_noise_of_training_of_testing_and_of_the_evaluation_differ(noisy: Da
     assert np.bincount(train.y)[10] == 1348 // 10
     seen = [x.tobytes() for x in train.x[train.y == 10]]
     tested = [x.tobytes() for x in noisy.x[noisy.y == 10]]
-    evaluated = [x.tobytes() for kind in TAUGHT for x in noise_images(1000, noisy.shape, kind)]
+    evaluated = [x.tobytes() for distribution in TAUGHT for x in noise_images(1000, noisy.shape, distribution)]
     assert len(set(seen + tested + evaluated)) == len(seen) + len(tested) + len(evaluated)
 
 

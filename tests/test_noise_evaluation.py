@@ -14,7 +14,7 @@ import advlab
 from advlab import load_dataset
 from advlab.cli import main
 from advlab.data.dataset import Dataset
-from advlab.data.noise import DRAWN, KINDS, TAUGHT, noise_images, shuffled
+from advlab.data.noise import DISTRIBUTIONS, DRAWN, TAUGHT, noise_images, shuffled
 from advlab.errors import InvalidValue, Mismatch, UnknownName
 from advlab.evaluation.noise import NoiseEvaluation, noise_score
 from advlab.workflows.noise import evaluate_noise
@@ -61,7 +61,7 @@ def always(confidence: float, class_names: list[str] | None = None, shape: tuple
 
 def test_a_classifier_that_always_answers_the_same_with_confidence_0_95():
     found = evaluate_noise(always(0.95), samples=40)
-    assert [score.kind for score in found.scores] == list(DRAWN)
+    assert [score.distribution for score in found.scores] == list(DRAWN)
     for score in found.scores:
         assert score.confidence == pytest.approx(0.95, abs=1e-6)
         assert [share.value for share in score.confident] == [1, 1, 0]
@@ -79,7 +79,7 @@ def test_a_classifier_that_always_answers_unknown_is_never_confident():
 
 def test_a_linear_classifier_is_scored_as_numpy_computes_it(grey: Dataset):
     classifier = linear_classifier(4)
-    found = evaluate_noise(classifier, grey, samples=30, seed=5, kinds=["smooth", "shuffled"])
+    found = evaluate_noise(classifier, grey, samples=30, seed=5, distributions=["smooth", "shuffled"])
     weights = classifier.keras_model.get_weights()[0].astype(np.float64)
     for score, x in zip(
         found.scores, (noise_images(30, (6, 6, 1), "smooth", 5), shuffled(grey.x[:30], 5)), strict=True
@@ -93,9 +93,9 @@ def test_a_linear_classifier_is_scored_as_numpy_computes_it(grey: Dataset):
 
 def test_images_that_are_noise_already_are_not_shuffled(trained, digits):
     noisy = load_dataset("digits+noise").take(33)
-    first = evaluate_noise(trained, noisy, samples=30, kinds=["shuffled"])
-    assert first.to_dict() == evaluate_noise(trained, digits.take(30), samples=30, kinds=["shuffled"]).to_dict()
-    named = evaluate_noise(trained, "digits+noise", samples=30, kinds=["shuffled"])
+    first = evaluate_noise(trained, noisy, samples=30, distributions=["shuffled"])
+    assert first.to_dict() == evaluate_noise(trained, digits.take(30), samples=30, distributions=["shuffled"]).to_dict()
+    named = evaluate_noise(trained, "digits+noise", samples=30, distributions=["shuffled"])
     assert named.to_dict() == first.to_dict()
 
 
@@ -115,14 +115,14 @@ def test_without_a_data_set_the_shape_is_that_of_the_input_and_shuffled_is_left_
 
 def test_bad_input_is_refused(trained, grey: Dataset):
     for samples in (0, -3, 2.5, True):
-        with pytest.raises(InvalidValue, match=r"samples must be a whole number in \[1, inf\)"):
+        with pytest.raises(InvalidValue, match=r"samples must be an int in the range \[1, inf\)"):
             evaluate_noise(trained, samples=samples)
     with pytest.raises(InvalidValue, match="seed must be"):
         evaluate_noise(trained, seed=-1)
-    with pytest.raises(UnknownName, match=r"Unknown kind of noise 'pink'.*shuffled"):
-        evaluate_noise(trained, kinds=["pink"])
-    with pytest.raises(InvalidValue, match="at least one kind"):
-        evaluate_noise(trained, kinds=[])
+    with pytest.raises(UnknownName, match=r"Unknown distribution of noise 'pink'.*shuffled"):
+        evaluate_noise(trained, distributions=["pink"])
+    with pytest.raises(InvalidValue, match="at least one distribution"):
+        evaluate_noise(trained, distributions=[])
     with pytest.raises(Mismatch, match=r"takes inputs of shape .*, but the images have shape \(6, 6, 1\)"):
         evaluate_noise(trained, grey, samples=3)
     only = replace(grey, classes=(*grey.classes, "unknown"), y=np.full(40, 4))
@@ -131,7 +131,7 @@ def test_bad_input_is_refused(trained, grey: Dataset):
     with pytest.raises(UnknownName, match="Unknown data set 'digit'"):
         evaluate_noise(trained, "digit", samples=3)
     with pytest.raises(InvalidValue, match="does not say which data set"):
-        evaluate_noise(always(0.9), samples=3, kinds=["shuffled"])
+        evaluate_noise(always(0.9), samples=3, distributions=["shuffled"])
     with pytest.raises(InvalidValue, match=r"does not tell the shape of its images.*--dataset"):
         evaluate_noise(always(0.9, shape=(35,)), samples=3)
 
@@ -141,14 +141,14 @@ def test_bad_input_is_refused(trained, grey: Dataset):
 
 def made(name: str = "stub", class_name: str = "bag", left_out: str | None = None) -> NoiseEvaluation:
     probabilities = np.array([[0.25, 0.75], [0.0, 1.0]])
-    scores = tuple(noise_score(kind, probabilities, ("a", class_name)) for kind in KINDS)
+    scores = tuple(noise_score(distribution, probabilities, ("a", class_name)) for distribution in DISTRIBUTIONS)
     return NoiseEvaluation(name, "0" * 16, 0, scores, left_out)
 
 
 def test_the_table_has_a_row_for_each_kind():
     lines = made().table().splitlines()
     assert lines[1].split() == ["uniform", "2", "87.5", "100.0", "50.0", "50.0", "bag", "100.0"]
-    assert [line.split()[0] for line in lines[1:7]] == list(KINDS)
+    assert [line.split()[0] for line in lines[1:7]] == list(DISTRIBUTIONS)
     assert "unknown" not in lines[0]
     assert made(class_name="unknown").table().splitlines()[1].split()[-1] == "100.0"
 
@@ -162,13 +162,13 @@ def test_no_name_widens_the_table_steers_the_terminal_or_writes_html():
 
 
 def test_repr_names_the_kind_with_the_highest_confidence():
-    assert repr(made()) == "NoiseEvaluation of stub: 6 kinds of noise, mean confidence up to 88% (uniform)"
+    assert repr(made()) == "NoiseEvaluation of stub: 6 distributions of noise, mean confidence up to 88% (uniform)"
 
 
 def test_the_command_prints_the_table_of_the_library(trained):
-    done = CliRunner().invoke(main, ["noise", "digits", "--samples", "20", "--seed", "2", "--kind", "uniform"])
+    done = CliRunner().invoke(main, ["noise", "digits", "--samples", "20", "--seed", "2", "--distribution", "uniform"])
     assert done.exit_code == 0
-    assert done.stdout.rstrip() == evaluate_noise(trained, samples=20, seed=2, kinds=["uniform"]).table()
+    assert done.stdout.rstrip() == evaluate_noise(trained, samples=20, seed=2, distributions=["uniform"]).table()
     assert "Next: advlab train fashion-unknown" in done.stderr
 
 
@@ -196,12 +196,12 @@ def test_a_classifier_with_the_class_unknown_catches_noise_and_can_be_attacked(t
         name="digits-unknown",
         title="digits and noise",
         dataset="digits+noise",
-        architecture={"kind": "mlp", "hidden": [32]},
+        architecture={"name": "mlp", "hidden": [32]},
         training=Training("adam", 32, 4),
     )
     classifier = train(recipe, save=False, progress=False)
     assert classifier.classes == 11
-    found = evaluate_noise(classifier, samples=100, kinds=TAUGHT)
+    found = evaluate_noise(classifier, samples=100, distributions=TAUGHT)
     assert all(score.unknown is not None and score.unknown.value > 0.9 for score in found.scores)
     evaluation = advlab.evaluate(advlab.attack(classifier, load_dataset("digits+noise", limit=44), "fgsm", epsilon=0.1))
     assert [score.name for score in evaluation.per_class][-1] == "unknown"

@@ -19,7 +19,7 @@ def last_iterate(method: str):
     module = import_module(f"advlab.methods.{method}")
 
     def craft(problem, *, steps: int = 10, step: float = 2.0):
-        options = {} if method == "fgsm" else {"steps": steps, "step": step}
+        options = {} if method == "fgsm" else {"steps": steps, "relative_step_size": step}
         if method == "pgd":
             options["random_start"] = False
         return module.craft(problem, **options)._replace(keep="last")

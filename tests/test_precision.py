@@ -24,7 +24,7 @@ def test_a_bounded_attack_is_as_strong(trained, digits, compile):
 
 
 def test_a_success_in_bfloat16_alone_does_not_stop_a_sample(trained, digits):
-    result = attack(trained, digits, "pgd", epsilon=0.05, stop="success", precision="bfloat16")
+    result = attack(trained, digits, "pgd", epsilon=0.05, early_stop=True, precision="bfloat16")
     first = result.diagnostics["first_success"]
     fell = (first > 0) & result.correct
     assert fell.sum() > 50

@@ -44,7 +44,7 @@ def test_the_table_leaves_out_columns_without_an_entry():
     unknown = made([[0.7, 0.2, 0.1]], [-1])
     assert unknown.table(1).splitlines() == ["image  predicted  confidence", "0.png  cat             70.0%"]
     assert repr(unknown) == "Predictions of stub: 1 images"
-    with pytest.raises(InvalidValue, match="from 1 on"):
+    with pytest.raises(InvalidValue, match="an int in the range"):
         unknown.table(0)
 
 

@@ -30,12 +30,12 @@ def test_apgd_beats_pgd_of_as_many_steps(trained, digits):
 def test_targets_are_the_likeliest_wrong_classes_and_any_error_counts(trained, digits):
     some = digits.take(150)
     untargeted = attack(trained, some, "apgd", loss="dlr", epsilon=0.05, steps=20)
-    targeted = attack(trained, some, "apgd", loss="dlr", epsilon=0.05, steps=20, targets=3)
+    targeted = attack(trained, some, "apgd", loss="dlr", epsilon=0.05, steps=20, n_target_classes=3)
     assert set(targeted.forward_passes) == {3 * 21}
     assert targeted.robust.sum() <= untargeted.robust.sum() + 2
     with pytest.raises(InvalidValue, match="leaves no other classes to aim at"):
-        attack(trained, digits, "apgd", targets=3, target=1)
-    most = attack(trained, digits.take(20), "apgd", steps=5, targets=50)
+        attack(trained, digits, "apgd", n_target_classes=3, target=1)
+    most = attack(trained, digits.take(20), "apgd", steps=5, n_target_classes=50)
     assert set(most.forward_passes) == {9 * 6}
 
 

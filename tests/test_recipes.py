@@ -15,7 +15,7 @@ title = "A test"
 dataset = "digits"
 
 [architecture]
-kind = "mlp"
+name = "mlp"
 hidden = [8]
 
 [training]
@@ -52,7 +52,7 @@ def suite(tmp_path):
 def test_a_recipe_is_its_file(recipe):
     read = recipe()
     assert (read.name, read.title, read.dataset, read.version) == ("mine", "A test", "digits", 1)
-    assert read.architecture == {"kind": "mlp", "hidden": [8]}
+    assert read.architecture == {"name": "mlp", "hidden": [8]}
     assert (read.training.optimizer, read.training.batch_size, read.training.epochs) == ("adam", 32, 2)
 
 
@@ -77,7 +77,7 @@ def test_the_settings_of_a_recipe_are_what_its_weights_depend_on(recipe):
     read = recipe()
     assert settings(read) == {
         "dataset": "digits",
-        "architecture": {"kind": "mlp", "hidden": [8]},
+        "architecture": {"name": "mlp", "hidden": [8]},
         "training": {"optimizer": "adam", "batch_size": 32, "epochs": 2},
     }
     often = replace(read.training, checkpoint_every=7)
@@ -103,31 +103,31 @@ def test_a_recipe_cannot_be_changed_in_place(recipe):
 
 
 def test_a_changed_copy_is_checked_like_a_file(recipe):
-    with pytest.raises(InvalidValue, match=r"training.epochs must be a whole number in \[1, inf\). Got 0"):
+    with pytest.raises(InvalidValue, match=r"training.epochs must be an int in the range \[1, inf\). Got 0"):
         replace(recipe().training, epochs=0)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "error", "message"),
     [
-        ("epochs = 2", "epochs = 0", InvalidValue, r"training.epochs must be a whole number in \[1, inf\). Got 0"),
-        ("epochs = 2", "epochs = 2.5", InvalidValue, "training.epochs must be a whole number .* Got 2.5"),
-        ("epochs = 2", "epochs = true", InvalidValue, "training.epochs must be a whole number .* Got True"),
+        ("epochs = 2", "epochs = 0", InvalidValue, r"training.epochs must be an int in the range \[1, inf\). Got 0"),
+        ("epochs = 2", "epochs = 2.5", InvalidValue, "training.epochs must be an int .* Got 2.5"),
+        ("epochs = 2", "epochs = true", InvalidValue, "training.epochs must be an int .* Got True"),
         ("epochs = 2", "", InvalidValue, "The key training.epochs is missing"),
         ("epochs", "epoch", UnknownName, "Unknown key 'training.epoch'. Did you mean 'training.epochs'"),
-        ("batch_size = 32", "batch_size = '32'", InvalidValue, "training.batch_size must be a whole number.* Got '32'"),
+        ("batch_size = 32", "batch_size = '32'", InvalidValue, "training.batch_size must be an int.* Got '32'"),
         ('"adam"', '"adan"', UnknownName, "Unknown training.optimizer 'adan'. Did you mean 'adam'"),
         ("title", "titel", UnknownName, "Unknown key 'titel'. Did you mean 'title'"),
         ('title = "A test"', "title = 3", InvalidValue, "title must be a text in quotes. Got 3"),
         ('dataset = "digits"', "", InvalidValue, "The key dataset is missing"),
-        ('"mlp"', '"mpl"', UnknownName, "Unknown architecture.kind 'mpl'. Did you mean 'mlp'"),
-        ('kind = "mlp"', "", InvalidValue, "architecture.kind is missing. Allowed: convnet, mlp, rnn"),
+        ('"mlp"', '"mpl"', UnknownName, "Unknown architecture.name 'mpl'. Did you mean 'mlp'"),
+        ('name = "mlp"', "", InvalidValue, "architecture.name is missing. Allowed: convnet, mlp, rnn"),
         ("hidden = [8]", "", InvalidValue, "The key architecture.hidden is missing"),
         ("hidden", "hiden", InvalidValue, "The key architecture.hidden is missing"),
-        ("hidden = [8]", "hidden = 8", InvalidValue, "architecture.hidden must be a list of whole numbers.* Got 8"),
-        ("hidden = [8]", "hidden = [8, 0]", InvalidValue, "architecture.hidden must be a list of whole numbers"),
+        ("hidden = [8]", "hidden = 8", InvalidValue, "architecture.hidden must be a list of ints.* Got 8"),
+        ("hidden = [8]", "hidden = [8, 0]", InvalidValue, "architecture.hidden must be a list of ints"),
         ("[8]", "[8]\ndropuot = 0.1", UnknownName, "key of architecture 'mlp': 'dropuot'. Did you mean 'dropout'"),
-        ("[8]", "[8]\ndropout = 1", InvalidValue, r"architecture.dropout must be a share in \[0, 1\). Got 1"),
+        ("[8]", "[8]\ndropout = 1", InvalidValue, r"architecture.dropout must be a float in the range \[0, 1\). Got 1"),
         ("[8]", "[8]\nactivation = 1", InvalidValue, "architecture.activation must be a text"),
         ("[training]", "[[training]]", InvalidValue, "training must be a table"),
     ],
@@ -140,17 +140,20 @@ def test_a_mistake_in_a_recipe_is_refused_with_file_key_value_and_cure(recipe, o
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("seed = -1", r"training.seed must be a whole number in \[0, 4294967295\]. Got -1"),
-        ("seed = 4294967296", "training.seed must be a whole number"),
+        ("seed = -1", r"training.seed must be an int in the range \[0, 4294967295\]. Got -1"),
+        ("seed = 4294967296", "training.seed must be an int"),
         ("learning_rate = 0", "training.learning_rate must be a number above 0. Got 0"),
         ("learning_rate = nan", "training.learning_rate must be a number above 0. Got nan"),
-        ("validation_split = 1.0", r"training.validation_split must be a share in \[0, 1\). Got 1.0"),
-        ("train_samples = 0", "training.train_samples must be a whole number"),
+        ("validation_split = 1.0", r"training.validation_split must be a float in the range \[0, 1\). Got 1.0"),
+        ("train_samples = 0", "training.train_samples must be an int"),
         ("early_stopping = 3", "training.early_stopping must be a table"),
-        ("early_stopping = { patience = 0 }", "training.early_stopping.patience must be a whole number"),
+        ("early_stopping = { patience = 0 }", "training.early_stopping.patience must be an int"),
         ("early_stopping = { patience = 2 }", "monitor 'val_loss' needs validation images"),
-        ("[published]\ntest_accuracy = 87.04", r"published.test_accuracy must be a share in \[0, 1\]. Got 87.04"),
-        ("[published]\nparameters = 1.5", "published.parameters must be a whole number"),
+        (
+            "[published]\ntest_accuracy = 87.04",
+            r"published.test_accuracy must be a float in the range \[0, 1\]. Got 87.04",
+        ),
+        ("[published]\nparameters = 1.5", "published.parameters must be an int"),
     ],
 )
 def test_a_value_out_of_range_is_refused(recipe, line, message):
@@ -172,11 +175,11 @@ def test_an_unknown_name_brings_the_nearest_one(recipe, line, message):
 
 
 def test_the_cells_of_a_recurrent_network_are_those_of_its_signature(recipe):
-    assert recipe('kind = "mlp"\nhidden = [8]', 'kind = "rnn"\nunits = 4\ncell = "gru"').architecture["cell"] == "gru"
+    assert recipe('name = "mlp"\nhidden = [8]', 'name = "rnn"\nunits = 4\ncell = "gru"').architecture["cell"] == "gru"
     with pytest.raises(UnknownName, match=r"architecture.cell 'gur'. Did you mean 'gru'"):
-        recipe('kind = "mlp"\nhidden = [8]', 'kind = "rnn"\nunits = 4\ncell = "gur"')
+        recipe('name = "mlp"\nhidden = [8]', 'name = "rnn"\nunits = 4\ncell = "gur"')
     with pytest.raises(InvalidValue, match=r"architecture.bidirectional must be true or false. Got 1"):
-        recipe('kind = "mlp"\nhidden = [8]', 'kind = "rnn"\nunits = 4\nbidirectional = 1')
+        recipe('name = "mlp"\nhidden = [8]', 'name = "rnn"\nunits = 4\nbidirectional = 1')
 
 
 def test_what_is_not_toml_is_refused_with_the_line(recipe):
@@ -208,12 +211,12 @@ def test_every_shipped_suite_aims_each_of_its_attacks(name):
 def test_the_quick_suite_is_a_control_and_two_attacks_that_never_stop():
     quick = load_suite("quick")
     assert [entry.method for entry in quick.attacks] == ["noise", "fgsm", "pgd"]
-    assert {(e.norm, e.epsilon, e.stop) for e in quick.attacks} == {("linf", 0.1, "never")}
+    assert {(e.norm, e.epsilon, e.early_stop) for e in quick.attacks} == {("linf", 0.1, False)}
 
 
 def test_an_attack_of_a_suite_stops_at_success_unless_it_says_otherwise(suite):
     entry = suite('title = "T"\n' + ATTACK).attacks[0]
-    assert (entry.stop, entry.norm, entry.epsilon, entry.restarts, entry.seed) == ("success", None, None, 1, 0)
+    assert (entry.early_stop, entry.norm, entry.epsilon, entry.restarts, entry.seed) == (True, None, None, 1, 0)
     assert entry.attack().threat.epsilon == 0.1
 
 
@@ -232,8 +235,8 @@ def test_a_suite_gives_parameters_and_fractions_of_255(suite):
         ('method = "pgd"\nepsilon = [1]', InvalidValue, "epsilon must be a number"),
         ('method = "pgd"\nepsilon = "a"', InvalidValue, "epsilon must be a number"),
         ('method = "pgd"\nnorm = "linff"', UnknownName, "Unknown norm 'linff'. Did you mean 'linf'"),
-        ('method = "pgd"\nstop = "always"', UnknownName, "Unknown stop rule 'always'"),
-        ('method = "pgd"\nrestarts = 0', InvalidValue, "restarts must be a whole number"),
+        ('method = "pgd"\nearly_stop = "always"', InvalidValue, "early_stop must be true or false"),
+        ('method = "pgd"\nrestarts = 0', InvalidValue, "restarts must be an int"),
         ('method = "pgd"\ntarget = -1', InvalidValue, "target must be"),
         ('method = "pgd"\nparameters = { stepps = 3 }', UnknownName, "'stepps'. Did you mean 'steps'"),
         ("epsilon = 0.1", InvalidValue, "The key method is missing"),

@@ -1,4 +1,4 @@
-"""An interrupted training goes on to the weights of one that was not, and is neither lost nor taken up unasked."""
+"""An interrupted training continues to the weights of one that was not, and is neither lost nor taken up unasked."""
 
 from dataclasses import replace
 
@@ -43,10 +43,10 @@ def stopped_after(monkeypatch):
 @pytest.mark.parametrize(
     ("architecture", "settings"),
     [
-        ({"kind": "mlp", "hidden": [8], "dropout": 0.3, "batch_normalization": True}, {"optimizer": "adam"}),
-        ({"kind": "convnet", "filters": [4], "dropout": 0.3}, {"optimizer": "rmsprop"}),
+        ({"name": "mlp", "hidden": [8], "dropout": 0.3, "batch_normalization": True}, {"optimizer": "adam"}),
+        ({"name": "convnet", "filters": [4], "dropout": 0.3}, {"optimizer": "rmsprop"}),
         pytest.param(
-            {"kind": "rnn", "units": 8, "dropout": 0.3, "cell": "lstm"},
+            {"name": "rnn", "units": 8, "dropout": 0.3, "cell": "lstm"},
             {"optimizer": "nadam"},
             marks=pytest.mark.thorough,
         ),
@@ -69,7 +69,7 @@ def test_an_interrupted_training_goes_on_to_the_same_weights(recipe, stopped_aft
 @pytest.mark.thorough
 def test_a_resumed_training_is_compiled_as_the_whole_one_was(recipe, stopped_after, monkeypatch):
     """XLA rounds otherwise than the plain graph: the choice must not depend on how many steps are left."""
-    chosen, asked = recipe({"kind": "mlp", "hidden": [8], "dropout": 0.3}, epochs=4), []
+    chosen, asked = recipe({"name": "mlp", "hidden": [8], "dropout": 0.3}, epochs=4), []
     monkeypatch.setattr(fit, "_XLA_FROM_STEPS", 3 * 15)
     loop = fit._loop
     monkeypatch.setattr(fit, "_loop", lambda *given: asked.append(given[-1]) or loop(*given))
@@ -136,14 +136,14 @@ def test_an_interrupted_training_is_neither_lost_nor_taken_up_unasked(recipe, st
     [
         ({"learning_rate": 0.5}, "training.learning_rate"),
         ({"seed": 9}, "training.seed"),
-        ({"architecture": {"kind": "mlp", "hidden": [9]}}, "architecture.hidden"),
-        ({"architecture": {"kind": "mlp", "hidden": [8], "l2": 0.1}}, "architecture.l2"),
+        ({"architecture": {"name": "mlp", "hidden": [9]}}, "architecture.hidden"),
+        ({"architecture": {"name": "mlp", "hidden": [8], "l2": 0.1}}, "architecture.l2"),
     ],
     ids=str,
 )
 def test_a_checkpoint_of_another_recipe_is_refused(recipe, stopped_after, workspace, other, difference):
     stopped_after(1, recipe())
-    with pytest.raises(Mismatch, match=rf"checkpoint of another training \(it differs in: {difference}\).*say --force"):
+    with pytest.raises(Mismatch, match=rf"checkpoint of another training \(it differs in: {difference}\).*use --force"):
         train(recipe(**other), resume=True)
     assert (workspace / "models" / "thirds.partial.h5").exists()
 

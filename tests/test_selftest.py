@@ -55,7 +55,7 @@ def test_an_attack_with_its_sign_flipped_fails(trained, digits):
     def downhill(problem, *, steps: int = 20):
         loop = pgd.craft(problem, steps=steps)
         return loop._replace(
-            update=lambda state, view, step: loop.update(state, view._replace(gradient=-view.gradient), step)
+            update=lambda state, query, step: loop.update(state, query._replace(gradient=-query.gradient), step)
         )
 
     def run(head, one):

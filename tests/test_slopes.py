@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab.problem.gradients import value_and_slopes
+from advlab.problem.gradients import value_and_gradients
 
 LAYERS = {
     "pooling": [keras.layers.MaxPooling2D(2)],
@@ -35,8 +35,8 @@ def test_the_gradient_is_tensorflows_own(name, ties):
     def network(x):
         return x, model(x, training=False)
 
-    _, value, own = value_and_slopes(network, tf.constant(images), weights)
-    _, again, slopes = tf.function(lambda x: value_and_slopes(network, x, weights), autograph=False)(images)
+    _, value, own = value_and_gradients(network, tf.constant(images), weights)
+    _, again, slopes = tf.function(lambda x: value_and_gradients(network, x, weights), autograph=False)(images)
     np.testing.assert_allclose(again, value, atol=1e-5)
     for one, other in zip(slopes, own, strict=True):
         np.testing.assert_allclose(one, other, atol=1e-5)
@@ -49,6 +49,6 @@ def test_a_kernel_that_depends_on_the_image_keeps_its_gradient():
         kernel = tf.reshape(x[0, :2, :2], [2, 2, 1, 1]) * tf.ones([1, 1, 1, 8])
         return x, tf.reduce_sum(tf.nn.conv2d(x, kernel, 1, "VALID"), [1, 2])
 
-    own = value_and_slopes(network, images)[2][0]
-    slope = tf.function(lambda x: value_and_slopes(network, x), autograph=False)(images)[2][0]
+    own = value_and_gradients(network, images)[2][0]
+    slope = tf.function(lambda x: value_and_gradients(network, x), autograph=False)(images)[2][0]
     np.testing.assert_allclose(slope, own, rtol=1e-5)

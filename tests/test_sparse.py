@@ -46,7 +46,7 @@ def test_sigma_zero_finds_the_fewest_pixels_of_a_linear_classifier(linear, two):
     assert np.mean(found == optimum) >= 0.9
 
 
-@pytest.mark.parametrize("parameters", [{"sigma": 0.0}, {"step": 0.0}, {"threshold": 1.0, "rate": 1.0}])
+@pytest.mark.parametrize("parameters", [{"sigma": 0.0}, {"step_size": 0.0}, {"threshold": 1.0, "rate": 1.0}])
 def test_sigma_zero_stays_finite_with_extreme_parameters(linear, two, parameters):
     result = attack(linear, two, "sigma_zero", steps=20, **parameters)
     assert np.isfinite(result.x_adv).all()
@@ -98,7 +98,7 @@ def by_hand(weights: np.ndarray, x: np.ndarray, aim: int, limit: float) -> np.nd
 @pytest.mark.parametrize("increase", [True, False])
 def test_jsma_changes_the_pairs_of_the_papers_algorithm(grey, increase):
     classifier = linear_classifier(4)
-    result = attack(classifier, grey, "jsma", target=0, share=1.0, increase=increase)
+    result = attack(classifier, grey, "jsma", target=0, fraction=1.0, increase=increase)
     rows = np.flatnonzero(result.success & changed(result).any(1))
     assert len(rows) == 30
     for row in rows:
@@ -109,14 +109,14 @@ def test_jsma_changes_the_pairs_of_the_papers_algorithm(grey, increase):
 
 def test_jsma_changes_no_more_than_its_share(trained, digits):
     data = digits.take(60)
-    few, more = (attack(trained, data, "jsma", share=share) for share in (0.01, 0.05))
+    few, more = (attack(trained, data, "jsma", fraction=fraction) for fraction in (0.01, 0.05))
     assert changed(few).sum(1).max() == 6  # of the 7 positions allowed
     assert 6 < changed(more).sum(1).max() <= 39
     assert few.success.sum() < more.success.sum()
 
 
 def test_jsma_ends_each_sample_by_itself_and_looks_no_further(trained, digits):
-    result = attack(trained, digits.take(60), "jsma", share=0.05)
+    result = attack(trained, digits.take(60), "jsma", fraction=0.05)
     rows = result.correct & result.success
     # Each look before the last is followed by one more forward pass for two gradients, as is the look that succeeds.
     np.testing.assert_array_equal(result.forward_passes[rows], changed(result)[rows].sum(1) + 2)
@@ -125,7 +125,7 @@ def test_jsma_ends_each_sample_by_itself_and_looks_no_further(trained, digits):
 @pytest.mark.thorough
 def test_jsma_aimed_at_more_classes_in_turn_is_never_worse(trained, digits):
     data = digits.take(60)
-    one, three = (attack(trained, data, "jsma", share=0.05, targets=targets) for targets in (1, 3))
+    one, three = (attack(trained, data, "jsma", fraction=0.05, n_target_classes=targets) for targets in (1, 3))
     assert np.all(three.success >= one.success)
     assert np.all(changed(three).sum(1)[one.success] <= changed(one).sum(1)[one.success])
 
@@ -133,7 +133,7 @@ def test_jsma_aimed_at_more_classes_in_turn_is_never_worse(trained, digits):
 @pytest.mark.parametrize("method", ["jsma", "sigma_zero"])
 def test_all_channels_of_a_position_are_one(rgb, method):
     classifier, data = rgb
-    parameters = {"share": 1.0} if method == "jsma" else {"steps": 100}
+    parameters = {"fraction": 1.0} if method == "jsma" else {"steps": 100}
     result = attack(classifier, data, method, **parameters)
     rows = result.correct & result.success
     assert rows.any()

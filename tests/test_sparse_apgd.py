@@ -26,7 +26,7 @@ def test_a_linear_classifier_loses_epsilon_times_its_largest_weight(linear, grey
 def test_aiming_at_each_wrong_class_breaks_at_least_what_pgd_breaks_with_as_many_steps(trained, digits):
     data = digits.take(60)
     plain = attack(trained, data, "pgd", norm="l1", epsilon=3, steps=30, restarts=3)
-    aimed = attack(trained, data, "apgd", norm="l1", epsilon=3, steps=30, loss="dlr", targets=3)
+    aimed = attack(trained, data, "apgd", norm="l1", epsilon=3, steps=30, loss="dlr", n_target_classes=3)
     assert aimed.success.sum() >= plain.success.sum()
 
 

@@ -35,7 +35,7 @@ def nothing_to_free(monkeypatch):
 def cheap(tmp_path):
     """The study with a suite of two attacks that cost next to nothing."""
     suite = tmp_path / "cheap.toml"
-    attacks = "".join(f'[[attack]]\nmethod = "{method}"\nstop = "never"\n' for method in ("noise", "fgsm"))
+    attacks = "".join(f'[[attack]]\nmethod = "{method}"\nearly_stop = false\n' for method in ("noise", "fgsm"))
     suite.write_text(f'title = "Cheap"\n{attacks}', "utf-8")
     return declared(tmp_path, ROWS, HEAD.replace("quick", str(suite)))
 

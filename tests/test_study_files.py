@@ -23,14 +23,14 @@ class TestDeclaration:
         rows = """
         [[row]]
         name = "recurrent"
-        architecture = { kind = "rnn", units = 4 }
+        architecture = { name = "rnn", units = 4 }
         [[row]]
         name = "E"
         recipe = "mnist-mlp-256"
         training = { early_stopping = { patience = 2, monitor = "loss" } }
         """
         first, second = load_study(declared(tmp_path, rows)).recipes()
-        assert dict(first.architecture) == {"kind": "rnn", "units": 4}
+        assert dict(first.architecture) == {"name": "rnn", "units": 4}
         assert second.dataset == "mnist"
         assert second.training.early_stopping == EarlyStopping(2, "loss")
 
@@ -72,7 +72,7 @@ class TestDeclaration:
             ('name = "a"\ntraining = { epochs = 0 }', ["row 1", "training.epochs", "Got 0"]),
             ('name = "a"\narchitecture = { dropout = 1.5 }', ["row 1", "architecture.dropout", "Got 1.5"]),
             ('name = "a"\npublished = { accuracy = 0.9 }', ["row 1", "[published]", "accuracy"]),
-            ('name = "a"\npublished = { test_accuracy = 98.5 }', ["row 1", "a share in [0, 1]", "98.5"]),
+            ('name = "a"\npublished = { test_accuracy = 98.5 }', ["row 1", "a float in the range [0, 1]", "98.5"]),
             ('name = "a, b"', ["row 1", "without commas"]),
             ('name = "a"\nrecipe = "digit"', ["row 1", "Did you mean 'digits'"]),
             ("note = 'no name'", ["row 1", "name must be a text"]),

@@ -30,7 +30,7 @@ under.l2 = { restarts = 2, parameters = { step = 5.0 } }
 
 [[attack]]
 method = "fab"
-stop = "never"
+early_stop = false
 parameters = { steps = 10, targets = 2 }
 """
 
@@ -50,9 +50,9 @@ def few(digits):
 def published(norm: str) -> list[tuple]:
     targets, restarts = (5, 5) if norm == "l1" else (9, 1)
     return [
-        ("apgd", restarts, {"steps": 100, "loss": "ce", "targets": 0}),
-        ("apgd", 1, {"steps": 100, "loss": "dlr", "targets": targets}),
-        ("fab", 1, {"steps": 100, "targets": 9}),
+        ("apgd", restarts, {"steps": 100, "loss": "ce", "n_target_classes": 0}),
+        ("apgd", 1, {"steps": 100, "loss": "dlr", "n_target_classes": targets}),
+        ("fab", 1, {"steps": 100, "n_target_classes": 9}),
         ("square", 1, {"steps": 5000}),
     ]
 
@@ -69,7 +69,7 @@ def test_standard_is_the_published_autoattack(norm):
 
 def test_more_targets_than_wrong_classes_are_all_wrong_classes(rgb):
     classifier, data = rgb
-    result = advlab.attack(classifier, data, "apgd", steps=3, loss="dlr", targets=9, progress=False)
+    result = advlab.attack(classifier, data, "apgd", steps=3, loss="dlr", n_target_classes=9, progress=False)
     np.testing.assert_array_equal(result.forward_passes, 2 * 4)
 
 
@@ -103,7 +103,7 @@ def test_the_worst_case_is_at_least_as_bad_as_each_attack_alone(trained, few, sm
 
 def test_a_norm_has_its_own_settings(small):
     pgd = load_suite(small).entries("l2", 1.0)[1].attack()
-    assert (pgd.restarts, pgd.parameters["step"], pgd.parameters["steps"]) == (2, 5.0, 10)
+    assert (pgd.restarts, pgd.parameters["relative_step_size"], pgd.parameters["steps"]) == (2, 5.0, 10)
     assert load_suite(small).entries()[1].attack().restarts == 1
 
 
@@ -127,7 +127,7 @@ def test_a_second_run_takes_up_what_the_first_has_saved(trained, few, small, mon
 
 def test_the_smallest_change_is_no_larger_than_that_of_any_method(trained, few, tmp_path):
     path = tmp_path / "least.toml"
-    methods = "".join(f'[[attack]]\nmethod = "{name}"\nstop = "never"\n' for name in ("ddn", "fmn", "sigma_zero"))
+    methods = "".join(f'[[attack]]\nmethod = "{name}"\nearly_stop = false\n' for name in ("ddn", "fmn", "sigma_zero"))
     path.write_text(f'title = "Least"\nmode = "smallest"\nnorms = ["l2", "l0"]\n{methods}')
     *parts, least = (e.result for e in advlab.run(str(path), trained, few, norm="l2", progress=False))
     assert [part.attack.method for part in parts] == ["ddn", "fmn"]
@@ -150,7 +150,7 @@ def test_a_norm_that_a_suite_does_not_cover_is_refused(trained, few, small):
         ('mode = "cascade"\nnorms = "linf"', InvalidValue, "norms must be a list"),
         ('mode = "cascade"\nnorms = ["linf", "l7"]', UnknownName, "norms 'l7'"),
         ("selftest = 5", InvalidValue, "selftest must be left out"),
-        ("selftest = -1", InvalidValue, "selftest must be a whole number"),
+        ("selftest = -1", InvalidValue, "selftest must be an int"),
     ],
 )
 def test_a_mistake_in_a_suite_is_explained(tmp_path, line, error, message):

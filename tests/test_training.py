@@ -121,7 +121,7 @@ def test_a_training_interrupted_in_its_first_epoch_leaves_no_file(recipe, worksp
 
 
 def test_a_loss_that_is_not_a_number_ends_the_training_with_nothing_saved(recipe, workspace):
-    linear = {"kind": "mlp", "hidden": [8, 8], "activation": "linear"}
+    linear = {"name": "mlp", "hidden": [8, 8], "activation": "linear"}
     with pytest.raises(AdvlabError, match=r"'thirds' cannot.*epoch 1 of 50 the loss became nan.*now 100000"):
         train(recipe(linear, optimizer="sgd", learning_rate=1e5, batch_size=1, epochs=50))
     assert not list(workspace.rglob("*.h5"))
@@ -129,7 +129,7 @@ def test_a_loss_that_is_not_a_number_ends_the_training_with_nothing_saved(recipe
 
 def test_a_loss_that_is_lost_later_leaves_the_last_good_weights_and_says_so(recipe, workspace):
     """One step an epoch: the first update is too large, the next ones grow beyond all numbers."""
-    linear = {"kind": "mlp", "hidden": [8, 8], "activation": "linear"}
+    linear = {"name": "mlp", "hidden": [8, 8], "activation": "linear"}
     wild = {"optimizer": "sgd", "learning_rate": 1e5, "batch_size": 300}
     classifier = train(recipe(linear, **wild, epochs=50))
     card, good = classifier.card, classifier.card["epochs_run"]
@@ -187,9 +187,9 @@ def test_a_long_history_is_thinned_evenly_with_its_first_and_last_epoch(recipe, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"epochs": 0}, r"training.epochs must be a whole number in \[1, inf\). Got 0"),
-        ({"epochs": 1.5}, r"training.epochs must be a whole number in \[1, inf\). Got 1.5"),
-        ({"seed": -1}, r"training.seed must be a whole number in \[0, 4294967295\]. Got -1"),
+        ({"epochs": 0}, r"training.epochs must be an int in the range \[1, inf\). Got 0"),
+        ({"epochs": 1.5}, r"training.epochs must be an int in the range \[1, inf\). Got 1.5"),
+        ({"seed": -1}, r"training.seed must be an int in the range \[0, 4294967295\]. Got -1"),
     ],
 )
 def test_arguments_out_of_range_are_refused(recipe, arguments, message):
@@ -209,7 +209,7 @@ def test_an_unknown_optimizer_or_recipe_brings_the_nearest_one(recipe):
     [
         (None, {"train_samples": 301}, "train_samples is 301, but data set .* has 300"),
         (None, {"train_samples": 2, "validation_split": 0.9}, "leaves 0 for training and 2 for validation"),
-        ({"kind": "convnet", "filters": [2, 2, 2]}, {}, "Images of 6 pixels are too small"),
+        ({"name": "convnet", "filters": [2, 2, 2]}, {}, "Images of 6 pixels are too small"),
     ],
 )
 def test_data_that_does_not_fit_is_refused(recipe, architecture, settings, message):

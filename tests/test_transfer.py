@@ -123,7 +123,7 @@ def test_json_is_strict_and_null_where_nothing_was_measured_or_nothing_can_be_co
     assert data["cells"][0][2]["success_rate"] == {"value": None, "low": 0.0, "high": 1.0, "count": 0, "total": 0}
     assert data["cells"][1][0] is None
     assert data["sources"][0]["attack"] == "pgd linf 0.1"
-    assert data["targets"][2] == {"classifier": "other", "digest": "o" * 16}
+    assert data["n_target_classes"][2] == {"classifier": "other", "digest": "o" * 16}
 
 
 def test_notebooks_get_a_table_with_names_escaped():

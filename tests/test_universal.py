@@ -51,4 +51,4 @@ def test_restarts_keep_the_perturbation_that_fools_more(trained, digits):
 
 def test_no_image_can_stop_by_itself(trained, digits):
     with pytest.raises(InvalidValue, match="one perturbation of all images"):
-        attack(trained, digits, "universal", stop="success")
+        attack(trained, digits, "universal", early_stop=True)

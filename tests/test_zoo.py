@@ -67,7 +67,7 @@ def test_a_record_is_of_the_recipe_as_it_stands(zoo, name):
     robust = found["robust_accuracy"]
     assert (robust["suite"], robust["norm"], robust["epsilon"]) == (zoo.SUITE, zoo.NORM, zoo.EPSILON)
     assert (robust["low"], robust["high"]) == pytest.approx(wilson(robust["count"], robust["total"]))
-    images = zoo.IMAGES if recipe.architecture["kind"] == "mlp" else zoo.FEW
+    images = zoo.IMAGES if recipe.architecture["name"] == "mlp" else zoo.FEW
     assert robust["samples"] == images
     assert robust["total"] == (449 if recipe.dataset == "digits" else images)
 

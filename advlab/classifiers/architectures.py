@@ -1,6 +1,6 @@
 """The networks of the model zoo: each function returns an uncompiled ``keras.Model`` that ends in a softmax layer.
 
-The signature of a function is the schema of ``[architecture]`` in a recipe: ``kind`` names the function and the other
+The signature of a function is the schema of ``[architecture]`` in a recipe: ``name`` names the function and the other
 keys are its keyword arguments. Every ``input_shape`` is ``(h, w)`` or ``(h, w, c)``; inputs are float32 in [0, 1] and
 outputs float32 ``(n, classes)``, probabilities. Layers have fixed names, so equal recipes give equal files.
 """
@@ -91,10 +91,10 @@ def rnn(
     dropout: float = 0.0,
 ) -> keras.Model:
     """One recurrent layer that reads an image as ``h`` steps of ``w * c`` pixels; ``dropout`` acts on its inputs."""
-    kinds = {"simple": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
-    if cell not in kinds:
-        raise unknown("cell", cell, kinds)
-    layer = kinds[cell](units, dropout=dropout, name="recurrent")
+    cells = {"simple": keras.layers.SimpleRNN, "lstm": keras.layers.LSTM, "gru": keras.layers.GRU}
+    if cell not in cells:
+        raise unknown("cell", cell, cells)
+    layer = cells[cell](units, dropout=dropout, name="recurrent")
     if bidirectional:
         layer = keras.layers.Bidirectional(layer, name="bidirectional")
     shape = _channel_dropped(input_shape)

@@ -28,10 +28,12 @@ def read_card(path: Path) -> dict[str, Any]:
         card = json.loads(text)
     except (ValueError, TypeError, RecursionError) as error:
         raise InvalidFile(
-            f"The model card in '{path}' is no JSON. The file is damaged: train or copy it anew."
+            f"The model card in '{path}' is not valid JSON. The file is damaged: train or copy it again."
         ) from error
     if not isinstance(card, dict):
-        raise InvalidFile(f"The model card in '{path}' is no JSON object. The file is damaged: train or copy it anew.")
+        raise InvalidFile(
+            f"The model card in '{path}' is not a JSON object. The file is damaged: train or copy it again."
+        )
     return card
 
 
@@ -60,7 +62,7 @@ def opened(path: Path) -> Iterator[h5py.File]:
     except PermissionError as error:
         raise InvalidFile(f"'{path}' cannot be read: {error.strerror}. Change its permissions.") from error
     except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
-        raise InvalidFile(f"'{path}' is {_damage(path)}. Copy, download or train it anew.") from error
+        raise InvalidFile(f"'{path}' is {_damage(path)}. Copy, download or train it again.") from error
 
 
 def _damage(path: Path) -> str:

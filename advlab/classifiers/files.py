@@ -82,7 +82,7 @@ def _configuration(file: h5py.File) -> tuple[Any, int]:
     if "model_config" not in file.attrs:
         raise InvalidFile(_stranger(file))
     if "model_weights" not in file:
-        raise InvalidFile("it holds a model without its weights. Save it anew with model.save().")
+        raise InvalidFile("it holds a model without its weights. Save it again with model.save().")
     groups = (file, file["model_weights"])
     facts = [_text(group.attrs.get(key)) for key in ("backend", "keras_version") for group in groups]
     if "theano" in facts[:2]:
@@ -93,11 +93,13 @@ def _configuration(file: h5py.File) -> tuple[Any, int]:
     version = facts[2] or facts[3]
     generation = int(version.split(".")[0]) if version.split(".")[0].isdecimal() else 2
     if generation < 2:
-        raise InvalidFile(f"it was written by Keras {version}. Open it with Keras 2.0 to 2.3 and save it anew.")
+        raise InvalidFile(f"it was written by Keras {version}. Open it with Keras 2.0 to 2.3 and save it again.")
     try:
         return json.loads(_text(file.attrs["model_config"])), generation
     except (ValueError, RecursionError) as error:
-        raise InvalidFile("its model configuration is no JSON. The file is damaged: copy or save it anew.") from error
+        raise InvalidFile(
+            "its model configuration is not valid JSON. The file is damaged: copy or save it again."
+        ) from error
 
 
 def _stranger(file: h5py.File) -> str:

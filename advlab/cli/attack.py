@@ -26,7 +26,7 @@ from advlab.cli.options import dump, json_option, near, pair, show
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
 @click.option("--restarts", type=int, default=1, show_default=True, help="Runs from different random starts.")
 @click.option(
-    "--stop", type=click.Choice(["never", "success"]), default="never", show_default=True, help="When a sample ends."
+    "--early-stop", is_flag=True, help="End each image at its first success: faster, and no statement about confidence."
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Of all random draws.")
 @click.option("--batch-size", type=int, metavar="N", help="Images at a time [default: by the model's size].")
@@ -40,7 +40,7 @@ from advlab.cli.options import dump, json_option, near, pair, show
     help="Of gradients; success is always verified in float32.",
 )
 @click.option("--output", metavar="PATH", help="[default: attacks/MODEL/METHOD-NORM-EPSILON.h5]")
-@click.option("--force", is_flag=True, help="Replace an archive of something else; start an unfinished one anew.")
+@click.option("--force", is_flag=True, help="Replace an archive of something else; start an unfinished one again.")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 @json_option
 def attack(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
@@ -55,8 +55,8 @@ def attack(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
         dump(advlab.to_records(evaluations, [path]))
         return
     show(evaluations)
-    share = result.settings["computed_share"]
-    if options["stop"] == "success" and 0 < share < 1:
+    share = result.settings["computed_fraction"]
+    if options["early_stop"] and 0 < share < 1:
         click.echo(
             f"Broken images left early: {share:.0%} of all steps were computed, {1 / share:.1f} times fewer.", err=True
         )

@@ -15,7 +15,7 @@ from advlab.cli.options import dump, json_option
 @click.argument("name")
 @click.option("--rows", metavar="ROWS", help="Numbers, ranges or names, such as 1,3-5 [default: all].")
 @click.option("--resume", is_flag=True, help="Keep finished rows; compute what is missing or has changed.")
-@click.option("--force", is_flag=True, help="Compute the asked rows anew.")
+@click.option("--force", is_flag=True, help="Compute the asked rows again.")
 @click.option("--epochs", type=click.IntRange(1), metavar="N", help="Of every row [default: as the study says].")
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="Attacked test images [default: as it says].")
 @json_option

@@ -17,8 +17,8 @@ from advlab.cli.options import dump, json_option
 @click.option("--name", help="Of the classifier [default: RECIPE, or RECIPE-DATA with another data set].")
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training images [default: as the recipe says].")
 @click.option("--seed", type=int, metavar="N", help="Same seed, same machine: the same weights.")
-@click.option("--resume", is_flag=True, help="Go on with a training that was interrupted.")
-@click.option("--force", is_flag=True, help="Replace weights that were produced before; start anew.")
+@click.option("--resume", is_flag=True, help="Resume a training that was interrupted.")
+@click.option("--force", is_flag=True, help="Replace weights that were produced before; start over.")
 @click.option("--tensorboard", metavar="DIR", help="Write logs for TensorBoard.")
 @json_option
 def train(recipe: str, as_json: bool, **options: Any) -> None:

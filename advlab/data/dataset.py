@@ -92,7 +92,7 @@ def choose(size: int, n: int | None, seed: int | None) -> np.ndarray:
     """Positions, ascending, of the ``n`` samples that ``Dataset.take`` promises."""
     for what, value, least in (("number of samples", n, 1), ("seed", seed, 0)):
         if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < least):
-            raise InvalidValue(f"The {what} must be a whole number from {least} on. Got {value!r}.")
+            raise InvalidValue(f"The {what} must be an int in the range [{least}, inf). Got {value!r}.")
     order = np.arange(size) if seed is None else np.random.default_rng(seed).permutation(size)
     return np.sort(order[:n])
 
@@ -120,7 +120,7 @@ def _images(x: Any, where: str) -> np.ndarray:
     low, high = x.min(), x.max()
     if np.isnan(low):
         bad = int(np.isnan(x).any((1, 2, 3)).argmax())
-        raise InvalidValue(f"{where} has pixels that are not numbers (NaN), first in image {bad}. Mend or drop it.")
+        raise InvalidValue(f"{where} has pixels that are not numbers (NaN), first in image {bad}. Fix or drop it.")
     if low < 0 or high > 1:
         cause = "standardised images: undo the scaling" if low < 0 else "images in 0-255: divide by 255"
         raise InvalidValue(f"{where} has pixels from {low:g} to {high:g}, not in [0, 1]. The likely cause is {cause}.")
@@ -131,10 +131,10 @@ def _labels(y: Any, k: int, where: str) -> np.ndarray:
     y = np.asarray(y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if y.ndim != 1 or y.dtype.kind not in "iu":
-        mend = "for one-hot labels that is y.argmax(1)" if y.ndim == 2 else "such as y.astype('int64')"
+        fix = "for one-hot labels that is y.argmax(1)" if y.ndim == 2 else "such as y.astype('int64')"
         raise InvalidValue(
             f"{where} has labels of shape {y.shape} and type {y.dtype}. "
-            f"Give one whole number per sample, shape (n,); {mend}."
+            f"Give one whole number per sample, shape (n,); {fix}."
         )
     bad = np.flatnonzero((y < 0) | (y >= k))
     if len(bad):

@@ -135,20 +135,20 @@ def _with_noise(name: str, split: str, limit: int | None, seed: int | None) -> D
 
 
 def _npz(path: Path, name: str, split: str) -> Dataset:
-    mend = "Write it with numpy.savez(path, x=images, y=labels), or with x_train, y_train, x_test and y_test."
+    fix = "Write it with numpy.savez(path, x=images, y=labels), or with x_train, y_train, x_test and y_test."
     if not zipfile.is_zipfile(path):
-        raise InvalidFile(f"'{path}' is not a whole .npz file. {mend}")
+        raise InvalidFile(f"'{path}' is not a complete .npz file. {fix}")
     try:
         with np.load(path, allow_pickle=False) as file:
             ends = [end for end in ("", "_train", "_test") if f"x{end}" in file and f"y{end}" in file]
             end = f"_{split}" if f"_{split}" in ends else ""
             if end not in ends or (split == "train" and not end):
-                raise InvalidFile(f"'{path}' has no {split} split, only {', '.join(file.files) or 'nothing'}. {mend}")
+                raise InvalidFile(f"'{path}' has no {split} split, only {', '.join(file.files) or 'nothing'}. {fix}")
             x, y = file[f"x{end}"], file[f"y{end}"]
             labels = np.concatenate([np.ravel(file[f"y{end}"]) for end in ends])
             classes = np.ravel(file["classes"]).astype(str).tolist() if "classes" in file else None
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InvalidFile(f"Cannot read '{path}': {error}. {mend}") from error
+        raise InvalidFile(f"Cannot read '{path}': {error}. {fix}") from error
     return Dataset.from_arrays(x, y, classes or numbered(labels, name), name=name, split=split)
 
 
@@ -202,4 +202,4 @@ def _read(file: Path, part: Callable[[Any], _Read]) -> _Read:
         with Image.open(file) as image:
             return part(image)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InvalidFile(f"Cannot read the image '{file}': {error}. Mend or remove it.") from error
+        raise InvalidFile(f"Cannot read the image '{file}': {error}. Fix or remove it.") from error

@@ -1,4 +1,4 @@
-"""Images without meaning: noise of several kinds, and real images whose pixels were shuffled.
+"""Images without meaning: noise of several distributions, and real images whose pixels were shuffled.
 
 ``uniform``          each value anywhere in [0, 1].
 ``gaussian``         each value normal, of mean 0.5 and standard deviation 0.25 (a wider one would be mostly black and
@@ -23,24 +23,24 @@ from advlab.validation import require_int
 SHUFFLED = "shuffled"
 TAUGHT = ("uniform", "gaussian", "salt-and-pepper")  # what a data set with the class UNKNOWN is made of
 DRAWN = (*TAUGHT, "constant", "smooth")
-KINDS = (*DRAWN, SHUFFLED)
+DISTRIBUTIONS = (*DRAWN, SHUFFLED)
 UNKNOWN = "unknown"
 
 _DEVIATION = 0.25
 _GRID = 4
 
 
-def noise_images(n: int, shape: tuple[int, int, int], kind: str = "uniform", seed: int = 0) -> np.ndarray:
+def noise_images(n: int, shape: tuple[int, int, int], distribution: str = "uniform", seed: int = 0) -> np.ndarray:
     """float32 ``(n, h, w, c)`` in [0, 1] of 256 levels, as image files have them; ``shape`` is ``(h, w, c)``.
 
-    Row i depends on nothing but kind, shape, seed and i. ``kind`` is any but ``shuffled``. Raises ``InvalidValue`` and
-    ``UnknownName``.
+    Row i depends on nothing but distribution, shape, seed and i. ``distribution`` is any but ``shuffled``. Raises
+    ``InvalidValue`` and ``UnknownName``.
     """
     require_int("The number of noise images", n, 1)
     require_int("The seed", seed, 0)
-    if kind not in DRAWN:
-        raise unknown("kind of noise", kind, DRAWN)
-    x = np.stack([_drawn(kind, shape, _generator(seed, kind, row)) for row in range(n)])
+    if distribution not in DRAWN:
+        raise unknown("distribution of noise", distribution, DRAWN)
+    x = np.stack([_drawn(distribution, shape, _generator(seed, distribution, row)) for row in range(n)])
     return np.round(x * 255).astype(np.float32) / np.float32(255)
 
 
@@ -54,20 +54,20 @@ def shuffled(images: np.ndarray, seed: int = 0) -> np.ndarray:
     return np.stack(rows).reshape(images.shape)
 
 
-def _generator(seed: int, kind: str, row: int) -> np.random.Generator:
-    # With the kind in it, so that the grey of a constant image is not the first pixel of a uniform one.
-    return np.random.default_rng([seed, zlib.crc32(kind.encode()), row])
+def _generator(seed: int, distribution: str, row: int) -> np.random.Generator:
+    # With the distribution in it, so that the grey of a constant image is not the first pixel of a uniform one.
+    return np.random.default_rng([seed, zlib.crc32(distribution.encode()), row])
 
 
-def _drawn(kind: str, shape: tuple[int, int, int], draw: np.random.Generator) -> np.ndarray:
+def _drawn(distribution: str, shape: tuple[int, int, int], draw: np.random.Generator) -> np.ndarray:
     height, width, channels = shape
-    if kind == "uniform":
+    if distribution == "uniform":
         return draw.random(shape)
-    if kind == "gaussian":
+    if distribution == "gaussian":
         return np.clip(draw.normal(0.5, _DEVIATION, shape), 0, 1)
-    if kind == "salt-and-pepper":
+    if distribution == "salt-and-pepper":
         return np.broadcast_to(draw.integers(0, 2, (height, width, 1)).astype(float), shape)
-    if kind == "constant":
+    if distribution == "constant":
         return np.full(shape, draw.random())
     grid = draw.random((_GRID, _GRID, channels))
     return np.einsum("hi,wj,ijc->hwc", _between(height), _between(width), grid)

@@ -215,23 +215,23 @@ def read_idx(path: Path, dimensions: int, md5: str | None = None) -> np.ndarray:
     import numpy as np
 
     content = _content(path)
-    mend = "Delete it and repeat the command to download it again, or put the official file there."
+    fix = "Delete it and repeat the command to download it again, or put the official file there."
     header = 4 + 4 * dimensions
     magic = bytes((0, 0, 8, dimensions))
     if not content.startswith(magic) or len(content) < header:
         raise InvalidFile(
             f"'{path}' is not an IDX file of bytes with {dimensions} dimension(s): it begins with "
-            f"'{content[:4].hex(' ')}' instead of '{magic.hex(' ')}'. {mend}"
+            f"'{content[:4].hex(' ')}' instead of '{magic.hex(' ')}'. {fix}"
         )
     shape = struct.unpack(f">{dimensions}I", content[4:header])
     if len(content) - header != math.prod(shape):
         raise InvalidFile(
             f"'{path}' declares {' x '.join(map(str, shape))} bytes of data and holds {len(content) - header}: "
-            f"it is truncated or damaged. {mend}"
+            f"it is truncated or damaged. {fix}"
         )
     if md5 is not None and _md5(content) != md5:
         raise InvalidFile(
             f"'{path}' is an IDX file, but not the official one (MD5 {_md5(content)}, expected {md5}): it belongs to "
-            f"another data set or was changed. {mend} Data of your own is read from a .npz file."
+            f"another data set or was changed. {fix} Data of your own is read from a .npz file."
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

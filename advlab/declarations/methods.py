@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from advlab.threat import Attack, Value
 
 FOLDER = Path(__file__).parent.parent / "methods"
-KINDS = ("bounded", "minimal")
+GOALS = ("bounded", "minimal")
 
 
 class Method(NamedTuple):
@@ -30,7 +30,7 @@ class Method(NamedTuple):
     name: str
     summary: str
     norms: tuple[str, ...]
-    kind: str
+    goal: str
     native: bool
     parameters: Mapping[str, Value]
     types: Mapping[str, str]
@@ -41,15 +41,15 @@ class Method(NamedTuple):
         self,
         *,
         epsilon: float | str | None = None,
-        norm: str | None = None,
+        norm: str | float | None = None,
         target: int | None = None,
         parameters: Mapping[str, Any] | None = None,
         **rest: Any,
     ) -> Attack:
-        """Aim the method: checks everything that can be checked without a model. ``rest``: seed, restarts, stop."""
-        from advlab.threat import DEFAULT_EPSILON, NORMS, Attack, ThreatModel, parse_epsilon
+        """Aim the method, checked as far as no model is needed. ``rest``: seed, restarts, early_stop, precision."""
+        from advlab.threat import DEFAULT_EPSILON, NORMS, Attack, ThreatModel, parse_epsilon, parse_norm
 
-        norm = self.norms[0] if norm is None else norm
+        norm = self.norms[0] if norm is None else parse_norm(norm)
         if norm not in self.norms:
             if norm not in NORMS:
                 raise unknown("norm", norm, self.norms)
@@ -58,8 +58,8 @@ class Method(NamedTuple):
             )
         epsilon = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
         if epsilon is None:
-            epsilon = DEFAULT_EPSILON[norm] if self.kind == "bounded" and norm != "none" else math.inf
-        elif self.kind == "minimal" and math.isfinite(epsilon):
+            epsilon = DEFAULT_EPSILON[norm] if self.goal == "bounded" and norm != "none" else math.inf
+        elif self.goal == "minimal" and math.isfinite(epsilon):
             raise InvalidValue(
                 f"Method '{self.name}' looks for the smallest perturbation and takes no epsilon. Got {epsilon:g}. "
                 "Leave epsilon out; a bounded method such as 'pgd' takes one."
@@ -68,29 +68,48 @@ class Method(NamedTuple):
             raise InvalidValue(
                 f"Norm 'none' has no radius: any image in [0, 1] counts. Got epsilon {epsilon:g}; leave it out."
             )
-        elif self.kind == "bounded" and norm != "none" and math.isinf(epsilon):
+        elif self.goal == "bounded" and norm != "none" and math.isinf(epsilon):
             raise InvalidValue(
-                f"Method '{self.name}' needs a finite epsilon in [0, inf). Got {epsilon:g}. Try epsilon=0.1."
+                f"Method '{self.name}' needs a finite epsilon in the range [0, inf). Got {epsilon:g}. Try epsilon=0.1."
             )
         full = dict(self.parameters)
         for name, value in (parameters or {}).items():
             if name not in full:
-                raise unknown(f"parameter of method '{self.name}'", name, full)
+                raise unknown(f"parameter of method '{self.name}'", name, full, self._hint(name))
             full[name] = self._checked(name, value)
+        if {"step_size", "relative_step_size"} <= {
+            name for name, value in (parameters or {}).items() if value is not None
+        }:
+            raise InvalidValue(
+                f"Method '{self.name}' takes step_size (in pixel units) or relative_step_size (in units of epsilon / "
+                "steps), not both. Leave one of them out."
+            )
         overrides = tuple(sorted(n for n in full if full[n] != self.parameters[n]))
         return Attack(self.name, ThreatModel(norm, float(epsilon), target), full, overrides, code=self.code, **rest)
 
+    def _hint(self, name: str) -> str:
+        """What a parameter that people bring from other libraries is called here."""
+        here = next((ours for ours, theirs in _ELSEWHERE.items() if name in theirs and ours in self.parameters), None)
+        if name in _ELSEWHERE["step_size"] and {"step_size", "relative_step_size"} <= self.parameters.keys():
+            return "Here it is called 'step_size', in pixel units; 'relative_step_size' is in units of epsilon / steps."
+        if name in _EPSILON:
+            return "Here it is called 'epsilon'."
+        return f"Here it is called '{here}'." if here else ""
+
     def _checked(self, name: str, value: Any) -> Value:
-        kind = self.types[name]
-        parse = _PARSERS[kind]
+        if value is None and self.parameters[name] is None:
+            return None
+        type_ = self.types[name]
         try:
-            parsed = parse(value)
+            parsed = _PARSERS[type_](value)
         except (TypeError, ValueError, KeyError, ZeroDivisionError, OverflowError):
             parsed = None
-        low = 0 if self.parameters[name] in (0, None) or kind == "float" else 1
-        if parsed is None or (kind in ("int", "float") and not low <= parsed < math.inf):
-            allowed = {"int": f"a whole number in [{low}, inf)", "float": f"a number in [{low}, inf)"}.get(kind, kind)
-            raise InvalidValue(f"Parameter '{name}' of method '{self.name}' must be {allowed}. Got {value!r}.")
+        low = 0 if self.parameters[name] in (0, None) or type_ == "float" else 1
+        if parsed is None or (type_ in ("int", "float") and not low <= parsed < math.inf):
+            allowed = {"int": f"an int in the range [{low}, inf)", "float": f"a float in the range [{low}, inf)"}
+            raise InvalidValue(
+                f"Parameter '{name}' of method '{self.name}' must be {allowed.get(type_, type_)}. Got {value!r}."
+            )
         if parsed not in self.choices.get(name, (parsed,)):
             raise unknown(f"'{name}' of method '{self.name}'", parsed, self.choices[name])
         return parsed
@@ -120,6 +139,20 @@ def _text(value: Any) -> str:
     return value
 
 
+_EPSILON = ("eps", "max_eps", "maximum_epsilon", "radius")
+_ELSEWHERE = {  # our parameter: what other libraries call it
+    "steps": ("num_steps", "n_steps", "nb_iter", "n_iter", "max_iter", "iterations", "num_iterations"),
+    "step_size": ("step", "alpha", "eps_step", "eps_iter", "abs_stepsize", "stepsize", "lr"),
+    "relative_step_size": ("rel_stepsize",),
+    "searches": ("binary_search_steps",),
+    "learning_rate": ("lr", "stepsize"),
+    "constant": ("initial_const", "c"),
+    "n_target_classes": ("targets", "n_targets", "target_classes"),
+    "random_start": ("num_random_init", "rand_init", "rand_start"),
+    "decay": ("mu", "momentum"),
+    "confidence": ("kappa",),
+    "queries": ("n_queries", "max_eval"),
+}
 _PARSERS: dict[str, Callable[[Any], Any]] = {"int": _whole, "float": _number, "bool": _truth, "str": _text}
 
 
@@ -150,27 +183,27 @@ def _read(path: Path) -> Method:
             craft = node
         elif isinstance(node, ast.ImportFrom) and node.module == "advlab.methods._art":
             native = False
-    if craft is None or not {"NORMS", "KIND"} <= constants.keys():
-        raise InvalidValue(f"'{path.name}' must define NORMS, KIND and craft(problem, *, ...) to be a method.")
+    if craft is None or not {"NORMS", "GOAL"} <= constants.keys():
+        raise InvalidValue(f"'{path.name}' must define NORMS, GOAL and craft(problem, *, ...) to be a method.")
     arguments = craft.args
     parameters, types = {}, {}
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
-        kind = getattr(argument.annotation, "id", None)
-        if default is None or kind not in _PARSERS:
+        annotation = "" if argument.annotation is None else ast.unparse(argument.annotation).removesuffix(" | None")
+        if default is None or annotation not in _PARSERS:
             raise InvalidValue(
                 f"Parameter '{argument.arg}' in '{path.name}' needs a default and a type: {', '.join(_PARSERS)}."
             )
         parameters[argument.arg] = ast.literal_eval(default)
-        types[argument.arg] = kind
+        types[argument.arg] = annotation
     summary = (ast.get_docstring(tree) or "").partition("\n")[0]
-    norms, kind, choices = constants["NORMS"], constants["KIND"], constants.get("CHOICES", {})
-    return Method(path.stem, summary, norms, kind, native, parameters, types, choices)
+    norms, goal, choices = constants["NORMS"], constants["GOAL"], constants.get("CHOICES", {})
+    return Method(path.stem, summary, norms, goal, native, parameters, types, choices)
 
 
 def describe(craft: Callable[..., Any]) -> Method:
     """The declaration of a user's own ``craft(problem, *, ...)``: a plain function needs no file.
 
-    Attributes ``NORMS``, ``KIND`` and ``CHOICES`` on the function are honoured; without them it is bounded, in every
+    Attributes ``NORMS``, ``GOAL`` and ``CHOICES`` on the function are honoured; without them it is bounded, in every
     norm, and takes any text.
     """
     import inspect
@@ -181,8 +214,8 @@ def describe(craft: Callable[..., Any]) -> Method:
     for parameter in list(inspect.signature(craft).parameters.values())[1:]:
         if parameter.kind is not parameter.KEYWORD_ONLY or type(parameter.default).__name__ not in _PARSERS:
             raise InvalidValue(
-                f"Method '{name}' must take one problem and keyword-only parameters with defaults that are numbers, "
-                f"truths or texts: def craft(problem, *, steps: int = 10). Got parameter '{parameter}'."
+                f"Method '{name}' must take one problem and keyword-only parameters with int, "
+                f"float, bool or str defaults: def craft(problem, *, steps: int = 10). Got parameter '{parameter}'."
             )
         parameters[parameter.name] = parameter.default
         types[parameter.name] = type(parameter.default).__name__
@@ -190,8 +223,8 @@ def describe(craft: Callable[..., Any]) -> Method:
 
     summary = (inspect.getdoc(craft) or "").partition("\n")[0]
     norms = tuple(getattr(craft, "NORMS", tuple(DEFAULT_EPSILON)))
-    kind, choices = getattr(craft, "KIND", "bounded"), getattr(craft, "CHOICES", {})
-    return Method(name, summary, norms, kind, True, parameters, types, choices, _code(craft))
+    goal, choices = getattr(craft, "GOAL", "bounded"), getattr(craft, "CHOICES", {})
+    return Method(name, summary, norms, goal, True, parameters, types, choices, _code(craft))
 
 
 def _code(craft: Callable[..., Any]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
-from advlab import workspace
+from advlab import renamed, workspace
 from advlab.declarations import toml
 from advlab.errors import InvalidValue, unknown
 from advlab.validation import invalid, is_int, is_number, require_choice, require_fraction, require_int, require_text
@@ -80,7 +80,7 @@ class Training:
 class Recipe:
     """One classifier that can be trained. ``source`` says where its settings and ``published`` figures come from.
 
-    ``architecture`` holds ``kind``, a function of ``advlab.classifiers.architectures``, and its keyword arguments.
+    ``architecture`` holds ``name``, a function of ``advlab.classifiers.architectures``, and its keyword arguments.
     ``classes`` is how many classes the data must have (None: any number).
     ``published`` holds ``parameters`` (a count), accuracies (shares in [0, 1]) and a ``note``, each only where printed.
     """
@@ -109,7 +109,7 @@ class Recipe:
             elif key == "parameters":
                 require_int("published.parameters", value, 1)
             elif not (is_number(value) and 0 <= value <= 1):
-                raise invalid(f"published.{key}", value, "a share in [0, 1]")
+                raise invalid(f"published.{key}", value, "a float in the range [0, 1]")
 
 
 def load_recipe(name_or_path: str | Path) -> Recipe:
@@ -126,6 +126,8 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
             training["early_stopping"] = EarlyStopping(**stopping)
         for key in ("architecture", "published"):
             toml.table(table.get(key, {}), key)
+        if "architecture" in table:
+            table["architecture"] = renamed.architecture(table["architecture"])
         return Recipe(**{**table, "name": path.stem, "training": Training(**training)})
 
 
@@ -139,28 +141,32 @@ def settings(recipe: Recipe | Mapping[str, Any]) -> dict[str, Any]:
         "checkpoint_every": told["training"].get("checkpoint_every")
     }
     training = {key: value for key, value in told["training"].items() if value != defaults.get(key)}
-    return {"dataset": told["dataset"], "architecture": told["architecture"], "training": training}
+    return {
+        "dataset": told["dataset"],
+        "architecture": renamed.architecture(told["architecture"]),
+        "training": training,
+    }
 
 
 def _check_architecture(architecture: Mapping[str, Any]) -> None:
-    """Check kind and arguments against the signatures in ``architectures.py``, read without importing Keras."""
+    """Check name and arguments against the signatures in ``architectures.py``, read without importing Keras."""
     source = (Path(__file__).parent.parent / "classifiers" / "architectures.py").read_text("utf-8")
     functions = {node.name: node.args for node in ast.parse(source).body if isinstance(node, ast.FunctionDef)}
-    kinds = tuple(name for name in functions if not name.startswith("_"))
-    if "kind" not in architecture:
-        raise InvalidValue(f"The key architecture.kind is missing. Allowed: {', '.join(sorted(kinds))}.")
-    kind = architecture["kind"]
-    require_choice("architecture.kind", kind, kinds)
-    arguments = functions[kind]
+    names = tuple(name for name in functions if not name.startswith("_"))
+    if "name" not in architecture:
+        raise InvalidValue(f"The key architecture.name is missing. Allowed: {', '.join(sorted(names))}.")
+    name = architecture["name"]
+    require_choice("architecture.name", name, names)
+    arguments = functions[name]
     annotations = {a.arg: ast.unparse(a.annotation) for a in arguments.kwonlyargs if a.annotation is not None}
     for argument, default in zip(arguments.kwonlyargs, arguments.kw_defaults, strict=True):
         if default is None and argument.arg not in architecture:
-            raise InvalidValue(f"The key architecture.{argument.arg} is missing: architecture '{kind}' needs it.")
+            raise InvalidValue(f"The key architecture.{argument.arg} is missing: architecture '{name}' needs it.")
     for key, value in architecture.items():
         if key in annotations:
             _check_argument(f"architecture.{key}", value, annotations[key])
-        elif key != "kind":
-            raise unknown(f"key of architecture '{kind}'", key, annotations)
+        elif key != "name":
+            raise unknown(f"key of architecture '{name}'", key, annotations)
 
 
 def _check_argument(key: str, value: Any, annotation: str) -> None:
@@ -175,6 +181,6 @@ def _check_argument(key: str, value: Any, annotation: str) -> None:
             raise invalid(key, value, "true or false")
     elif annotation == "Sequence[int]":
         if not isinstance(value, list | tuple) or not all(is_int(v) and v >= 1 for v in value):
-            raise invalid(key, value, "a list of whole numbers in [1, inf)")
+            raise invalid(key, value, "a list of ints in the range [1, inf)")
     elif "Mapping" not in annotation or not isinstance(value, Mapping):
         require_text(key, value)

@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from advlab import workspace
+from advlab import renamed, workspace
 from advlab.declarations import toml
 from advlab.declarations.recipes import EarlyStopping, Recipe, Training, load_recipe, settings
 from advlab.declarations.suites import load_suite
@@ -223,9 +223,9 @@ def _row(row: dict[str, Any], base: Any, study: str) -> Row:
 
 
 def _varied(base: Recipe, row: Mapping[str, Any]) -> Recipe:
-    """The base with the row's settings; another kind of architecture replaces all of the base's."""
-    architecture = toml.table(row.get("architecture", {}), "architecture")
-    if architecture.get("kind", base.architecture["kind"]) == base.architecture["kind"]:
+    """The base with the row's settings; another architecture replaces all of the base's."""
+    architecture = renamed.architecture(toml.table(row.get("architecture", {}), "architecture"))
+    if architecture.get("name", base.architecture["name"]) == base.architecture["name"]:
         architecture = {**base.architecture, **architecture}
     training = {**vars(base.training), **toml.table(row.get("training", {}), "training")}
     toml.known_keys(Training, training, "training.")

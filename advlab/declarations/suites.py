@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from advlab import workspace
+from advlab import renamed, workspace
 from advlab.declarations import toml
 from advlab.declarations.methods import load_method
 from advlab.errors import InvalidValue, unknown
@@ -32,7 +32,7 @@ class Entry:
     norm: str | None = None
     epsilon: float | None = None
     target: int | None = None
-    stop: str = "success"
+    early_stop: bool = True
     restarts: int = 1
     seed: int = 0
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -41,7 +41,8 @@ class Entry:
     def attack(self) -> Attack:
         """The specification, checked against the method's own declaration."""
         require_text("method", self.method)
-        require_text("stop", self.stop)
+        if not isinstance(self.early_stop, bool):
+            raise invalid("early_stop", self.early_stop, "true or false")
         if self.norm is not None:
             require_text("norm", self.norm)
         if self.target is not None:
@@ -57,7 +58,7 @@ class Entry:
             parameters=self.parameters,
             seed=self.seed,
             restarts=self.restarts,
-            stop=self.stop,
+            early_stop=self.early_stop,
         )
 
     def aimed(self, norm: str | None, epsilon: float | None) -> Entry:
@@ -65,7 +66,7 @@ class Entry:
         norm = norm or self.norm
         special = dict(self.under.get(norm or "", {}))
         parameters = {**self.parameters, **special.pop("parameters", {})}
-        bounded = load_method(self.method).kind == "bounded"
+        bounded = load_method(self.method).goal == "bounded"
         radius = (self.epsilon if epsilon is None else epsilon) if bounded else None
         return replace(self, **{**special, "norm": norm, "epsilon": radius, "parameters": parameters, "under": {}})
 
@@ -160,11 +161,16 @@ def load_suite(name_or_path: str | Path) -> Suite:
 
 
 def _entry(table: dict[str, Any]) -> Entry:
+    table = renamed.attack_fields(table.get("method"), table)
     toml.known_keys(Entry, table, "")
     if isinstance(table.get("epsilon"), str):
         table["epsilon"] = parse_epsilon(table["epsilon"])
-    for norm, settings in toml.table(table.get("under", {}), "under").items():
+    under = toml.table(table.get("under", {}), "under")
+    table["under"] = {
+        norm: renamed.attack_fields(table.get("method"), toml.table(s, f"under.{norm}")) for norm, s in under.items()
+    }
+    for norm, settings in table["under"].items():
         require_choice("under", norm, NORMS)
         for key in toml.table(settings, f"under.{norm}"):
-            require_choice(f"under.{norm}", key, ("parameters", "restarts", "seed", "stop"))
+            require_choice(f"under.{norm}", key, ("early_stop", "parameters", "restarts", "seed"))
     return Entry(**table)

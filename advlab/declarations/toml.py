@@ -19,7 +19,7 @@ def read(path: Path) -> dict[str, Any]:
     try:
         return tomllib.loads(path.read_text("utf-8"))
     except (tomllib.TOMLDecodeError, UnicodeDecodeError, OSError) as error:
-        raise InvalidFile(f"'{path}' cannot be read as TOML: {error}. Mend that place, or restore the file.") from error
+        raise InvalidFile(f"'{path}' cannot be read as TOML: {error}. Fix that place, or restore the file.") from error
 
 
 @contextlib.contextmanager

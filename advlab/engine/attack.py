@@ -41,7 +41,7 @@ def attack(
     target: int | None = None,
     seed: int = 0,
     restarts: int = 1,
-    stop: str = "never",
+    early_stop: bool = False,
     batch_size: int | None = None,
     precision: str = "float32",
     compile: str = "auto",
@@ -53,7 +53,7 @@ def attack(
 
     ``method`` is a name (``advlab list methods``) or a function ``craft(problem, *, ...)``; ``parameters`` are its own.
     ``epsilon`` is in pixel units of a [0, 1] image; None means linf 0.1, l2 1.5, l1 10, l0 20. ``norm`` None means the
-    method's first. ``target`` is the class to reach (None: any wrong one). ``stop="never"`` returns each sample's
+    method's first. ``target`` is the class to reach (None: any wrong one). Without ``early_stop`` each sample's
     highest loss among its successes, ``"success"`` its first success. ``precision="bfloat16"`` takes gradients in that
     type, fast where the processor has units for it, and verifies success in float32. ``compile`` is ``auto``, ``xla``
     or ``graph``. ``attempted``, bool ``(n,)``, says which images to attack (None: all); the others count as broken.
@@ -70,26 +70,26 @@ def attack(
         parameters=parameters,
         seed=seed,
         restarts=restarts,
-        stop=stop,
+        early_stop=early_stop,
         precision=precision,
     )
     if compile not in COMPILE:
         raise unknown("compile mode", compile, COMPILE)
     if batch_size is not None and (not hasattr(batch_size, "__index__") or batch_size < 1):
-        raise InvalidValue(f"batch_size must be a whole number in [1, inf). Got {batch_size}.")
+        raise InvalidValue(f"batch_size must be an int in the range [1, inf). Got {batch_size}.")
     classifier.check(dataset)
     if target is not None and target >= classifier.classes:
         raise InvalidValue(f"target must be a class in 0..{classifier.classes - 1}. Got {target}.")
-    if target is not None and spec.parameters.get("targets"):
+    if target is not None and spec.parameters.get("n_target_classes"):
         raise InvalidValue(
-            f"A target leaves no other classes to aim at. Got target={target} and targets; leave one out."
+            f"A target leaves no other classes to aim at. Got target={target} and n_target_classes; leave one out."
         )
     if attempted is not None and (np.shape(attempted) != (len(dataset),) or np.asarray(attempted).dtype != bool):
         raise InvalidValue(
             f"attempted must be a bool array of shape ({len(dataset)},), one for each image. "
             f"Got {np.asarray(attempted).dtype} {np.shape(attempted)}."
         )
-    crafting = Crafting(classifier, dataset, craft, spec, declared.kind, batch_size, compile, attempted)
+    crafting = Crafting(classifier, dataset, craft, spec, declared.goal, batch_size, compile, attempted)
     crafting.run(progress, f"{spec.method} on {classifier.name}")
     return _result(crafting)
 
@@ -132,7 +132,7 @@ def _result(crafting: Crafting) -> AttackResult:
         seconds=round(crafting.seconds, 3),
         versions=versions(),
         command=command_line(),
-        settings=crafting.settings | {"computed_share": round(crafting.computed_share, 4)},
+        settings=crafting.settings | {"computed_fraction": round(crafting.computed_fraction, 4)},
         notes=classifier.notes,
         diagnostics=diagnostics,
     )

@@ -26,7 +26,7 @@ def nothing(x: np.ndarray, points: int) -> dict[str, np.ndarray]:
 
 
 def merge(
-    found: dict[str, np.ndarray], kind: str, rows: np.ndarray, carry: Mapping[str, Any], whole: bool | None = None
+    found: dict[str, np.ndarray], goal: str, rows: np.ndarray, carry: Mapping[str, Any], whole: bool | None = None
 ) -> None:
     """Keep, for each of the ``rows``, the better of this restart and those before.
 
@@ -34,7 +34,7 @@ def merge(
     """
     new = {name: np.asarray(carry[name])[: len(rows)] for name in found if name in carry}
     loss, success = found["loss"][rows], found["success"][rows]
-    gained = new["distance"] < found["distance"][rows] if kind == "minimal" else new["loss"] > loss
+    gained = new["distance"] < found["distance"][rows] if goal == "minimal" else new["loss"] > loss
     better = (new["success"] & ~success) | ((new["success"] == success) & gained)
     better |= np.isneginf(loss) & ~success
     if whole is not None:

@@ -8,26 +8,26 @@ from collections.abc import Callable
 import numpy as np
 import tensorflow as tf
 
-from advlab.problem.problem import Host, Problem
+from advlab.problem.problem import ExternalLoop, Problem
 
 Logits = Callable[[tf.Tensor], tf.Tensor]
 
 
-def run_on_host(host: Host, problem: Problem) -> dict[str, np.ndarray]:
+def run_external(host: ExternalLoop, problem: Problem) -> dict[str, np.ndarray]:
     """Run a method of another library on a concrete problem, count its passes, and look at what it returns."""
     passes = {name: tf.Variable(0) for name in ("forward", "backward")}
     counted = problem._replace(
         logits=_counted(tf.function(problem.logits, autograph=False, reduce_retracing=True), passes)
     )
     x_adv = tf.clip_by_value(tf.constant(np.asarray(host.run(counted), np.float32)), 0, 1)
-    view = problem.look(x_adv, gradient=False)
-    success = view.success.numpy()
+    query = problem.query(x_adv, gradient=False)
+    success = query.success.numpy()
     # A sample that did not fall gets its clean image back, whatever the library left there.
     rows = len(success)
     each = {name: np.full(rows, math.ceil(int(count) / rows), np.int32) for name, count in passes.items()}
     return each | {
         "x": np.where(success[:, None, None, None], x_adv, problem.x),
-        "loss": view.loss.numpy(),
+        "loss": query.loss.numpy(),
         "success": success,
         "distance": np.where(success, problem.ball.distance(x_adv), np.inf).astype(np.float32),
     }

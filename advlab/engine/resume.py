@@ -43,7 +43,7 @@ def take_up(partial: Path, specification: Mapping[str, Any]) -> Work | None:
     if differs:
         raise Mismatch(
             f"'{partial}' is an unfinished attack of another kind (it differs in: {', '.join(differs)}). "
-            "Finish that one first, or delete the file; on the command line --force starts anew."
+            "Finish that one first, or delete the file; on the command line --force starts again."
         )
     inner: dict[str, dict[str, Any]] = {"found": {}, "carry": {}}
     for name, array in arrays.items():

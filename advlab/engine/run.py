@@ -18,12 +18,12 @@ from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
 from advlab.engine import best, resume, steps
 from advlab.engine.compile import shares, xla_pays
-from advlab.engine.external import run_on_host
+from advlab.engine.external import run_external
 from advlab.engine.resume import Work
-from advlab.engine.universal import Sweeping
+from advlab.engine.universal import UniversalRun
 from advlab.errors import InvalidValue
 from advlab.problem import random
-from advlab.problem.problem import Craft, Host, Loop, Problem, Sweep
+from advlab.problem.problem import Craft, ExternalLoop, Loop, Problem, UniversalLoop
 from advlab.progress import Progress, patient_interrupt
 from advlab.threat import Attack
 
@@ -42,33 +42,35 @@ class Crafting:
         dataset: Dataset,
         craft: Craft,
         spec: Attack,
-        kind: str,
+        goal: str,
         batch_size: int | None,
         compile: str,
         attempted: np.ndarray | None = None,
     ):
-        self.classifier, self.dataset, self.craft, self.spec, self.kind = classifier, dataset, craft, spec, kind
+        self.classifier, self.dataset, self.craft, self.spec, self.goal = classifier, dataset, craft, spec, goal
         n, target = len(dataset), spec.threat.target
         self.labels = dataset.y.astype(np.int32)
         self.target = np.full(n, -1 if target is None else target, np.int32)
         self.attempted = (self.labels != self.target) & (True if attempted is None else attempted)
         self.name = spec.slug if attempted is None else f"{spec.slug}-{_digest(attempted)}"
-        # A method with a parameter ``targets`` aims at so many of the likeliest wrong classes, one after the other.
-        self.targets = min(int(spec.parameters.get("targets") or 0), classifier.classes - 1)
+        # With ``n_target_classes`` a method aims at so many of the likeliest wrong classes, one after the other.
+        self.targets = min(int(spec.parameters.get("n_target_classes") or 0), classifier.classes - 1)
         self.rounds = spec.restarts * max(self.targets, 1)
         planned = steps.plan(craft, spec, dataset.x.shape[1:])
-        self.on_host, self.sweeps = isinstance(planned, Host), isinstance(planned, Sweep)
-        if self.sweeps and spec.stop == "success":
+        self.on_host, self.sweeps = isinstance(planned, ExternalLoop), isinstance(planned, UniversalLoop)
+        if self.sweeps and spec.early_stop:
             raise InvalidValue(
                 f"Method '{spec.method}' looks for one perturbation of all images; none can stop by itself. "
-                "Got stop 'success', as the curve of a bounded method needs it; leave it out, or choose another method."
+                "Got early_stop, as the curve of a bounded method needs it; leave it out, or choose another method."
             )
         if self.on_host and spec.precision != "float32":
             raise InvalidValue(
                 f"Method '{spec.method}' runs in another library, in float32. Got precision '{spec.precision}'; "
                 "leave it out."
             )
-        self.steps = planned.steps if isinstance(planned, Loop) else planned.epochs if isinstance(planned, Sweep) else 0
+        self.steps = (
+            planned.steps if isinstance(planned, Loop) else planned.epochs if isinstance(planned, UniversalLoop) else 0
+        )
         self.trace_steps = steps.trace_steps(self.steps if isinstance(planned, Loop) else 0)
         self.xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * self.rounds * self.steps))
         most = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
@@ -86,7 +88,7 @@ class Crafting:
             "model": classifier.source,
             "scale": classifier.scale.tolist(),
             "offset": classifier.offset.tolist(),
-            "kind": kind,
+            "goal": goal,
         }
         self.found = best.nothing(dataset.x, len(self.trace_steps))
         for name, value in {"success": True, "distance": 0, "first_success": 0}.items():
@@ -122,7 +124,7 @@ class Crafting:
                 raise KeyboardInterrupt(f"What is done is kept in '{partial}'; the same command continues.") from None
             raise
         self.seconds = before + time.perf_counter() - began
-        if self.kind == "minimal":
+        if self.goal == "minimal":
             # A sample that did not fall gets its clean image back: there is no smallest perturbation to show.
             failed = ~self.found["success"]
             self.found["x"][failed] = self.dataset.x[failed]
@@ -130,7 +132,7 @@ class Crafting:
             partial.unlink(missing_ok=True)
 
     @property
-    def computed_share(self) -> float:
+    def computed_fraction(self) -> float:
         """How much of all work was done; the rest was saved by rows that left early."""
         return self.place["computed"] / max(self.size * self.batches * self.rounds * self.steps, 1)
 
@@ -145,12 +147,12 @@ class Crafting:
                 finished = self.finished + len(rows) * max(self.steps, 1)
                 if (batch, restart) >= resume:
                     self.place |= {"batch": batch, "restart": restart}
-                    todo = rows[~(self.found["success"][rows] & (self.spec.stop == "success"))]
+                    todo = rows[~(self.found["success"][rows] & (self.spec.early_stop))]
                     if len(todo):
                         done = (
                             self._on_host(todo, restart) if self.on_host else (yield from self._in_graph(todo, restart))
                         )
-                        best.merge(self.found, self.kind, *done)
+                        best.merge(self.found, self.goal, *done)
                     self.place |= {"restart": restart + 1, "step": 0}
                     self.carry = None
                 self.finished = finished
@@ -165,27 +167,27 @@ class Crafting:
         padded = np.resize(rows, self.size * self.batches).reshape(self.batches, -1)
         for restart in range(self.spec.restarts):
             batches = [self._batch(part, self.size, restart) for part in padded]
-            sweeping = Sweeping(self.classifier, self.craft, self.spec, batches, len(rows))
+            sweeping = UniversalRun(self.classifier, self.craft, self.spec, batches, len(rows))
             for _ in sweeping.epochs():
                 self.finished += len(rows)
                 yield
             better = sweeping.found["success"].sum() > self.found["success"].sum()
-            best.merge(self.found, self.kind, rows, sweeping.found, whole=better or not restart)
+            best.merge(self.found, self.goal, rows, sweeping.found, whole=better or not restart)
 
     def _succeeds_unchanged(self) -> np.ndarray:
         """bool ``(n,)``: images that are their own best, where the nearest or first success is wanted, at no cost."""
-        wanted = self.kind == "minimal" or self.spec.stop == "success"
+        wanted = self.goal == "minimal" or self.spec.early_stop
         predicted = self.clean.argmax(1)
         return wanted & np.where(self.target >= 0, predicted == self.target, predicted != self.labels)
 
     def _on_host(self, rows: np.ndarray, restart: int) -> tuple[np.ndarray, Mapping[str, Any]]:
         problem = self._problem(self._batch(rows, len(rows), restart))
         host = self.craft(problem, **self.spec.parameters)
-        return rows, run_on_host(host, problem)
+        return rows, run_external(host, problem)
 
     def _in_graph(self, rows: np.ndarray, restart: int) -> Generator[None, None, tuple[np.ndarray, Mapping[str, Any]]]:
         """Take all steps, chunk by chunk; returns the rows that are left at the end, and their carry."""
-        traced = steps.compiled(self.classifier, self.craft, self.spec, self.kind, self.xla)
+        traced = steps.compiled(self.classifier, self.craft, self.spec, self.goal, self.xla)
         epsilon = tf.constant(self.spec.threat.epsilon, tf.float64)
         floats = {n: tf.constant(v, tf.float32) for n, v in self.spec.parameters.items() if isinstance(v, float)}
         first, size = self.place["step"], self.size
@@ -196,13 +198,13 @@ class Crafting:
             rows, size = self.rows, len(self.carry["success"])
             batch = self._batch(rows, size, restart)
             carry = {name: tf.constant(value) for name, value in self.carry.items()}
-        may_leave = self.spec.stop == "success" or "state/done" in carry
+        may_leave = self.spec.early_stop or "state/done" in carry
         while True:
             # By work, not by time: where rows leave must not depend on how fast the machine is today.
             most = np.clip(_CHUNK_WORK // (size * self.classifier.activation_size), 1, _CHUNK_STEPS)
             last = min(first + int(min(most, max(first, 10)) if may_leave else most), self.steps)
             carry = traced.run(self.shares.rows, batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
-            idle = steps.idle(carry, self.spec.stop == "success").numpy()[: len(rows)]
+            idle = steps.idle(carry, self.spec.early_stop).numpy()[: len(rows)]
             self.finished += len(rows) * (last - first)
             self.place["computed"] += size * (last - first)
             if last == self.steps:
@@ -215,7 +217,7 @@ class Crafting:
                 broken = {name: tf.gather(value, gone) for name, value in carry.items()}
                 if not len(left):
                     return rows, broken
-                best.merge(self.found, self.kind, rows[gone], broken)
+                best.merge(self.found, self.goal, rows[gone], broken)
                 rows, size = rows[left], smaller
                 batch = self._batch(rows, size, restart)
                 carry = {name: tf.gather(value, np.resize(left, size)) for name, value in carry.items()}

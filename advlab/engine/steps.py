@@ -14,7 +14,7 @@ from advlab.engine.compile import once, side_by_side
 from advlab.problem.balls import BALLS
 from advlab.problem.losses import margin
 from advlab.problem.norms import total
-from advlab.problem.problem import Craft, Host, Loop, Problem, Sweep, View
+from advlab.problem.problem import Craft, ExternalLoop, Loop, Problem, Query, UniversalLoop
 from advlab.threat import Attack
 
 TRACE = 100  # at most so many points of the loss are stored for each sample
@@ -68,24 +68,24 @@ def trace_steps(steps: int) -> np.ndarray:
     return np.unique(np.linspace(0, steps, min(steps + 1, TRACE)).round().astype(np.int32))
 
 
-def plan(craft: Craft, attack: Attack, shape: tuple[int, ...]) -> Loop | Sweep | Host:
-    """What the method returns for images of shape ``(h, w, c)``: its kind and number of steps, before any work."""
+def plan(craft: Craft, attack: Attack, shape: tuple[int, ...]) -> Loop | UniversalLoop | ExternalLoop:
+    """What the method returns for images of shape ``(h, w, c)``: its goal and number of steps, before any work."""
     one = tf.zeros([1], tf.int32)
     batch = Batch(tf.zeros((1, *shape)), one, one - 1, one - 1, tf.zeros([1, 2], tf.uint32))
     problem = problem_of(batch, attack.threat.norm, tf.constant(attack.threat.epsilon, tf.float64), lambda x: x)
     return craft(problem, **attack.parameters)
 
 
-def compiled(classifier: Classifier, craft: Craft, attack: Attack, kind: str, xla: bool) -> Compiled:
+def compiled(classifier: Classifier, craft: Craft, attack: Attack, goal: str, xla: bool) -> Compiled:
     """The method traced for this classifier, once for each set of whole-number, truth and text parameters.
 
     Numbers with a fraction, epsilon among them, enter as tensors: five epsilons are one compilation.
     """
     fixed = {name: v for name, v in attack.parameters.items() if not isinstance(v, float)}
-    key = (craft, attack.threat.norm, attack.stop, attack.precision, kind, xla, tuple(sorted(fixed.items())))
+    key = (craft, attack.threat.norm, attack.early_stop, attack.precision, goal, xla, tuple(sorted(fixed.items())))
     lowered = classifier.lowered() if attack.precision == "bfloat16" else None
     if key not in classifier.compiled:
-        classifier.compiled[key] = _trace(classifier, lowered, craft, attack, fixed, kind, xla)
+        classifier.compiled[key] = _trace(classifier, lowered, craft, attack, fixed, goal, xla)
     return classifier.compiled[key]
 
 
@@ -95,7 +95,7 @@ def _trace(
     craft: Craft,
     attack: Attack,
     fixed: Mapping[str, Any],
-    kind: str,
+    goal: str,
     xla: bool,
 ) -> Compiled:
     traces: list[str] = []
@@ -138,37 +138,37 @@ def _trace(
         problem, loop = setting(batch, epsilon, floats)
         column = np.full(loop.steps + 1, -1, np.int32)
         column[trace_steps(loop.steps)] = np.arange(len(trace_steps(loop.steps)))
-        frozen = attack.stop == "success"
+        frozen = attack.early_stop
         exact = problem._replace(logits=classifier.logits)
 
-        def look(carry: Carry, step: tf.Tensor, gradient: bool) -> tuple[Carry, View]:
+        def look(carry: Carry, step: tf.Tensor, gradient: bool) -> tuple[Carry, Query]:
             live = ~idle(carry, frozen)
             again = tf.zeros_like(live)
             if lowered and gradient:
-                view, again = _verified(problem, exact, carry, loop.loss, kind)
+                query, again = _verified(problem, exact, carry, loop.loss, goal)
             else:
-                view = exact.look(carry["state/x"], loop.loss, gradient)
-            if kind == "minimal":
-                view = view._replace(success=view.success & _solid(view.logits))
+                query = exact.query(carry["state/x"], loop.loss, gradient)
+            if goal == "minimal":
+                query = query._replace(success=query.success & _solid(query.logits))
             slot = tf.one_hot(tf.gather(column, step), carry["loss_trace"].shape[1], on_value=True, off_value=False)
             carry = carry | {
                 "forward": carry["forward"] + tf.cast(live, tf.int32) + tf.cast(live & again, tf.int32),
                 "backward": carry["backward"] + tf.cast(live & gradient, tf.int32),
-                "loss_trace": tf.where(slot[None] & live[:, None], view.loss[:, None], carry["loss_trace"]),
-                "nonfinite": carry["nonfinite"] | ~tf.math.is_finite(view.loss),
+                "loss_trace": tf.where(slot[None] & live[:, None], query.loss[:, None], carry["loss_trace"]),
+                "nonfinite": carry["nonfinite"] | ~tf.math.is_finite(query.loss),
             }
-            return _keep(carry, view, problem, kind, loop.keep, live & (step >= loop.counts_from), step), view
+            return _keep(carry, query, problem, goal, loop.keep, live & (step >= loop.counts_from), step), query
 
         def one(step: tf.Tensor, carry: Carry) -> tuple[tf.Tensor, Carry]:
-            seen, view = look(carry, step, loop.gradient)
-            if view.gradient is not None:
-                flags = {name: flag & ~idle(carry, frozen) for name, flag in _flags(view.gradient).items()}
+            seen, query = look(carry, step, loop.gradient)
+            if query.gradient is not None:
+                flags = {name: flag & ~idle(carry, frozen) for name, flag in _flags(query.gradient).items()}
                 seen = seen | {name: seen[name] | flag for name, flag in flags.items()}
                 if careful:
                     lost = flags["zero_gradient"] | flags["nonfinite"]
-                    view = view._replace(gradient=_walked(problem, view.gradient, lost, step))
+                    query = query._replace(gradient=_walked(problem, query.gradient, lost, step))
             state = {name.removeprefix("state/"): v for name, v in carry.items() if name.startswith("state/")}
-            new = loop.update(state, view, step)
+            new = loop.update(state, query, step)
             if frozen or "done" in state:
                 still = idle(seen, frozen)
                 new = {name: _where(still, state[name], value) for name, value in new.items()}
@@ -192,22 +192,22 @@ def _trace(
     return Compiled(start, plain, careful, traces)
 
 
-def _verified(problem: Problem, exact: Problem, carry: Carry, loss: str, kind: str) -> tuple[View, tf.Tensor]:
+def _verified(problem: Problem, exact: Problem, carry: Carry, loss: str, goal: str) -> tuple[Query, tf.Tensor]:
     """A look whose gradient is of low precision and whose success is not, and the rows that were looked at twice.
 
     A minimal method feels its way along the boundary, so each of its looks is exact. A bounded one moves away from it:
     there only what would count as a sample's first success is looked at again.
     """
-    view = problem.look(carry["state/x"], loss)
-    if kind == "minimal":
-        return exact.look(view.x, loss, gradient=False)._replace(gradient=view.gradient), tf.ones_like(view.success)
-    new = view.success & ~carry["success"]
+    query = problem.query(carry["state/x"], loss)
+    if goal == "minimal":
+        return exact.query(query.x, loss, gradient=False)._replace(gradient=query.gradient), tf.ones_like(query.success)
+    new = query.success & ~carry["success"]
     success = tf.cond(
         tf.reduce_any(new),
-        lambda: view.success & (~new | exact.look(view.x, loss, gradient=False).success),
-        lambda: view.success,
+        lambda: query.success & (~new | exact.query(query.x, loss, gradient=False).success),
+        lambda: query.success,
     )
-    return view._replace(success=success), new
+    return query._replace(success=success), new
 
 
 def idle(carry: Mapping[str, Any], frozen: bool) -> Any:
@@ -217,20 +217,22 @@ def idle(carry: Mapping[str, Any], frozen: bool) -> Any:
     return broken if done is None else broken | done
 
 
-def _keep(carry: Carry, view: View, problem: Problem, kind: str, keep: str, live: tf.Tensor, step: tf.Tensor) -> Carry:
+def _keep(
+    carry: Carry, query: Query, problem: Problem, goal: str, keep: str, live: tf.Tensor, step: tf.Tensor
+) -> Carry:
     """Each sample's best: success first, then the higher loss or, for a minimal method, the smaller distance."""
     distance = carry["distance"]
-    further, success = view.loss > carry["loss"], view.success
-    if kind == "minimal":
-        distance = problem.ball.distance(view.x)
+    further, success = query.loss > carry["loss"], query.success
+    if goal == "minimal":
+        distance = problem.ball.distance(query.x)
         further = tf.where(success, distance < carry["distance"], further)
     better = (success & ~carry["success"]) | ((success == carry["success"]) & further)
     if keep == "last":
         better = tf.ones_like(better)
     better &= live
     return carry | {
-        "x": _where(better, view.x, carry["x"]),
-        "loss": tf.where(better, view.loss, carry["loss"]),
+        "x": _where(better, query.x, carry["x"]),
+        "loss": tf.where(better, query.loss, carry["loss"]),
         "success": tf.where(better, success, carry["success"]),
         "distance": tf.where(better, distance, carry["distance"]),
         "first_success": tf.where(live & success & (carry["first_success"] < 0), step, carry["first_success"]),

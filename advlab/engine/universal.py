@@ -10,13 +10,13 @@ import tensorflow as tf
 
 from advlab.classifiers.classifier import Classifier
 from advlab.engine.steps import Batch, problem_of
-from advlab.problem.problem import Craft, Problem, Sweep
+from advlab.problem.problem import Craft, Problem, UniversalLoop
 from advlab.threat import Attack
 
 Found = dict[str, np.ndarray]
 
 
-class Sweeping:
+class UniversalRun:
     """One sweep over batches of one shape, traced once. ``found`` has ``rows`` rows; what follows fills the batch."""
 
     def __init__(self, classifier: Classifier, craft: Craft, spec: Attack, batches: Sequence[Batch], rows: int):
@@ -52,23 +52,23 @@ class Sweeping:
         self.found |= flags | {name: np.full(self.rows, count, np.int32) for name, count in passes.items()}
         self.found["loss_trace"] = self.found["loss"][:, None]
 
-    def _setting(self, batch: Batch) -> tuple[Problem, Sweep]:
+    def _setting(self, batch: Batch) -> tuple[Problem, UniversalLoop]:
         fixed = {name: v for name, v in self.spec.parameters.items() if not isinstance(v, float)}
         problem = problem_of(batch, self.spec.threat.norm, self.epsilon, self.classifier.logits)
         return problem, self.craft(problem, **fixed, **self.floats)
 
     def _step(self, batch: Batch, state: dict, share: tf.Tensor) -> tuple[dict, dict]:
         problem, sweep = self._setting(batch)
-        view = problem.look(problem.ball.project(problem.x + state["delta"]), sweep.loss)
-        size = tf.reduce_sum(tf.abs(view.gradient), [1, 2, 3])
+        query = problem.query(problem.ball.project(problem.x + state["delta"]), sweep.loss)
+        size = tf.reduce_sum(tf.abs(query.gradient), [1, 2, 3])
         lost = ~tf.math.is_finite(size)
-        view = view._replace(gradient=tf.where(lost[:, None, None, None], tf.zeros_like(view.x), view.gradient))
-        return sweep.update(state, view, share), {"zero_gradient": size == 0, "nonfinite": lost}
+        query = query._replace(gradient=tf.where(lost[:, None, None, None], tf.zeros_like(query.x), query.gradient))
+        return sweep.update(state, query, share), {"zero_gradient": size == 0, "nonfinite": lost}
 
     def _look(self, batch: Batch, delta: tf.Tensor) -> dict:
         problem, sweep = self._setting(batch)
-        view = problem.look(problem.ball.project(problem.x + delta), sweep.loss, gradient=False)
-        return {"x": view.x, "loss": view.loss, "success": view.success}
+        query = problem.query(problem.ball.project(problem.x + delta), sweep.loss, gradient=False)
+        return {"x": query.x, "loss": query.loss, "success": query.success}
 
     def _joined(self, parts: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
         return np.concatenate([part[name].numpy() for part in parts])[: self.rows]

@@ -47,7 +47,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
     networks, arXiv:1706.04599, eq. 3. Raises ``InvalidValue`` for fewer than one bin or arrays that do not fit.
     """
     if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
-        raise InvalidValue(f"bins must be a whole number from 1 on. Got {bins!r}. Try {BINS}.")
+        raise InvalidValue(f"bins must be an int in the range [1, inf). Got {bins!r}. Try {BINS}.")
     confidence, right = _confidence(probabilities, labels)
     finite = np.isfinite(confidence)
     # Edges in the type of the probabilities, so that a float32 0.2 lies on the edge and not just above it.

@@ -177,7 +177,9 @@ class SecurityCurve:
     def _within(self, epsilon: float | str) -> float:
         value = parse_epsilon(epsilon) if isinstance(epsilon, str) else float(epsilon)
         if math.isnan(value) or value < 0:
-            raise InvalidValue(f"epsilon must be a number in [0, inf). Got {value:g}. Try epsilon=0.1 or 8/255.")
+            raise InvalidValue(
+                f"epsilon must be a float in the range [0, inf). Got {value:g}. Try epsilon=0.1 or 8/255."
+            )
         if value > self.limit:
             raise InvalidValue(
                 f"The curve reaches up to epsilon {self.limit:g} in {self.norm}; beyond that nothing was searched. "

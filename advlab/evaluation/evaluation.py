@@ -130,7 +130,7 @@ class Evaluation:
     @property
     def at_boundary(self) -> bool:
         """Samples end where they are first broken, so their confidence shift says nothing about strength."""
-        return self.attack.stop == "success" or math.isinf(self.attack.threat.epsilon)
+        return self.attack.early_stop or math.isinf(self.attack.threat.epsilon)
 
     @property
     def images(self) -> str:

@@ -1,4 +1,4 @@
-"""How confidently a classifier names what shows nothing: its answers to noise, kind by kind."""
+"""How confidently a classifier names what shows nothing: its answers to noise, distribution by distribution."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _CLASS = 16  # the most columns that the name of a class may take
 
 
 class NoiseScore(NamedTuple):
-    """How images of one kind of noise are answered.
+    """How images of one distribution of noise are answered.
 
     The confidence in an image is the largest probability of a class other than ``unknown``: what the classifier
     believes to see. ``confident`` has the share of images above each of ``THRESHOLDS``; such an image is never one that
@@ -29,7 +29,7 @@ class NoiseScore(NamedTuple):
     for a classifier without that class.
     """
 
-    kind: str
+    distribution: str
     confidence: float
     confident: tuple[Rate, ...]
     predicted: str
@@ -39,7 +39,7 @@ class NoiseScore(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class NoiseEvaluation:
-    """A classifier's answers to noise. ``left_out`` says which kind is missing, and why; None where none is."""
+    """A classifier's answers to noise. ``left_out`` says which distribution is missing, and why; None where none is."""
 
     classifier: str
     digest: str
@@ -50,8 +50,8 @@ class NoiseEvaluation:
     def __repr__(self) -> str:
         worst = max(self.scores, key=lambda score: score.confidence)
         return (
-            f"NoiseEvaluation of {self.classifier}: {len(self.scores)} kinds of noise, "
-            f"mean confidence up to {worst.confidence:.0%} ({worst.kind})"
+            f"NoiseEvaluation of {self.classifier}: {len(self.scores)} distributions of noise, "
+            f"mean confidence up to {worst.confidence:.0%} ({worst.distribution})"
         )
 
     @property
@@ -60,11 +60,11 @@ class NoiseEvaluation:
         return self.scores[0].unknown is not None
 
     def rows(self) -> list[dict[str, str]]:
-        """Column -> text, a row for each kind; shares in percent."""
+        """Column -> text, a row for each distribution; shares in percent."""
         return [_cells(score) for score in self.scores]
 
     def table(self) -> str:
-        """A row for each kind of noise, and a caption: at most 100 columns wide."""
+        """A row for each distribution of noise, and a caption: at most 100 columns wide."""
         rows = self.rows()
         lines = aligned(list(rows[0]), [list(row.values()) for row in rows], ("noise", "most often"))
         return "\n".join([*lines, "", *textwrap.wrap(printable(self.caption()), WIDTH)])
@@ -110,8 +110,8 @@ class NoiseEvaluation:
         return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
 
 
-def noise_score(kind: str, probabilities: np.ndarray, classes: Sequence[str]) -> NoiseScore:
-    """The score of one kind of noise from the probabilities ``(n, k)`` of its images; ``classes`` are the k names.
+def noise_score(distribution: str, probabilities: np.ndarray, classes: Sequence[str]) -> NoiseScore:
+    """The score of one distribution from the probabilities ``(n, k)`` of its images; ``classes`` are the k names.
 
     Raises ``InvalidValue`` for arrays that do not fit.
     """
@@ -124,7 +124,7 @@ def noise_score(kind: str, probabilities: np.ndarray, classes: Sequence[str]) ->
     confidence, predicted = probabilities[:, named].max(1), probabilities.argmax(1)
     most = int(np.bincount(predicted, minlength=len(classes)).argmax())
     return NoiseScore(
-        kind,
+        distribution,
         float(np.mean(confidence, dtype=np.float64)),
         tuple(rate(confidence > threshold) for threshold in THRESHOLDS),
         classes[most],
@@ -135,7 +135,7 @@ def noise_score(kind: str, probabilities: np.ndarray, classes: Sequence[str]) ->
 
 def _cells(score: NoiseScore) -> dict[str, str]:
     cells = {
-        "noise": score.kind,
+        "noise": score.distribution,
         "images": f"{score.predicted_share.total:,}",
         "confidence %": number(100 * score.confidence, ".1f"),
         **{

@@ -66,7 +66,7 @@ class Predictions:
         ``top`` is how many classes a line names.
         """
         if top < 1:
-            raise InvalidValue(f"The number of classes to name must be a whole number from 1 on. Got {top}.")
+            raise InvalidValue(f"The number of classes to name must be an int in the range [1, inf). Got {top}.")
         rows = [self._cells(row, top) for row in range(len(self))]
         kept = [name for name in _COLUMNS if name in ("image", "predicted") or any(row[name] for row in rows)]
         return "\n".join(aligned(kept, [[row[name] for name in kept] for row in rows], set(kept) - {"confidence"}))

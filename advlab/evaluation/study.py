@@ -200,7 +200,7 @@ def load_study_result(study: Study, path: Path) -> StudyResult:
         table = json.loads(path.read_text("utf-8"))
         if table["schema"] != SCHEMA:
             raise InvalidFile(
-                f"'{path}' has schema {table['schema']}; this advlab reads {SCHEMA}. Delete it and run the study anew."
+                f"'{path}' has schema {table['schema']}; this advlab reads {SCHEMA}. Delete it and run the study again."
             )
         result = StudyResult(study, versions=table["versions"])
         for row in table["rows"]:
@@ -208,13 +208,14 @@ def load_study_result(study: Study, path: Path) -> StudyResult:
                 result = result.adding(_measured(row))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidFile(
-            f"'{path}' is no result of a study: {error!r}. Restore it, or delete it and run anew."
+            f"'{path}' is no result of a study: {error!r}. Restore it, or delete it and run again."
         ) from error
     return result
 
 
 def _measured(row: Mapping[str, Any]) -> Measured:
     known = {f.name: row[f.name] for f in fields(Measured)}
+    known["settings"] = settings(row["settings"])
     rates = {key: row[key] and Rate(**row[key]) for key in ("clean_accuracy", "robust_accuracy")}
     return Measured(**{**known, **rates, "findings": tuple(row["findings"])})
 

@@ -128,7 +128,10 @@ class TransferMatrix:
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; the value of a rate over no samples, and a pair that was not measured, are null."""
-        return {"schema": SCHEMA, **plain({"sources": self.sources, "targets": self.targets, "cells": self.cells})}
+        return {
+            "schema": SCHEMA,
+            **plain({"sources": self.sources, "targets": self.targets, "cells": self.cells}),
+        }
 
     def _repr_html_(self) -> str:
         rows, columns = self.names

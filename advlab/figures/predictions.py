@@ -44,7 +44,7 @@ def predictions(
             f"A figure shows 1 to {_MOST_IMAGES} images. Got {len(shown)}; draw some of them, such as predictions[:15]."
         )
     if columns < 1:
-        raise InvalidValue(f"The number of columns must be a whole number from 1 on. Got {columns}.")
+        raise InvalidValue(f"The number of columns must be an int in the range [1, inf). Got {columns}.")
     columns = min(columns, len(shown))
     rows = -(-len(shown) // columns)
     with matplotlib.rc_context(STYLE):

@@ -18,7 +18,7 @@ import tensorflow as tf
 
 from advlab.problem.balls import L1Ball
 from advlab.problem.norms import total
-from advlab.problem.problem import START, Loop, Problem, State, View
+from advlab.problem.problem import START, Loop, Problem, Query, State
 
 SPARSER, SHRINK, LEAST = 0.95, 1.5, 0.1
 
@@ -47,13 +47,13 @@ def craft(problem: Problem, steps: int, loss: str) -> Loop:
             "step": 0 * entries + radii[0],
         }
 
-    def update(state: State, view: View, step: tf.Tensor) -> State:
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
         radius, next_radius = tf.gather(radii, step), tf.gather(radii, step + 1)
         length = tf.cast(radius, tf.float32)
-        better = view.loss > state["best"]
-        best = tf.maximum(view.loss, state["best"])
-        best_x = _where(better, view.x, state["best_x"])
-        best_gradient = _where(better, view.gradient, state["best_gradient"])
+        better = query.loss > state["best"]
+        best = tf.maximum(query.loss, state["best"])
+        best_x = _where(better, query.x, state["best_x"])
+        best_gradient = _where(better, query.gradient, state["best_gradient"])
 
         check = (step % every == 0) & (step > 0)
         entries = tf.where(check, changed(best_x), state["entries"])
@@ -61,7 +61,7 @@ def craft(problem: Problem, steps: int, loss: str) -> Loop:
         shrunk = tf.maximum(state["step"] / SHRINK, LEAST * length)
         size = tf.where(sparser, length, tf.where(check, shrunk, state["step"]))
 
-        x, gradient = tf.where(sparser, best_x, view.x), tf.where(sparser, best_gradient, view.gradient)
+        x, gradient = tf.where(sparser, best_x, query.x), tf.where(sparser, best_gradient, query.gradient)
         free = tf.where(gradient > 0, x < 1, x > 0)
         height = tf.where(free, tf.abs(gradient), tf.zeros_like(gradient))
         moved = tf.maximum(tf.floor(entries / SHRINK), 1)

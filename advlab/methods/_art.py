@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.errors import InvalidValue
-from advlab.problem.problem import Host, Problem
+from advlab.problem.problem import ExternalLoop, Problem
 
 
-def adapt(name: str, **options: Any) -> Host:
+def adapt(name: str, **options: Any) -> ExternalLoop:
     """The attack called ``name`` in ``art.attacks.evasion`` with its own options.
 
     It sees logits and images in [0, 1], and the labels (or the target as ``targeted=True``). Its random draws are
@@ -51,7 +51,7 @@ def adapt(name: str, **options: Any) -> Host:
             attack = kind(classifier, **settings)
             return attack.generate(x=problem.x.numpy(), y=np.eye(classes, dtype=np.float32)[goal])
 
-    return Host(run)
+    return ExternalLoop(run)
 
 
 @contextmanager

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from advlab.problem.norms import headroom, length, shares, total
+from advlab.problem.norms import headroom, l1_normalized, length, total
 from advlab.problem.problem import Problem
 
 DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
@@ -30,7 +30,7 @@ def boundary(problem: Problem, x: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tens
     weights = sign * (tf.one_hot(others, classes) - tf.one_hot(own, classes))
     normals = problem.pullback(x, weights)
     heights = tf.linalg.matvec(weights, logits)[:, :, None, None, None]
-    unit, scale = shares(normals)
+    unit, scale = l1_normalized(normals)
     far = (heights * scale / tf.maximum(length(unit, DUAL[problem.ball.norm]), _TINY))[:, :, 0, 0, 0]
     chosen = tf.argmin(tf.where(aimed[:, None], far, tf.abs(far)), -1)
     return tf.gather(normals, chosen, batch_dims=1), tf.gather(heights, chosen, batch_dims=1)
@@ -43,7 +43,7 @@ def cost(problem: Problem) -> tuple[int, int]:
 
 def reach(x: tf.Tensor, normal: tf.Tensor, rise: tf.Tensor, norm: str) -> tuple[tf.Tensor, tf.Tensor]:
     """The smallest change of ``x``, measured in ``norm``, raising ``sum(normal * change)`` by ``rise``; its size."""
-    normal, scale = shares(normal)
+    normal, scale = l1_normalized(normal)
     rise *= scale
     gain = tf.abs(normal)
     room = headroom(x, (normal > 0) == (rise > 0))

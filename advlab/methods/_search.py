@@ -34,7 +34,7 @@ def begin(problem: Problem, constant: float) -> State:
 def advance(
     state: State, loss: tf.Tensor, success: tf.Tensor, steps: int, searches: int, abort: bool
 ) -> tuple[State, tf.Tensor]:
-    """The searches after one look, whose ``loss`` is to fall; and bool ``(b,)``, the rows that begin anew."""
+    """The searches after one look, whose ``loss`` is to fall; and bool ``(b,)``, the rows that begin again."""
     ended, checked = stuck(state, loss, steps, abort)
     c, found = state["c"], state["found"] | success
     low = tf.where(ended & ~found, c, state["low"])

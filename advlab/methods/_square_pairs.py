@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.problem import random
-from advlab.problem.problem import START, Loop, Problem, State, View
+from advlab.problem.problem import START, Loop, Problem, Query, State
 
 
 def craft(problem: Problem, steps: int, side: Callable[[tf.Tensor], tf.Tensor]) -> Loop:
@@ -42,9 +42,9 @@ def craft(problem: Problem, steps: int, side: Callable[[tf.Tensor], tf.Tensor]) 
         x = ball.project(problem.x + change * (budget / (channels * down * across)) ** (1 / power))
         return {"x": x, "best_x": x, "best": tf.zeros_like(x[:, 0, 0, 0]) - np.inf}
 
-    def update(state: State, view: View, step: tf.Tensor) -> State:
-        better = view.loss > state["best"]
-        best_x = tf.where(better[:, None, None, None], view.x, state["best_x"])
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
+        better = query.loss > state["best"]
+        best_x = tf.where(better[:, None, None, None], query.x, state["best_x"])
         change = best_x - problem.x
         half = tf.clip_by_value(side(step) // 2, min(1, widest), widest)
         drawn = random.uniform(problem.streams, step, 0, 5 + channels)
@@ -63,7 +63,7 @@ def craft(problem: Problem, steps: int, side: Callable[[tf.Tensor], tf.Tensor]) 
         kept = tf.where(first | second, zero, change)
         change = kept + mixed * given / tf.maximum(_norm(mixed, power), 1e-12)
         x = ball.project(problem.x + change)
-        return {"x": x, "best_x": best_x, "best": tf.maximum(view.loss, state["best"])}
+        return {"x": x, "best_x": best_x, "best": tf.maximum(query.loss, state["best"])}
 
     return Loop(steps, start, update, loss="margin", gradient=False)
 

@@ -1,4 +1,4 @@
-"""Auto-PGD: projected gradient ascent with momentum that halves its step where progress ends.
+"""Auto-PGD (Linf, L2, L1): projected gradient ascent with momentum that halves its step where progress ends.
 
 Croce, Hein 2020, "Reliable evaluation of adversarial robustness with an ensemble of diverse parameter-free attacks",
 arXiv:2003.01690, algorithm 1 with its checkpoints (section 3.2): first step 2 epsilon, momentum 0.75, rho 0.75.
@@ -12,16 +12,16 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.methods import _apgd_l1
-from advlab.problem.problem import START, Loop, Problem, State, View
+from advlab.problem.problem import START, Loop, Problem, Query, State
 
 NORMS = ("linf", "l2", "l1")
-KIND = "bounded"
+GOAL = "bounded"
 CHOICES = {"loss": ("ce", "dlr", "margin")}
 MOMENTUM, RHO = 0.75, 0.75
 
 
-def craft(problem: Problem, *, steps: int = 100, loss: str = "ce", targets: int = 0) -> Loop:
-    """``loss`` is ``ce``, ``dlr`` or ``margin``; with ``targets`` each restart aims at so many likely wrong classes."""
+def craft(problem: Problem, *, steps: int = 100, loss: str = "ce", n_target_classes: int = 0) -> Loop:
+    """``loss`` is ``ce``, ``dlr`` or ``margin``; each restart aims at ``n_target_classes`` likely wrong classes."""
     ball = problem.ball
     if ball.norm == "l1":
         return _apgd_l1.craft(problem, steps, loss)
@@ -43,18 +43,18 @@ def craft(problem: Problem, *, steps: int = 100, loss: str = "ce", targets: int 
             "halved": row > 1,
         }
 
-    def update(state: State, view: View, step: tf.Tensor) -> State:
-        better = view.loss > state["best"]
-        best_x = _where(better, view.x, state["best_x"])
-        best_gradient = _where(better, view.gradient, state["best_gradient"])
-        best = tf.maximum(view.loss, state["best"])
-        rises = state["rises"] + tf.cast(view.loss > state["last_loss"], tf.float32)
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
+        better = query.loss > state["best"]
+        best_x = _where(better, query.x, state["best_x"])
+        best_gradient = _where(better, query.gradient, state["best_gradient"])
+        best = tf.maximum(query.loss, state["best"])
+        rises = state["rises"] + tf.cast(query.loss > state["last_loss"], tf.float32)
 
         gap = tf.cast(tf.gather(gaps, step), tf.float32)
         stuck = ~state["halved"] & (best <= state["best_before"])
         halve = (gap > 0) & ((rises <= RHO * gap) | stuck)
         size = tf.where(halve, state["step"] / 2, state["step"])
-        x, gradient = _where(halve, best_x, view.x), _where(halve, best_gradient, view.gradient)
+        x, gradient = _where(halve, best_x, query.x), _where(halve, best_gradient, query.gradient)
 
         ahead = ball.project(x + ball.steepest(gradient, x, size[:, None, None, None]))
         share = tf.where(step > 0, MOMENTUM, 1.0)
@@ -67,7 +67,7 @@ def craft(problem: Problem, *, steps: int = 100, loss: str = "ce", targets: int 
             "best_gradient": best_gradient,
             "best": best,
             "best_before": tf.where(gap > 0, best, state["best_before"]),
-            "last_loss": view.loss,
+            "last_loss": query.loss,
             "rises": tf.where(gap > 0, tf.zeros_like(rises), rises),
             "halved": tf.where(gap > 0, halve, state["halved"]),
         }

@@ -1,4 +1,4 @@
-"""Boundary attack, by the adversarial-robustness-toolbox: a random walk along the decision boundary, labels only.
+"""Boundary attack (L2), by the adversarial-robustness-toolbox: a random walk along the boundary, labels only.
 
 Brendel, Rauber, Bethge 2017, "Decision-based adversarial attacks: reliable attacks against black-box machine learning
 models", arXiv:1712.04248. ``spherical_step`` and ``source_step`` are the two relative step sizes at the start; both
@@ -8,15 +8,15 @@ adapt. Each step costs about ``trials`` predictions of each image.
 from __future__ import annotations
 
 from advlab.methods._art import adapt
-from advlab.problem.problem import Host, Problem
+from advlab.problem.problem import ExternalLoop, Problem
 
 NORMS = ("l2",)
-KIND = "minimal"
+GOAL = "minimal"
 
 
 def craft(
     problem: Problem, *, steps: int = 200, trials: int = 20, spherical_step: float = 0.01, source_step: float = 0.01
-) -> Host:
+) -> ExternalLoop:
     """Walk ``steps`` steps from a misclassified random image towards each clean image."""
     return adapt(
         "BoundaryAttack",

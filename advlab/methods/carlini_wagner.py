@@ -1,4 +1,4 @@
-"""Adam on distance plus c times the margin, with a search over c: strong and slow.
+"""Carlini & Wagner attack (L2, Linf): Adam on distance plus c times the margin, with a search over c.
 
 Carlini, Wagner 2016, "Towards evaluating the robustness of neural networks", arXiv:1608.04644, sections V and VI.
 The pixels are tanh of ``w``, stretched so that black and white lie where tanh still has a slope. In the paper they lie
@@ -15,10 +15,10 @@ import tensorflow as tf
 
 from advlab.methods import _search
 from advlab.problem.norms import length, total
-from advlab.problem.problem import Loop, Problem, State, View
+from advlab.problem.problem import Loop, Problem, Query, State
 
 NORMS = ("l2", "linf")
-KIND = "minimal"
+GOAL = "minimal"
 ENDS = 0.99  # tanh of the w of white
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # Adam's
 TIGHTEN, LARGEST = 0.9, 20.0  # what tau is multiplied by; where c is given up
@@ -45,14 +45,14 @@ def craft(
         rows = _begin_tau(problem, constant) if linf else _search.begin(problem, constant)
         return {"x": _pixels(clean), "w": clean, "first": 0 * clean, "second": 0 * clean, **rows}
 
-    def update(state: State, view: View, step: tf.Tensor) -> State:
-        change = view.x - problem.x
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
+        change = query.x - problem.x
         over = tf.nn.relu(tf.abs(change) - state["tau"][:, None, None, None]) if linf else change**2
         rise = tf.where(over > 0, tf.sign(change), 0.0) if linf else 2 * change
-        short = tf.nn.relu(confidence - view.loss)
+        short = tf.nn.relu(confidence - query.loss)
         loss = total(over)[:, 0, 0, 0] + state["c"] * short
         weight = tf.where(short > 0, state["c"], 0.0)[:, None, None, None]
-        slope = (rise - weight * view.gradient) * (1 - (ENDS * (2 * view.x - 1)) ** 2)
+        slope = (rise - weight * query.gradient) * (1 - (ENDS * (2 * query.x - 1)) ** 2)
 
         time = tf.cast(state["inner"] + 1, tf.float32)[:, None, None, None]
         rate = learning_rate * tf.sqrt(1 - SECOND**time) / (1 - FIRST**time)
@@ -60,15 +60,15 @@ def craft(
         second = SECOND * state["second"] + (1 - SECOND) * slope**2
         w = tf.clip_by_value(state["w"] - rate * first / (tf.sqrt(second) + TINY), tf.atanh(-ENDS), tf.atanh(ENDS))
 
-        success = view.success & (view.loss >= confidence)
+        success = query.success & (query.loss >= confidence)
         if linf:
             reach = length(change, "linf")[:, 0, 0, 0]
-            rows, anew = _tighten(state, loss, success, reach, steps, abort)
+            rows, again = _tighten(state, loss, success, reach, steps, abort)
         else:
-            rows, anew = _search.advance(state, loss, success, steps, searches, abort)
-        anew = anew[:, None, None, None]
-        w = w if linf else tf.where(anew, clean, w)
-        first, second = tf.where(anew, 0.0, first), tf.where(anew, 0.0, second)
+            rows, again = _search.advance(state, loss, success, steps, searches, abort)
+        again = again[:, None, None, None]
+        w = w if linf else tf.where(again, clean, w)
+        first, second = tf.where(again, 0.0, first), tf.where(again, 0.0, second)
         return {"x": _pixels(w), "w": w, "first": first, "second": second, **rows}
 
     return Loop(steps * searches, start, update, loss="margin")
@@ -90,11 +90,11 @@ def _tighten(
     ended, checked = _search.stuck(state, loss, steps, abort)
     inside = success & (reach <= state["tau"])
     c = tf.where(ended & ~inside, 2 * state["c"], state["c"])
-    anew = ended | inside
+    again = ended | inside
     return {
         "c": c,
         "tau": tf.where(inside, TIGHTEN * reach, state["tau"]),
-        "inner": tf.where(anew, 0, state["inner"] + 1),
+        "inner": tf.where(again, 0, state["inner"] + 1),
         "done": c > LARGEST,
         "checked": checked,
-    }, anew
+    }, again

@@ -1,4 +1,4 @@
-"""Decoupled direction and norm: the gradient gives the direction, success alone the norm.
+"""Decoupled direction and norm (L2): the gradient gives the direction, success alone the norm.
 
 Rony et al. 2018, "Decoupling direction and norm for efficient gradient-based L2 adversarial attacks and defenses",
 arXiv:1811.09600, algorithm 1. The norm shrinks by ``gamma`` where the last image succeeded and grows by it otherwise.
@@ -11,10 +11,10 @@ import math
 import tensorflow as tf
 
 from advlab.problem.norms import unit
-from advlab.problem.problem import Loop, Problem, State, View
+from advlab.problem.problem import Loop, Problem, Query, State
 
 NORMS = ("l2",)
-KIND = "minimal"
+GOAL = "minimal"
 
 
 def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, radius: float = 1.0) -> Loop:
@@ -24,11 +24,11 @@ def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, radius: fl
         x = problem.x
         return {"x": x, "change": tf.zeros_like(x), "radius": tf.zeros_like(x[:, :1, :1, :1]) + radius}
 
-    def update(state: State, view: View, step: tf.Tensor) -> State:
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
         size = 0.01 + 0.99 * (1 + tf.cos(math.pi * tf.cast(step, tf.float32) / steps)) / 2
-        success = view.success[:, None, None, None]
+        success = query.success[:, None, None, None]
         radius = state["radius"] * tf.where(success, 1 - gamma, 1 + gamma)
-        change = state["change"] + size * unit(view.gradient)
+        change = state["change"] + size * unit(query.gradient)
         x = tf.clip_by_value(problem.x + radius * unit(change), 0, 1)
         return {"x": x, "change": x - problem.x, "radius": radius}
 

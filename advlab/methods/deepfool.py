@@ -1,4 +1,4 @@
-"""DeepFool: linearise, step to the nearest class boundary, repeat until it is crossed.
+"""DeepFool (L2, Linf): linearise, step to the nearest class boundary, repeat until it is crossed.
 
 Moosavi-Dezfooli, Fawzi, Frossard 2015, "DeepFool: a simple and accurate method to fool deep neural networks",
 arXiv:1511.04599, algorithm 2 and, for other norms, equations 10 and 11. ``overshoot`` is the relative step beyond the
@@ -10,10 +10,10 @@ from __future__ import annotations
 import tensorflow as tf
 
 from advlab.methods._hyperplane import boundary, cost, reach
-from advlab.problem.problem import Loop, Problem, State, View
+from advlab.problem.problem import Loop, Problem, Query, State
 
 NORMS = ("l2", "linf")
-KIND = "minimal"
+GOAL = "minimal"
 CLEAR = 3e-5  # of the largest logit: more than rounding, so that no sample ends where the last bit may undo it
 
 
@@ -23,12 +23,12 @@ def craft(problem: Problem, *, steps: int = 50, overshoot: float = 0.02) -> Loop
     def start() -> State:
         return {"x": problem.x, "walked": tf.zeros_like(problem.x), "done": problem.labels < 0}
 
-    def update(state: State, view: View, step: tf.Tensor) -> State:
-        normal, height = boundary(problem, view.x, view.logits)
-        clear = CLEAR * tf.reduce_max(tf.abs(view.logits), -1)
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
+        normal, height = boundary(problem, query.x, query.logits)
+        clear = CLEAR * tf.reduce_max(tf.abs(query.logits), -1)
         rise = tf.abs(height) + 2 * clear[:, None, None, None]
-        walked = state["walked"] + reach(view.x, normal, rise, problem.ball.norm)[0]
+        walked = state["walked"] + reach(query.x, normal, rise, problem.ball.norm)[0]
         x = tf.clip_by_value(problem.x + (1 + overshoot) * walked, 0, 1)
-        return {"x": x, "walked": walked, "done": view.success & (view.loss > clear)}
+        return {"x": x, "walked": walked, "done": query.success & (query.loss > clear)}
 
     return Loop(steps, start, update, loss="margin", gradient=False, extra=cost(problem))

@@ -1,4 +1,4 @@
-"""Elastic-net attack: a proximal gradient method whose shrinkage keeps the change sparse.
+"""Elastic-net attack (L1): a proximal gradient method whose shrinkage keeps the change sparse.
 
 Chen et al. 2017, "EAD: elastic-net attacks to deep neural networks via adversarial examples", arXiv:1709.04114,
 algorithm 1: ``c max(confidence - margin, 0) + ||x' - x||^2 + beta ||x' - x||_1`` is minimised by FISTA, and c found in
@@ -12,10 +12,10 @@ import tensorflow as tf
 
 from advlab.methods import _search
 from advlab.problem.norms import total
-from advlab.problem.problem import Loop, Problem, State, View
+from advlab.problem.problem import Loop, Problem, Query, State
 
 NORMS = ("l1",)
-KIND = "minimal"
+GOAL = "minimal"
 
 
 def craft(
@@ -39,20 +39,20 @@ def craft(
     def start() -> State:
         return {"x": clean, "iterate": clean, **_search.begin(problem, constant)}
 
-    def update(state: State, view: View, step: tf.Tensor) -> State:
-        change = view.x - clean
-        short = tf.nn.relu(confidence - view.loss)
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
+        change = query.x - clean
+        short = tf.nn.relu(confidence - query.loss)
         loss = total(change**2 + beta * tf.abs(change))[:, 0, 0, 0] + state["c"] * short
-        success = view.success & (view.loss >= confidence)
-        rows, anew = _search.advance(state, loss, success, steps, searches, abort)
+        success = query.success & (query.loss >= confidence)
+        rows, again = _search.advance(state, loss, success, steps, searches, abort)
 
         inner = tf.cast(state["inner"], tf.float32)[:, None, None, None]
         weight = tf.where(short > 0, state["c"], 0.0)[:, None, None, None]
-        slope = 2 * change - weight * view.gradient
+        slope = 2 * change - weight * query.gradient
         ahead = change - learning_rate * tf.sqrt(1 - inner / steps) * slope
         iterate = tf.clip_by_value(clean + tf.sign(ahead) * tf.nn.relu(tf.abs(ahead) - beta), 0, 1)
         x = tf.clip_by_value(iterate + inner / (inner + 3) * (iterate - state["iterate"]), 0, 1)
-        anew = anew[:, None, None, None]
-        return {"x": tf.where(anew, clean, x), "iterate": tf.where(anew, clean, iterate), **rows}
+        again = again[:, None, None, None]
+        return {"x": tf.where(again, clean, x), "iterate": tf.where(again, clean, iterate), **rows}
 
     return Loop(steps * searches, start, update, loss="margin")

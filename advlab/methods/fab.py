@@ -1,9 +1,10 @@
-"""Fast adaptive boundary attack: project onto the linearised boundary, drawn back towards the clean image.
+"""Fast adaptive boundary attack (Linf, L2, L1): project onto the linearised boundary, biased to the clean image.
 
 Croce, Hein 2019, "Minimally distorted adversarial examples with a fast adaptive boundary attack", arXiv:1907.02044,
-algorithm 1; with ``targets``, the variant of arXiv:2003.01690 that takes on one boundary after the other for one
-backward pass a step instead of one for every class. An image that succeeds steps back as in the paper, but the boundary
-is linearised where the image was, which is nearer to it: half the forward passes, and on average smaller distances.
+algorithm 1; with ``n_target_classes``, the variant of arXiv:2003.01690 that takes on one boundary after the other for
+one backward pass a step instead of one for every class. An image that succeeds steps back as in the paper, but the
+boundary is linearised where the image was, which is nearer to it: half the forward passes, and on average smaller
+distances.
 """
 
 from __future__ import annotations
@@ -12,10 +13,10 @@ import tensorflow as tf
 
 from advlab.methods._hyperplane import boundary, cost, reach
 from advlab.problem.norms import total
-from advlab.problem.problem import Loop, Problem, State, View
+from advlab.problem.problem import Loop, Problem, Query, State
 
 NORMS = ("linf", "l2", "l1")
-KIND = "minimal"
+GOAL = "minimal"
 
 
 def craft(
@@ -25,18 +26,18 @@ def craft(
     alpha: float = 0.1,
     eta: float = 1.05,
     beta: float = 0.9,
-    targets: int = 0,
+    n_target_classes: int = 0,
 ) -> Loop:
     """``alpha`` is the largest bias towards the clean image, ``eta`` the extrapolation, ``beta`` the backward step."""
     norm = problem.ball.norm
 
-    def update(state: State, view: View, step: tf.Tensor) -> State:
-        if targets:
-            normal, height = view.gradient, view.loss[:, None, None, None]
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
+        if n_target_classes:
+            normal, height = query.gradient, query.loss[:, None, None, None]
         else:
-            normal, height = boundary(problem, view.x, view.logits)
-        change = view.x - problem.x
-        kept = tf.where(view.success, beta, 1.0)[:, None, None, None]
+            normal, height = boundary(problem, query.x, query.logits)
+        change = query.x - problem.x
+        kept = tf.where(query.success, beta, 1.0)[:, None, None, None]
         climbed = total(normal * change)
         x = problem.x + kept * change
         here, near = reach(x, normal, (1 - kept) * climbed - height, norm)
@@ -45,5 +46,5 @@ def craft(
         moved = (1 - bias) * (x + eta * here) + bias * (problem.x + eta * there)
         return {"x": tf.clip_by_value(moved, 0, 1)}
 
-    passes = (0, 0) if targets else cost(problem)
-    return Loop(steps, lambda: {"x": problem.x}, update, loss="difference", gradient=targets > 0, extra=passes)
+    passes = (0, 0) if n_target_classes else cost(problem)
+    return Loop(steps, lambda: {"x": problem.x}, update, loss="difference", gradient=n_target_classes > 0, extra=passes)

@@ -1,4 +1,4 @@
-"""Fast gradient sign method: one step of size epsilon.
+"""Fast gradient sign method (Linf, L2, L1): one step of size epsilon.
 
 Goodfellow, Shlens, Szegedy 2014, "Explaining and harnessing adversarial examples", arXiv:1412.6572, section 4:
 ``x_adv = x + epsilon sign(gradient)``; under L2 and L1 the step is the steepest one of that norm.
@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import tensorflow as tf
 
-from advlab.problem.problem import Loop, Problem, State, View
+from advlab.problem.problem import Loop, Problem, Query, State
 
 NORMS = ("linf", "l2", "l1")
-KIND = "bounded"
+GOAL = "bounded"
 
 
 def craft(problem: Problem) -> Loop:
@@ -21,7 +21,7 @@ def craft(problem: Problem) -> Loop:
     def start() -> State:
         return {"x": problem.x}
 
-    def update(state: State, view: View, step: tf.Tensor) -> State:
-        return {"x": ball.project(view.x + ball.steepest(view.gradient, view.x, tf.cast(ball.epsilon, tf.float32)))}
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
+        return {"x": ball.project(query.x + ball.steepest(query.gradient, query.x, tf.cast(ball.epsilon, tf.float32)))}
 
     return Loop(1, start, update)

@@ -1,4 +1,4 @@
-"""Fast minimum-norm attack: a gradient step, then a projection onto a ball whose radius follows success.
+"""Fast minimum-norm attack (Linf, L2, L1, L0): a gradient step, then a projection whose radius follows success.
 
 Pintor et al. 2021, "Fast minimum-norm adversarial attacks through adaptive norm constraints", arXiv:2102.12827,
 algorithm 1. Until a sample first succeeds its radius is where the linearised loss reaches zero (equation 7); from then
@@ -14,30 +14,30 @@ import tensorflow as tf
 
 from advlab.problem.balls import BALLS
 from advlab.problem.norms import length, unit
-from advlab.problem.problem import Loop, Problem, State, View
+from advlab.problem.problem import Loop, Problem, Query, State
 
 NORMS = ("linf", "l2", "l1", "l0")
-KIND = "minimal"
+GOAL = "minimal"
 DUAL = {"linf": "l1", "l2": "l2", "l1": "linf", "l0": "linf"}
 
 
-def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, step: float = 1.0) -> Loop:
-    """``step`` is the Euclidean length of the first gradient step, in pixel units."""
+def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, step_size: float = 1.0) -> Loop:
+    """``step_size`` is the Euclidean length of the first gradient step, in pixel units."""
     norm = problem.ball.norm
 
     def start() -> State:
         row = tf.zeros_like(problem.x[:, :1, :1, :1])
         return {"x": problem.x, "radius": row + np.inf, "smallest": row + np.inf}
 
-    def update(state: State, view: View, step_number: tf.Tensor) -> State:
-        fall = (1 + tf.cos(math.pi * tf.cast(step_number, tf.float32) / steps)) / 2
-        change = view.x - problem.x
-        size, slope = length(change, norm), tf.maximum(length(view.gradient, DUAL[norm]), 1e-12)
-        success = view.success[:, None, None, None]
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
+        fall = (1 + tf.cos(math.pi * tf.cast(step, tf.float32) / steps)) / 2
+        change = query.x - problem.x
+        size, slope = length(change, norm), tf.maximum(length(query.gradient, DUAL[norm]), 1e-12)
+        success = query.success[:, None, None, None]
         smallest = tf.where(success & (size < state["smallest"]), size, state["smallest"])
         shrink = tf.maximum(gamma * fall, 1.0 / steps / 100)
         # Beyond the linearised boundary by as much as the radius moves later: a projection onto it would never cross.
-        reach = (size + tf.abs(view.loss)[:, None, None, None] / slope) * (1 + gamma)
+        reach = (size + tf.abs(query.loss)[:, None, None, None] / slope) * (1 + gamma)
         known = tf.where(success, tf.minimum(state["radius"] * (1 - shrink), smallest), state["radius"] * (1 + shrink))
         if norm == "l0":
             reach = tf.maximum(tf.math.ceil(reach), size + 1)
@@ -48,6 +48,10 @@ def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, step: floa
         )
         radius = tf.minimum(radius, smallest)
         ball = BALLS[norm](problem.x, tf.cast(tf.maximum(radius, 0), tf.float64))
-        return {"x": ball.project(view.x + step * fall * unit(view.gradient)), "radius": radius, "smallest": smallest}
+        return {
+            "x": ball.project(query.x + step_size * fall * unit(query.gradient)),
+            "radius": radius,
+            "smallest": smallest,
+        }
 
     return Loop(steps, start, update, loss="margin")

@@ -1,4 +1,4 @@
-"""HopSkipJump, by the adversarial-robustness-toolbox: the boundary's normal from labels of random points around it.
+"""HopSkipJump (L2, Linf), by the adversarial-robustness-toolbox: the normal of the boundary from labels alone.
 
 Chen, Jordan, Wainwright 2019, "HopSkipJumpAttack: a query-efficient decision-based attack", arXiv:1904.02144,
 algorithm 2. Step t estimates the normal from ``queries`` x sqrt(t) labels, steps along it, and returns to the boundary
@@ -11,16 +11,16 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.methods._art import adapt
-from advlab.problem.problem import Host, Problem
+from advlab.problem.problem import ExternalLoop, Problem
 
 NORMS = ("l2", "linf")
-KIND = "minimal"
+GOAL = "minimal"
 TRIALS = 100  # random images among which the start is sought
 MOST = 10_000  # labels for one normal
 BISECTIONS = 12
 
 
-def craft(problem: Problem, *, steps: int = 10, queries: int = 100) -> Host:
+def craft(problem: Problem, *, steps: int = 10, queries: int = 100) -> ExternalLoop:
     """Approach each image along the decision boundary in ``steps`` steps."""
     norm = problem.ball.norm
     toolbox = adapt(
@@ -33,7 +33,7 @@ def craft(problem: Problem, *, steps: int = 10, queries: int = 100) -> Host:
         batch_size=MOST,
     )
     # The toolbox leaves out the return after the last step, which is 1 / sqrt(steps) of the distance.
-    return Host(lambda given: _nearest(given, tf.constant(toolbox.run(given)), norm).numpy())
+    return ExternalLoop(lambda given: _nearest(given, tf.constant(toolbox.run(given)), norm).numpy())
 
 
 def _nearest(given: Problem, far: tf.Tensor, norm: str) -> tf.Tensor:
@@ -49,8 +49,8 @@ def _nearest(given: Problem, far: tf.Tensor, norm: str) -> tf.Tensor:
     low, high = tf.zeros_like(largest), tf.ones_like(largest)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        view = given.look(between(middle), "margin", gradient=False)
+        query = given.query(between(middle), "margin", gradient=False)
         # A tie may be undone by the last bit of a logit.
-        fell = (view.loss > 1e-4 * tf.reduce_max(tf.abs(view.logits), -1))[:, None, None, None]
+        fell = (query.loss > 1e-4 * tf.reduce_max(tf.abs(query.logits), -1))[:, None, None, None]
         low, high = tf.where(fell, low, middle), tf.where(fell, middle, high)
     return between(high)

@@ -1,4 +1,4 @@
-"""Jacobian saliency map: pairs of positions turn white, those that help one class against all others most.
+"""Jacobian saliency map attack (L0): pairs of pixels turn white, those that help one class against all others most.
 
 Papernot et al. 2015, "The limitations of deep learning in adversarial settings", arXiv:1511.07528, algorithm 3: among
 the positions not yet white, the pair p, q whose slopes of the logit aimed at sum to ``a > 0``, and those of all other
@@ -11,36 +11,36 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from advlab.problem.problem import Loop, Problem, State, View
+from advlab.problem.problem import Loop, Problem, Query, State
 
 NORMS = ("l0",)
-KIND = "minimal"
+GOAL = "minimal"
 
 
-def craft(problem: Problem, *, share: float = 0.145, increase: bool = True, targets: int = 0) -> Loop:
-    """At most ``share`` of the positions change; without ``increase`` they turn black instead of white."""
+def craft(problem: Problem, *, fraction: float = 0.145, increase: bool = True, n_target_classes: int = 0) -> Loop:
+    """At most ``fraction`` of the positions change; without ``increase`` they turn black instead of white."""
     shape = problem.x.shape[1:]
     positions, limit = shape[0] * shape[1], float(increase)
 
     def start() -> State:
         return {"x": problem.x, "done": tf.zeros_like(problem.labels, tf.bool)}
 
-    def update(state: State, view: View, step: tf.Tensor) -> State:
-        classes = view.logits.shape[-1]
-        wrong = tf.where(tf.one_hot(problem.labels, classes) > 0, np.float32(-np.inf), view.logits)
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
+        classes = query.logits.shape[-1]
+        wrong = tf.where(tf.one_hot(problem.labels, classes) > 0, np.float32(-np.inf), query.logits)
         aim = tf.where(problem.aim >= 0, problem.aim, tf.argmax(wrong, -1, tf.int32))
         towards = tf.one_hot(aim, classes)
-        slopes = problem.pullback(view.x, tf.stack([towards, towards - 1], 1))
+        slopes = problem.pullback(query.x, tf.stack([towards, towards - 1], 1))
         slopes = slopes if increase else -slopes
 
-        spent = view.success | (2 * tf.cast(step + 1, tf.float32) > share * positions)
-        free = (view.x != limit) & ~(state["done"] | spent)[:, None, None, None]
+        spent = query.success | (2 * tf.cast(step + 1, tf.float32) > fraction * positions)
+        free = (query.x != limit) & ~(state["done"] | spent)[:, None, None, None]
         slopes = tf.reduce_sum(tf.where(free[:, None], slopes, tf.zeros_like(slopes)), -1)
         # Scaled by its largest entry first: products of tiny slopes would underflow.
         slopes /= tf.maximum(tf.reduce_max(tf.abs(slopes), [2, 3], keepdims=True), 1e-30)
         slopes = tf.where(tf.reduce_any(free, -1)[:, None], slopes, np.float32(-np.inf))
         pair = tf.reshape(best_pair(tf.reshape(slopes, [-1, 2, positions])), [-1, *shape[:2], 1])
-        return {"x": tf.where(pair, limit, view.x), "done": ~tf.reduce_any(pair, [1, 2, 3])}
+        return {"x": tf.where(pair, limit, query.x), "done": ~tf.reduce_any(pair, [1, 2, 3])}
 
     return Loop(positions // 2, start, update, loss="difference", gradient=False, extra=(1, 2))
 

@@ -1,30 +1,38 @@
-"""Momentum iterative method: the sign of an accumulated gradient.
+"""Momentum iterative method (Linf, L2): the sign of an accumulated gradient.
 
 Dong et al. 2017, "Boosting adversarial attacks with momentum", arXiv:1710.06081, algorithm 1 (equations 6 and 7):
-``g <- decay g + gradient / ||gradient||_1``, then the steepest step along g. ``step`` is in units of epsilon / steps.
+``g <- decay g + gradient / ||gradient||_1``, then the steepest step along g. ``relative_step_size`` is in units of
+epsilon / steps; ``step_size`` replaces it, in pixel units.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from advlab.problem.norms import shares
-from advlab.problem.problem import Loop, Problem, State, View
+from advlab.problem.norms import l1_normalized
+from advlab.problem.problem import Loop, Problem, Query, State, absolute_step_size
 
 NORMS = ("linf", "l2")
-KIND = "bounded"
+GOAL = "bounded"
 
 
-def craft(problem: Problem, *, steps: int = 10, step: float = 1.25, decay: float = 1.0) -> Loop:
+def craft(
+    problem: Problem,
+    *,
+    steps: int = 10,
+    relative_step_size: float = 1.25,
+    step_size: float | None = None,
+    decay: float = 1.0,
+) -> Loop:
     """From the clean image, as the authors do; a momentum of zero is the basic iterative method."""
     ball = problem.ball
-    size = step * tf.cast(ball.epsilon, tf.float32) / steps
+    size = absolute_step_size(problem, steps, relative_step_size, step_size)
 
     def start() -> State:
         return {"x": problem.x, "momentum": tf.zeros_like(problem.x)}
 
-    def update(state: State, view: View, step: tf.Tensor) -> State:
-        momentum = decay * state["momentum"] + shares(view.gradient)[0]
-        return {"x": ball.project(view.x + ball.steepest(momentum, view.x, size)), "momentum": momentum}
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
+        momentum = decay * state["momentum"] + l1_normalized(query.gradient)[0]
+        return {"x": ball.project(query.x + ball.steepest(momentum, query.x, size)), "momentum": momentum}
 
     return Loop(steps, start, update)

@@ -1,4 +1,4 @@
-"""NewtonFool, by the adversarial-robustness-toolbox: Newton's steps that bring the label's probability down.
+"""NewtonFool (L2), by the adversarial-robustness-toolbox: Newton steps that lower the label's probability.
 
 Jang, Wu, Jha 2017, "Objective metrics and gradient descent algorithms for adversarial examples in machine learning",
 ACSAC 2017, doi:10.1145/3134600.3134635, algorithm 1. ``eta`` bounds a step relative to the norm of the image. The walk
@@ -11,16 +11,16 @@ from __future__ import annotations
 import tensorflow as tf
 
 from advlab.methods._art import adapt
-from advlab.problem.problem import Host, Problem
+from advlab.problem.problem import ExternalLoop, Problem
 
 NORMS = ("l2",)
-KIND = "minimal"
+GOAL = "minimal"
 
 
-def craft(problem: Problem, *, steps: int = 50, eta: float = 0.02, temperature: float = 5.0) -> Host:
+def craft(problem: Problem, *, steps: int = 50, eta: float = 0.02, temperature: float = 5.0) -> ExternalLoop:
     """Always ``steps`` steps for each image."""
     toolbox = adapt("NewtonFool", max_iter=steps, eta=eta, batch_size=len(problem.x))
     # Its steps are for probabilities, alone among the toolbox's attacks.
-    return Host(
+    return ExternalLoop(
         lambda given: toolbox.run(given._replace(logits=lambda x: tf.nn.softmax(given.logits(x) / temperature)))
     )

@@ -1,11 +1,12 @@
-"""Noise in the ball, uniform, Gaussian or salt-and-pepper: the control that every attack must beat.
+"""Random noise (any norm), uniform, Gaussian or salt-and-pepper: the control that every attack must beat.
 
-One random point for each sample and restart; no gradient is used. ``kind`` says how it is drawn before it is projected:
+One random point for each sample and restart; no gradient is used. ``distribution`` says how it is drawn before it is
+projected:
 
 ``uniform``          anywhere in the ball.
 ``gaussian``         normal, of standard deviation epsilon / 2 under linf, and such that the norm is epsilon on average
                      under l2 and l1. Under l0 (at epsilon random positions) and none: 0.5.
-``salt-and-pepper``  each position turns black or white, even odds, with probability ``share``; under l0: epsilon of
+``salt-and-pepper``  each position turns black or white, even odds, with probability ``fraction``; under l0: epsilon of
                      them. A ball keeps the direction of that change and cuts its size.
 """
 
@@ -18,28 +19,28 @@ import tensorflow as tf
 from advlab.problem.problem import START, Loop, Problem, State
 
 NORMS = ("linf", "l2", "l1", "l0", "none")
-KIND = "bounded"
-CHOICES = {"kind": ("uniform", "gaussian", "salt-and-pepper")}
+GOAL = "bounded"
+CHOICES = {"distribution": ("uniform", "gaussian", "salt-and-pepper")}
 
 
-def craft(problem: Problem, *, kind: str = "uniform", share: float = 0.1) -> Loop:
+def craft(problem: Problem, *, distribution: str = "uniform", fraction: float = 0.1) -> Loop:
     """Draw one point of the ball and look at it."""
     ball = problem.ball
 
     def start() -> State:
         point = ball.start(lambda draw, law: problem.random(START, draw, law))
-        if kind == "uniform":
+        if distribution == "uniform":
             return {"x": point}
         # The ball's own random point tells which epsilon positions it chose.
         chosen = tf.reduce_any(point != problem.x, -1, keepdims=True) if ball.norm == "l0" else True
-        if kind == "gaussian":
+        if distribution == "gaussian":
             noisy = problem.x + _deviation(problem) * problem.random(START, 2, "normal")
         else:
             noisy = tf.round(problem.random(START, 2)[..., :1])
-            chosen = chosen if ball.norm == "l0" else problem.random(START, 3)[..., :1] < share
+            chosen = chosen if ball.norm == "l0" else problem.random(START, 3)[..., :1] < fraction
         return {"x": ball.project(tf.where(chosen, noisy, problem.x))}
 
-    return Loop(0, start, lambda state, view, step: state, gradient=False)
+    return Loop(0, start, lambda state, query, step: state, gradient=False)
 
 
 def _deviation(problem: Problem) -> tf.Tensor | float:

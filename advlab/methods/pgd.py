@@ -1,29 +1,36 @@
-"""Projected gradient descent from a random start.
+"""Projected gradient descent (Linf, L2, L1) from a random start.
 
 Madry et al. 2017, "Towards deep learning models resistant to adversarial attacks", arXiv:1706.06083, equation 2:
-``x <- project(x + step * steepest(gradient))``. ``step`` is in units of epsilon / steps: 2.5 lets the walk cross the
-ball in any direction, as the authors advise.
+``x <- project(x + step_size * steepest(gradient))``. ``relative_step_size`` is in units of epsilon / steps: 2.5 lets
+the iterates cross the ball in any direction, as the authors advise; ``step_size`` replaces it, in pixel units.
 """
 
 from __future__ import annotations
 
 import tensorflow as tf
 
-from advlab.problem.problem import START, Loop, Problem, State, View
+from advlab.problem.problem import START, Loop, Problem, Query, State, absolute_step_size
 
 NORMS = ("linf", "l2", "l1")
-KIND = "bounded"
+GOAL = "bounded"
 
 
-def craft(problem: Problem, *, steps: int = 40, step: float = 2.5, random_start: bool = True) -> Loop:
+def craft(
+    problem: Problem,
+    *,
+    steps: int = 40,
+    relative_step_size: float = 2.5,
+    step_size: float | None = None,
+    random_start: bool = True,
+) -> Loop:
     """Start anywhere in the ball, climb, and come back into it after each step."""
     ball = problem.ball
-    size = step * tf.cast(ball.epsilon, tf.float32) / steps
+    size = absolute_step_size(problem, steps, relative_step_size, step_size)
 
     def start() -> State:
         return {"x": ball.start(lambda draw, kind: problem.random(START, draw, kind)) if random_start else problem.x}
 
-    def update(state: State, view: View, step: tf.Tensor) -> State:
-        return {"x": ball.project(view.x + ball.steepest(view.gradient, view.x, size))}
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
+        return {"x": ball.project(query.x + ball.steepest(query.gradient, query.x, size))}
 
     return Loop(steps, start, update)

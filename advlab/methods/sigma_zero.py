@@ -1,4 +1,4 @@
-"""Sigma-zero: descent on a smooth count of changed pixels, with a threshold that follows success.
+"""Sigma-zero (L0): descent on a smooth count of changed pixels, with a threshold that follows success.
 
 Cinà et al. 2024, "sigma-zero: gradient-based optimization of l0-norm adversarial examples", arXiv:2402.01879,
 algorithm 1: Adam on ``relu(-margin) + mean of d**2 / (d**2 + sigma)``, where ``d`` is the change; then every change
@@ -13,10 +13,10 @@ import math
 import tensorflow as tf
 
 from advlab.problem.norms import length
-from advlab.problem.problem import Loop, Problem, State, View
+from advlab.problem.problem import Loop, Problem, Query, State
 
 NORMS = ("l0",)
-KIND = "minimal"
+GOAL = "minimal"
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # of Adam, as the authors leave them
 
 
@@ -24,36 +24,36 @@ def craft(
     problem: Problem,
     *,
     steps: int = 1000,
-    step: float = 1.0,
+    step_size: float = 1.0,
     sigma: float = 0.001,
     threshold: float = 0.3,
     rate: float = 0.01,
 ) -> Loop:
-    """``step`` falls to a tenth of itself along a cosine; ``threshold`` moves by ``rate`` times it after each look."""
+    """``step_size`` falls to a tenth of itself along a cosine; ``threshold`` moves by ``rate`` times it each step."""
     positions = problem.x.shape[1] * problem.x.shape[2]
 
     def start() -> State:
         still = tf.zeros_like(problem.x)
         return {"x": problem.x, "first": still, "second": still, "threshold": still[:, :1, :1, :1] + threshold}
 
-    def update(state: State, view: View, number: tf.Tensor) -> State:
-        change = view.x - problem.x
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
+        change = query.x - problem.x
         square = tf.reduce_sum(change**2, -1, keepdims=True)
         # The slope of d**2 / (d**2 + sigma): zero where nothing has changed, whatever sigma.
         slope = tf.math.divide_no_nan(2 * sigma * change, positions * (square + sigma) ** 2)
-        short = (view.loss < 0)[:, None, None, None]
-        slope = tf.where(short, slope - view.gradient, slope)
+        short = (query.loss < 0)[:, None, None, None]
+        slope = tf.where(short, slope - query.gradient, slope)
         slope *= 1 / tf.maximum(length(slope, "linf"), 1e-12)
 
-        count = tf.cast(number + 1, tf.float32)
+        count = tf.cast(step + 1, tf.float32)
         first = FIRST * state["first"] + (1 - FIRST) * slope
         second = SECOND * state["second"] + (1 - SECOND) * slope**2
         scale = tf.sqrt(second / (1 - SECOND**count)) + TINY
-        ahead = view.x - _size(step, count - 1, steps) * first / (1 - FIRST**count) / scale
+        ahead = query.x - _size(step_size, count - 1, steps) * first / (1 - FIRST**count) / scale
         x = tf.clip_by_value(ahead, 0, 1)
 
-        drift = rate * _size(step, count, steps)
-        limit = state["threshold"] + tf.where(view.success[:, None, None, None], drift, -drift)
+        drift = rate * _size(step_size, count, steps)
+        limit = state["threshold"] + tf.where(query.success[:, None, None, None], drift, -drift)
         limit = tf.clip_by_value(limit, 0, 1)
         kept = tf.reduce_max(tf.abs(x - problem.x), -1, keepdims=True) >= limit
         return {"x": tf.where(kept, x, problem.x), "first": first, "second": second, "threshold": limit}
@@ -61,5 +61,5 @@ def craft(
     return Loop(steps, start, update, loss="margin")
 
 
-def _size(step: tf.Tensor, count: tf.Tensor, steps: int) -> tf.Tensor:
-    return step * (0.1 + 0.9 * (1 + tf.cos(math.pi * count / steps)) / 2)
+def _size(step_size: tf.Tensor, count: tf.Tensor, steps: int) -> tf.Tensor:
+    return step_size * (0.1 + 0.9 * (1 + tf.cos(math.pi * count / steps)) / 2)

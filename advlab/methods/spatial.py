@@ -1,4 +1,4 @@
-"""Rotations and translations, by the adversarial-robustness-toolbox: a grid of both is searched for what fools.
+"""Spatial transformation (no norm), by the adversarial-robustness-toolbox: rotations and translations on a grid.
 
 Engstrom, Tran, Tsipras, Schmidt, Madry 2017, "Exploring the landscape of spatial robustness", arXiv:1712.02779,
 section 3 (grid search). Angles reach ``rotation`` degrees either way, shifts ``translation`` of the image's height and
@@ -10,15 +10,15 @@ from __future__ import annotations
 import numpy as np
 
 from advlab.methods._art import adapt
-from advlab.problem.problem import Host, Problem
+from advlab.problem.problem import ExternalLoop, Problem
 
 NORMS = ("none",)
-KIND = "bounded"
+GOAL = "bounded"
 
 
 def craft(
     problem: Problem, *, rotation: float = 30.0, angles: int = 7, translation: float = 0.1, shifts: int = 3
-) -> Host:
+) -> ExternalLoop:
     """``angles`` x ``shifts`` x ``shifts`` looks at each image."""
     # A grid of one would be its lowest end, not its middle.
     toolbox = adapt(
@@ -36,4 +36,4 @@ def craft(
         alone = (given._replace(**{name: getattr(given, name)[row : row + 1] for name in per_row}) for row in rows)
         return np.concatenate([toolbox.run(one) for one in alone])
 
-    return Host(run)
+    return ExternalLoop(run)

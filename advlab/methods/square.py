@@ -1,4 +1,4 @@
-"""Square attack: random squares of plus or minus epsilon, kept where they raise the loss; no gradient is used.
+"""Square attack (Linf, L2, L1): random squares of plus or minus epsilon, kept where they raise the loss.
 
 Andriushchenko et al. 2019, "Square attack: a query-efficient black-box adversarial attack via random search",
 arXiv:1912.00049, algorithms 1 and 2 (under L2 and L1: algorithm 3): vertical stripes to begin with, squares whose area
@@ -13,10 +13,10 @@ import tensorflow as tf
 
 from advlab.methods import _square_pairs
 from advlab.problem import random
-from advlab.problem.problem import START, Loop, Problem, State, View
+from advlab.problem.problem import START, Loop, Problem, Query, State
 
 NORMS = ("linf", "l2", "l1")
-KIND = "bounded"
+GOAL = "bounded"
 HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 queries
 
 
@@ -40,14 +40,14 @@ def craft(problem: Problem, *, steps: int = 5000, area: float = 0.8) -> Loop:
         x = tf.where(tf.reshape(stripes, [-1, 1, columns, channels]) < 0.5, low, high)
         return {"x": x, "best_x": x, "best": tf.zeros_like(x[:, 0, 0, 0]) - np.inf}
 
-    def update(state: State, view: View, step: tf.Tensor) -> State:
-        better = view.loss > state["best"]
-        best_x = tf.where(better[:, None, None, None], view.x, state["best_x"])
+    def update(state: State, query: Query, step: tf.Tensor) -> State:
+        better = query.loss > state["best"]
+        best_x = tf.where(better[:, None, None, None], query.x, state["best_x"])
         width = tf.clip_by_value(side(step), 1, min(rows, columns) - 1)
         drawn = random.uniform(problem.streams, step, 0, 2 + channels)
         row, column = _square_pairs.place(drawn[:, 0], width, rows), _square_pairs.place(drawn[:, 1], width, columns)
         edge = tf.where(drawn[:, None, None, 2:] < 0.5, low, high)
         x = tf.where(_square_pairs.window(row, column, width), edge, best_x)
-        return {"x": x, "best_x": best_x, "best": tf.maximum(view.loss, state["best"])}
+        return {"x": x, "best_x": best_x, "best": tf.maximum(query.loss, state["best"])}
 
     return Loop(steps, start, update, loss="margin", gradient=False)

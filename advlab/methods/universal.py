@@ -1,4 +1,4 @@
-"""Universal perturbation: one change for all images, by gradient ascent over the whole data set.
+"""Universal perturbation (Linf, L2): one change for all images, by gradient ascent over the whole data set.
 
 Moosavi-Dezfooli et al. 2016, "Universal adversarial perturbations", arXiv:1610.08401, posed the question; the ascent is
 that of Shafahi et al. 2018, "Universal adversarial training", arXiv:1811.11304, algorithm 2: the loss of each image is
@@ -11,16 +11,25 @@ import math
 
 import tensorflow as tf
 
-from advlab.problem.problem import START, Problem, State, Sweep, View
+from advlab.problem.problem import START, Problem, Query, State, UniversalLoop, absolute_step_size
 
 NORMS = ("linf", "l2")
-KIND = "bounded"
+GOAL = "bounded"
 MOMENTUM = 0.9
 
 
-def craft(problem: Problem, *, epochs: int = 100, step: float = 0.3, bound: float = 2.0) -> Sweep:
-    """``step`` is in units of epsilon and falls along a cosine; images whose log-odds exceed ``bound`` do not count."""
+def craft(
+    problem: Problem,
+    *,
+    epochs: int = 100,
+    relative_step_size: float = 30.0,
+    step_size: float | None = None,
+    bound: float = 2.0,
+) -> UniversalLoop:
+    """``relative_step_size`` is in units of epsilon / epochs and falls along a cosine; ``step_size`` replaces it, in
+    pixel units. Images whose log-odds exceed ``bound`` do not count."""
     epsilon = tf.cast(problem.ball.epsilon, tf.float32)
+    first = absolute_step_size(problem, epochs, relative_step_size, step_size)
     linf = problem.ball.norm == "linf"
 
     def inside(delta: tf.Tensor) -> tf.Tensor:
@@ -32,18 +41,18 @@ def craft(problem: Problem, *, epochs: int = 100, step: float = 0.3, bound: floa
         delta = inside(epsilon * (2 * problem.random(START, 0)[:1] - 1))
         return {"delta": delta, "momentum": tf.zeros_like(delta)}
 
-    def update(state: State, view: View, share: tf.Tensor) -> State:
+    def update(state: State, query: Query, progress: tf.Tensor) -> State:
         # Where the box stops delta, only a step back changes the image.
-        wanted, upwards = problem.x + state["delta"], tf.sign(view.gradient)
+        wanted, upwards = problem.x + state["delta"], tf.sign(query.gradient)
         stopped = ((wanted >= 1) & (upwards > 0)) | ((wanted <= 0) & (upwards < 0))
-        counts = (view.loss < bound)[:, None, None, None] & ~stopped
-        slope = tf.reduce_sum(tf.where(counts, view.gradient, tf.zeros_like(view.gradient)), 0, keepdims=True)
+        counts = (query.loss < bound)[:, None, None, None] & ~stopped
+        slope = tf.reduce_sum(tf.where(counts, query.gradient, tf.zeros_like(query.gradient)), 0, keepdims=True)
         momentum = MOMENTUM * state["momentum"] + slope / tf.maximum(_norm(slope), 1e-30)
-        size = step * epsilon * (1 + tf.cos(math.pi * share)) / 2
+        size = first * (1 + tf.cos(math.pi * progress)) / 2
         direction = tf.sign(momentum) if linf else momentum / tf.maximum(_norm(momentum), 1e-30)
         return {"delta": inside(state["delta"] + size * direction), "momentum": momentum}
 
-    return Sweep(epochs, start, update)
+    return UniversalLoop(epochs, start, update)
 
 
 def _norm(delta: tf.Tensor) -> tf.Tensor:

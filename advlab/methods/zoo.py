@@ -1,4 +1,4 @@
-"""ZOO, by the adversarial-robustness-toolbox: Carlini and Wagner's attack with slopes from differences of logits.
+"""ZOO (L2), by the adversarial-robustness-toolbox: the Carlini & Wagner attack with estimated gradients.
 
 Chen, Zhang, Sharma, Yi, Hsieh 2017, "ZOO: zeroth order optimization based black-box attacks to deep neural networks
 without training substitute models", arXiv:1708.03999, algorithm 2 (Adam). Each step takes two logits for each of
@@ -8,10 +8,10 @@ without training substitute models", arXiv:1708.03999, algorithm 2 (Adam). Each 
 from __future__ import annotations
 
 from advlab.methods._art import adapt
-from advlab.problem.problem import Host, Problem
+from advlab.problem.problem import ExternalLoop, Problem
 
 NORMS = ("l2",)
-KIND = "minimal"
+GOAL = "minimal"
 
 
 def craft(
@@ -20,16 +20,16 @@ def craft(
     steps: int = 40,
     searches: int = 2,
     coordinates: int = 128,
-    step: float = 0.03,
+    learning_rate: float = 0.03,
     constant: float = 10.0,
-) -> Host:
-    """``searches`` x ``steps`` steps of length ``step`` for each image."""
+) -> ExternalLoop:
+    """``searches`` x ``steps`` steps of length ``learning_rate`` for each image."""
     return adapt(
         "ZooAttack",
         max_iter=steps,
         binary_search_steps=searches,
         nb_parallel=min(coordinates, problem.x[0].shape.num_elements()),
-        learning_rate=step,
+        learning_rate=learning_rate,
         initial_const=constant,
         # Resizing enlarges whatever is smaller than 32 x 32, and importance is learnt only beyond that size.
         use_resize=False,

@@ -17,7 +17,7 @@ _FEW = 4  # input channels are few where there are so many times as many output 
 _NONE = tf.UnconnectedGradients.ZERO
 
 
-def value_and_slopes(
+def value_and_gradients(
     function: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], x: tf.Tensor, weights: tf.Tensor | None = None
 ) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
     """What ``function`` gives for ``x``, a pair, and gradients of the second of it.

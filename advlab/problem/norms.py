@@ -28,7 +28,7 @@ def length(values: tf.Tensor, norm: str) -> tf.Tensor:
     return total(tf.abs(values)) if norm == "l1" else tf.sqrt(total(values**2))
 
 
-def shares(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def l1_normalized(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     """Each image divided by the sum of its absolute values, however small, and one over that sum; zero stays zero."""
     size = total(tf.abs(values))
     # Multiplied by one over it: to divide every pixel takes several times as long.
@@ -38,8 +38,8 @@ def shares(values: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 def unit(values: tf.Tensor) -> tf.Tensor:
     """Each image divided by its Euclidean norm, however small; zero stays zero."""
-    # Its shares first: squares of tiny gradients would underflow.
-    scaled, _ = shares(values)
+    # Its l1_normalized first: squares of tiny gradients would underflow.
+    scaled, _ = l1_normalized(values)
     return scaled * (1 / tf.maximum(length(scaled, "l2"), 1e-12))
 
 

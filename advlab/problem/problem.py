@@ -10,14 +10,14 @@ import tensorflow as tf
 
 from advlab.problem import random
 from advlab.problem.balls import Ball
-from advlab.problem.gradients import value_and_slopes
+from advlab.problem.gradients import value_and_gradients
 from advlab.problem.losses import LOSSES, TOWARDS
 
 START = -1  # the step number of whatever is drawn before the first look
 State = dict[str, tf.Tensor]
 
 
-class View(NamedTuple):
+class Query(NamedTuple):
     """One look at the model: everything with rows first; ``gradient`` is None where it was not asked for."""
 
     x: tf.Tensor
@@ -43,18 +43,18 @@ class Problem(NamedTuple):
     streams: tf.Tensor
     logits: Callable[[tf.Tensor], tf.Tensor]
 
-    def look(self, x: tf.Tensor, loss: str = "ce", gradient: bool = True) -> View:
+    def query(self, x: tf.Tensor, loss: str = "ce", gradient: bool = True) -> Query:
         """Logits, loss (larger is better for the attacker), success and, where asked for, the loss's gradient."""
         if not gradient:
             logits = self.logits(x)
-            return View(x, logits, self._loss(logits, loss), self._success(logits), None)
+            return Query(x, logits, self._loss(logits, loss), self._success(logits), None)
 
         def both(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             logits = self.logits(x)
             return logits, self._loss(logits, loss)
 
-        logits, value, slopes = value_and_slopes(both, x)
-        return View(x, logits, value, self._success(logits), slopes[0])
+        logits, value, slopes = value_and_gradients(both, x)
+        return Query(x, logits, value, self._success(logits), slopes[0])
 
     def pullback(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """float32 ``(b, m, h, w, c)``: the gradients of m weighted sums of logits, ``weights`` float32 ``(b, m, k)``.
@@ -65,7 +65,7 @@ class Problem(NamedTuple):
         def logits(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return x, self.logits(x)
 
-        return tf.stack(value_and_slopes(logits, x, weights)[-1], 1)
+        return tf.stack(value_and_gradients(logits, x, weights)[-1], 1)
 
     def random(self, step: tf.Tensor | int, draw: int, kind: str = "uniform") -> tf.Tensor:
         """float32, the shape of ``x``: uniform in [0, 1) or standard normal; a function of seed, restart, sample index,
@@ -93,14 +93,14 @@ class Loop(NamedTuple):
 
     ``start()`` gives the state: a dict of tensors with rows first that has ``x``, the first point to look at. Where it
     has ``done``, bool ``(b,)``, the rows for which that is True are not looked at again.
-    ``update(state, view, step)`` gives the next state. ``keep`` is ``best``, or ``last`` for the last iterate. Looks
+    ``update(state, query, step)`` gives the next state. ``keep`` is ``best``, or ``last`` for the last iterate. Looks
     before step ``counts_from`` may lie outside the ball: they are never kept. ``extra`` counts the forward and backward
     passes that each update spends by itself.
     """
 
     steps: int
     start: Callable[[], State]
-    update: Callable[[State, View, tf.Tensor], State]
+    update: Callable[[State, Query, tf.Tensor], State]
     loss: str = "ce"
     gradient: bool = True
     keep: str = "best"
@@ -108,21 +108,21 @@ class Loop(NamedTuple):
     extra: tuple[int, int] = (0, 0)
 
 
-class Sweep(NamedTuple):
+class UniversalLoop(NamedTuple):
     """What a method returns that looks for one perturbation of all images; the engine runs it.
 
     It goes through the images ``epochs`` times, batch by batch. ``start()`` gives the state, a dict of tensors without
-    rows that has ``delta``, float32 ``(1, h, w, c)``. ``update(state, view, share)`` gives the next one from a look at
+    rows that has ``delta``, float32 ``(1, h, w, c)``. ``update(state, query, share)`` gives the next one from a look at
     ``ball.project(x + delta)`` of a batch; ``share``, float32 in [0, 1), says how much of the work is done.
     """
 
     epochs: int
     start: Callable[[], State]
-    update: Callable[[State, View, tf.Tensor], State]
+    update: Callable[[State, Query, tf.Tensor], State]
     loss: str = "ce"
 
 
-class Host(NamedTuple):
+class ExternalLoop(NamedTuple):
     """What a method that runs outside TensorFlow's graph returns: the library behind it loops by itself.
 
     ``run(problem) -> x_adv`` as a NumPy array; the problem's tensors are concrete, and every call of ``problem.logits``
@@ -132,4 +132,13 @@ class Host(NamedTuple):
     run: Callable[[Problem], np.ndarray]
 
 
-Craft = Callable[..., Any]  # craft(problem, *, parameter: type = default, ...) -> Loop | Sweep | Host
+Craft = Callable[..., Any]  # craft(problem, *, parameter: type = default, ...) -> Loop | UniversalLoop | ExternalLoop
+
+
+def absolute_step_size(
+    problem: Problem, steps: int, relative_step_size: float | tf.Tensor, step_size: float | tf.Tensor | None
+) -> tf.Tensor:
+    """float32 scalar: ``step_size`` in pixel units where it is given, else ``relative_step_size`` * epsilon / steps."""
+    if step_size is not None:
+        return tf.cast(step_size, tf.float32)
+    return relative_step_size * tf.cast(problem.ball.epsilon, tf.float32) / steps

@@ -73,7 +73,7 @@ def _joined(results: Sequence[AttackResult], name: str, chosen: np.ndarray, brok
     }
     return replace(
         first,
-        attack=Attack(name, first.attack.threat, stop=first.attack.stop, precision=first.attack.precision),
+        attack=Attack(name, first.attack.threat, early_stop=first.attack.early_stop, precision=first.attack.precision),
         x_adv=x_adv,
         adversarial_probabilities=np.stack([r.adversarial_probabilities for r in results])[chosen, rows],
         attempted=np.any([r.attempted for r in results], axis=0),

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from advlab import storage, workspace
+from advlab import renamed, storage, workspace
 from advlab.errors import AdvlabError, FileExists, InvalidFile
 from advlab.threat import Attack
 
@@ -128,7 +128,7 @@ class AttackResult:
     @property
     def minimal(self) -> bool:
         """It looked for the smallest change: without any limit, or by a bisection up to one."""
-        return math.isinf(self.attack.threat.epsilon) or self.settings.get("kind") == "minimal"
+        return math.isinf(self.attack.threat.epsilon) or self.settings.get("goal") == "minimal"
 
     @property
     def path(self) -> Path:
@@ -184,11 +184,12 @@ def load_result(path: str | PathLike[str]) -> AttackResult:
         raise InvalidFile(f"'{path}' is an unfinished attack. Run the same attack again to finish it.")
     missing = [n for n in _ARRAYS if n not in arrays] + [n for n in _HEADER if n not in header]
     if missing:
-        raise InvalidFile(f"'{path}' is not a whole archive: it lacks {', '.join(missing)}. Craft it again.")
+        raise InvalidFile(f"'{path}' is not a complete archive: it lacks {', '.join(missing)}. Craft it again.")
     fields: dict[str, Any] = {name: header[name] for name in _HEADER} | {name: arrays[name] for name in _ARRAYS}
     diagnostics = {n.removeprefix("diagnostics/"): a for n, a in arrays.items() if n.startswith("diagnostics/")}
     try:
         fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"]), "diagnostics": diagnostics}
+        fields["settings"] = renamed.settings(header["settings"])
         result = AttackResult(attack=Attack.from_dict(header["attack"]), **fields)
     except (AdvlabError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidFile(f"'{path}' is damaged: its header cannot be read ({error}). Craft it again.") from error
@@ -218,9 +219,12 @@ def refuse_other(path: Path, specification: Mapping[str, Any]) -> None:
         return
     header = storage.read_header(path)
     there = {name: header.get(name) for name in specification}
+    stored = there.get("attack")
+    if isinstance(stored, Mapping):
+        there["attack"] = renamed.attack_fields(stored.get("method"), stored)
     if there != specification:
         what = [name.replace("_", " ") for name in specification if there[name] != specification[name]]
         raise FileExists(
             f"'{path}' holds another result, of {header.get('samples')} images (it differs in: {', '.join(what)}). "
-            "Say --force to replace it, or move it away."
+            "Use --force to replace it, or move it away."
         )

@@ -57,7 +57,7 @@ def take_up(path: Path, told: Mapping[str, Any], model: keras.Model) -> Progress
 
     Raises ``InvalidFile`` for a file that holds no checkpoint and ``Mismatch`` for one of another recipe or data.
     """
-    do = "Leave out --resume and say --force to start anew."
+    do = "Leave out --resume and use --force to start over."
     try:
         header, arrays = storage.read(path)
         if header.get("kind") != "checkpoint":
@@ -66,7 +66,7 @@ def take_up(path: Path, told: Mapping[str, Any], model: keras.Model) -> Progress
         if differs:
             raise Mismatch(
                 f"'{path}' is the checkpoint of another training (it differs in: {', '.join(differs)}). "
-                f"Go on with the recipe and data it belongs to, or start anew. {do}"
+                f"Resume the recipe and data it belongs to, or start over. {do}"
             )
         for variable, name in zip(_variables(model), sorted(n for n in arrays if n.startswith("state/")), strict=True):
             variable.assign(arrays[name])

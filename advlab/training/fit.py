@@ -54,7 +54,7 @@ def fit(
 ) -> None:
     """Train a model, compiled and prepared, in place on ``x (n, ...)`` and ``y (n,)`` from ``first_epoch`` to the last.
 
-    The order of the images is drawn anew for each epoch and depends on nothing but ``settings.seed`` and the epoch.
+    The order of the images is drawn again for each epoch and depends on nothing but ``settings.seed`` and the epoch.
     With a model of several devices (``tf.distribute``) Keras' own train function shares each batch between them.
     """
     batches = batches_of(len(x), settings.batch_size)

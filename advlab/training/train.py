@@ -64,7 +64,7 @@ def fit_recipe(
             if done.epochs > settings.epochs:
                 raise Mismatch(
                     f"'{checkpoint}' is {done.epochs} epochs far, but {settings.epochs} are asked for. "
-                    f"Ask for at least {done.epochs}, or leave out --resume and say --force to start anew."
+                    f"Ask for at least {done.epochs}, or leave out --resume and use --force to start over."
                 )
         begun -= done.seconds
         validation = (x[kept:], data.y[kept:]) if kept < len(x) else None
@@ -101,7 +101,7 @@ def fit_recipe(
 def build(recipe: Recipe, data: Dataset) -> keras.Model:
     """The untrained network of a recipe for images and classes like those of ``data``."""
     arguments = dict(recipe.architecture)
-    function = getattr(architectures, arguments.pop("kind"))
+    function = getattr(architectures, arguments.pop("name"))
     return function(data.x.shape[1:], len(data.classes), **arguments)
 
 

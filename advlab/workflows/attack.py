@@ -30,7 +30,7 @@ def attack_to_archive(
     target: int | str | None = None,
     seed: int = 0,
     restarts: int = 1,
-    stop: str = "never",
+    early_stop: bool = False,
     precision: str = "float32",
     batch_size: int | None = None,
     progress: bool | None = None,
@@ -48,7 +48,7 @@ def attack_to_archive(
         "norm": norm,
         "seed": seed,
         "restarts": restarts,
-        "stop": stop,
+        "early_stop": early_stop,
         "precision": precision,
     }
     declared.attack(parameters=parameters, **options)

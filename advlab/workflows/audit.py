@@ -165,7 +165,7 @@ def audit(
             norm=norm,
             seed=seed,
             restarts=spec.restarts,
-            stop=spec.stop,
+            early_stop=spec.early_stop,
             compile="graph",
             progress=progress,
             **parameters,
@@ -191,19 +191,26 @@ def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str,
     whole = {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[norm]
     steps = load_method("pgd").parameters["steps"]
 
-    def spec(method: str, at: float = epsilon, stop: str = "never", restarts: int = 1, **parameters: Any) -> Attack:
+    def spec(
+        method: str, at: float = epsilon, early_stop: bool = False, restarts: int = 1, **parameters: Any
+    ) -> Attack:
         return load_method(method).attack(
-            epsilon=min(at, whole), norm=norm, seed=seed, stop=stop, restarts=restarts, parameters=parameters
+            epsilon=min(at, whole),
+            norm=norm,
+            seed=seed,
+            early_stop=early_stop,
+            restarts=restarts,
+            parameters=parameters,
         )
 
     return {
-        "noise": spec("noise", stop="success", restarts=DRAWS),
+        "noise": spec("noise", early_stop=True, restarts=DRAWS),
         "fgsm": spec("fgsm"),
         "pgd": spec("pgd"),
         "longer": spec("pgd", steps=2 * int(steps or 0)),
         "restarted": spec("pgd", restarts=RESTARTS),
-        "apgd": spec("apgd", stop="success", loss="dlr", targets=min(9, classes - 1)),
-        "square": spec("square", stop="success", steps=1000),
+        "apgd": spec("apgd", early_stop=True, loss="dlr", n_target_classes=min(9, classes - 1)),
+        "square": spec("square", early_stop=True, steps=1000),
         "half": spec("pgd", epsilon / 2),
         "double": spec("pgd", 2 * epsilon),
         "unbounded": spec("pgd", whole),

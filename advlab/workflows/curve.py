@@ -55,11 +55,10 @@ def curve(
     chosen = METHODS.get(norm or "linf", METHODS["linf"]) if method is None else method
     declared = load_method(chosen) if isinstance(chosen, str) else describe(chosen)
     norm = norm or declared.norms[0]
-    bisects = declared.kind == "bounded"
+    bisects = declared.goal == "bounded"
     if bisects and epsilon is None and norm in DEFAULT_EPSILON:
         epsilon = min(REACH * DEFAULT_EPSILON[norm], 1.0 if norm == "linf" else math.inf)
-    stop = "success" if bisects else "never"
-    spec = declared.attack(norm=norm, epsilon=epsilon, seed=seed, stop=stop, parameters=parameters)
+    spec = declared.attack(norm=norm, epsilon=epsilon, seed=seed, early_stop=bisects, parameters=parameters)
     if norm == "none":
         raise InvalidValue("Norm 'none' has no sizes to draw a curve over. Choose one of: linf, l2, l1, l0.")
     if bisects:
@@ -88,7 +87,7 @@ def curve(
 def _with_rounds(spec: Attack, rounds: int) -> Attack:
     """The specification of the whole bisection: that of the attack at the largest epsilon, and the rounds."""
     if isinstance(rounds, bool) or not hasattr(rounds, "__index__") or not 1 <= rounds <= MOST_ROUNDS:
-        raise InvalidValue(f"rounds must be a whole number in [1, {MOST_ROUNDS}]. Got {rounds!r}.")
+        raise InvalidValue(f"rounds must be an int in the range [1, {MOST_ROUNDS}]. Got {rounds!r}.")
     if not spec.threat.epsilon:
         raise InvalidValue("A curve needs room: epsilon must be above 0. Got 0. Leave it out, or try 0.3.")
     return replace(
@@ -128,7 +127,7 @@ def _bisected(
                 norm=norm,
                 epsilon=math.ceil(epsilon) if norm == "l0" else epsilon,
                 seed=spec.seed,
-                stop="success",
+                early_stop=True,
                 # Groups have all sizes, and XLA would compile each.
                 compile="graph",
                 progress=False,
@@ -158,7 +157,7 @@ def _bisected(
         x_adv=x_adv,
         adversarial_probabilities=np.where(broken[:, None], whole.adversarial_probabilities, whole.clean_probabilities),
         seconds=round(seconds, 3),
-        settings={**whole.settings, "kind": "minimal", "limit": top, "rounds": rounds},
+        settings={**whole.settings, "goal": "minimal", "limit": top, "rounds": rounds},
         diagnostics={name: whole.diagnostics[name] for name in ("zero_gradient", "nonfinite", "repeat_difference")}
         | {"unchanged": np.all(x_adv == whole.x, axis=(1, 2, 3))},
     )

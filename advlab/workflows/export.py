@@ -42,7 +42,7 @@ def export(
     if csv is None and png is None and npy is None:
         raise InvalidValue("Say what to write: csv, png or npy (on the command line --csv, --png or --npy).")
     if samples < 1:
-        raise InvalidValue(f"samples must be a whole number in [1, inf). Got {samples}.")
+        raise InvalidValue(f"samples must be an int in the range [1, inf). Got {samples}.")
     given = result if isinstance(result, AttackResult) else load_result(result)
     table, folder, array = (None if path is None else Path(path) for path in (csv, png, npy))
     for place in (table, array):
@@ -51,7 +51,7 @@ def export(
     if folder is not None and folder.is_file():
         raise FileExists(f"'{folder}' is a file. Name a folder for the images.")
     if folder is not None and not force and folder.is_dir() and any(folder.iterdir()):
-        raise FileExists(f"'{folder}' holds files that images could replace. Name an empty folder, or say --force.")
+        raise FileExists(f"'{folder}' holds files that images could replace. Name an empty folder, or use --force.")
     flat = None if array is None else challenge_layout(given)
     if table is not None:
         _whole(table, _csv(records.per_sample(evaluate(given))).encode())

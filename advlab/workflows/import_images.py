@@ -87,7 +87,7 @@ def import_images(
             "model": loaded.source,
             "scale": loaded.scale.tolist(),
             "offset": loaded.offset.tolist(),
-            "kind": "bounded",
+            "goal": "bounded",
         },
         notes=loaded.notes,
         diagnostics={"repeat_difference": loaded.repeat_difference(data.x, clean)},
@@ -105,7 +105,7 @@ def _read(path: Path) -> np.ndarray:
     except (OSError, ValueError, EOFError) as error:
         # Of NumPy's own words the last advise to load what cannot be trusted.
         raise InvalidFile(
-            f"'{path}' is no whole .npy file of numbers. Write it with numpy.save(path, images)."
+            f"'{path}' is not a complete .npy file of numbers. Write it with numpy.save(path, images)."
         ) from error
     if not isinstance(found, np.ndarray):
         raise InvalidFile(f"'{path}' holds several arrays. Write one, with numpy.save(path, images).")
@@ -125,7 +125,7 @@ def _checked(array: np.ndarray) -> np.ndarray:
     if not finite.all():
         raise InvalidValue(
             f"Images to import have pixels that are NaN or infinite, first in image {int(finite.argmin())}. "
-            "Mend these images, or put the clean ones in their place."
+            "Fix these images, or put the clean ones in their place."
         )
     low, high = float(array.min()), float(array.max())
     if low < -_OUTSIDE or high > 1 + _OUTSIDE:

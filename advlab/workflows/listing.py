@@ -1,4 +1,4 @@
-"""What there is to work with, by kind: name -> one line. Nothing heavy is imported to find out."""
+"""What there is to work with, by category: name -> one line. Nothing heavy is imported to find out."""
 
 from __future__ import annotations
 
@@ -10,22 +10,22 @@ from advlab.data.official import DATASETS, WITH_NOISE
 from advlab.declarations.methods import Method, load_method, method_names
 from advlab.errors import unknown
 
-KINDS = ("models", "studies", "methods", "suites", "datasets", "archives")
+CATEGORIES = ("models", "studies", "methods", "suites", "datasets", "archives")
 
 
-def available(kind: str) -> dict[str, str]:
+def available(category: str) -> dict[str, str]:
     """Name -> what it is, for one of ``models, studies, methods, suites, datasets, archives``."""
-    if kind not in KINDS:
-        raise unknown("kind of thing", kind, KINDS)
-    if kind == "models":
+    if category not in CATEGORIES:
+        raise unknown("category of thing", category, CATEGORIES)
+    if category == "models":
         return _models()
-    if kind == "methods":
+    if category == "methods":
         return {name: _method(load_method(name)) for name in method_names()}
-    if kind == "suites":
+    if category == "suites":
         return _titles(workspace.suites())
-    if kind == "studies":
+    if category == "studies":
         return _titles(workspace.studies())
-    if kind == "datasets":
+    if category == "datasets":
         return DATASETS | {f"<dataset>{WITH_NOISE}": "any of these, and after every ten images noise, class 'unknown'"}
     return {str(path): f"{path.stat().st_size / 1e6:.1f} MB" for path in workspace.archives()}
 
@@ -43,7 +43,7 @@ def _models() -> dict[str, str]:
 
 def _method(method: Method) -> str:
     parameters = " ".join(f"{name}={value}" for name, value in method.parameters.items())
-    return f"{method.kind:<8} {'/'.join(method.norms):<18} {parameters or 'no parameters'}\n{method.summary}"
+    return f"{method.goal:<8} {'/'.join(method.norms):<18} {parameters or 'no parameters'}\n{method.summary}"
 
 
 def _titles(declarations: Mapping[str, Path]) -> dict[str, str]:

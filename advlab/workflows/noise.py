@@ -11,7 +11,7 @@ import numpy as np
 
 from advlab.data.dataset import Dataset, numbered
 from advlab.data.loading import EVERY
-from advlab.data.noise import KINDS, SHUFFLED, UNKNOWN, noise_images, shuffled
+from advlab.data.noise import DISTRIBUTIONS, SHUFFLED, UNKNOWN, noise_images, shuffled
 from advlab.errors import AdvlabError, InvalidValue, unknown
 from advlab.evaluation.noise import NoiseEvaluation, noise_score
 from advlab.progress import Progress
@@ -28,15 +28,15 @@ def evaluate_noise(
     *,
     samples: int = 1000,
     seed: int = 0,
-    kinds: Sequence[str] | None = None,
+    distributions: Sequence[str] | None = None,
     trust: bool = False,
     progress: bool | None = None,
 ) -> NoiseEvaluation:
-    """How confidently a classifier answers ``samples`` images of each kind of noise (see ``advlab.data.noise``).
+    """How confidently a classifier answers ``samples`` images of each distribution of noise (``data.noise`` has them).
 
     A network must name one of its classes, and often does so with high confidence where there is nothing to see:
     *Strengthening Deep Neural Networks*. ``classifier`` may be a name or a path, ``trust`` is ``load_classifier``'s.
-    ``kinds`` None: all. The kind ``shuffled`` takes the first ``samples`` test images of ``dataset`` (a name or a path,
+    ``distributions`` None: all. ``shuffled`` takes the first ``samples`` test images of ``dataset`` (a name or a path,
     None: what the model card names); where None leads to no images it is left out, and ``left_out`` of the result says
     why.
 
@@ -44,12 +44,14 @@ def evaluate_noise(
     """
     require_int("samples", samples, 1)
     require_int("seed", seed, 0)
-    chosen = KINDS if kinds is None else tuple(kinds)
-    for kind in chosen:
-        if kind not in KINDS:
-            raise unknown("kind of noise", kind, KINDS)
+    chosen = DISTRIBUTIONS if distributions is None else tuple(distributions)
+    for distribution in chosen:
+        if distribution not in DISTRIBUTIONS:
+            raise unknown("distribution of noise", distribution, DISTRIBUTIONS)
     if not chosen:
-        raise InvalidValue(f"Name at least one kind of noise. Got none; choose from: {', '.join(KINDS)}.")
+        raise InvalidValue(
+            f"Name at least one distribution of noise. Got none; choose from: {', '.join(DISTRIBUTIONS)}."
+        )
 
     classifier = resolve_classifier(classifier, trust)
     pictures, left_out = None, None
@@ -57,22 +59,22 @@ def evaluate_noise(
         try:
             pictures = _pictures(classifier, dataset, samples)
         except AdvlabError as error:
-            if dataset is not None or kinds is not None:
+            if dataset is not None or distributions is not None:
                 raise
-            chosen = tuple(kind for kind in chosen if kind != SHUFFLED)
-            left_out = f"The kind '{SHUFFLED}' is left out: {error}"
+            chosen = tuple(distribution for distribution in chosen if distribution != SHUFFLED)
+            left_out = f"The distribution '{SHUFFLED}' is left out: {error}"
     height, width, channels = _shape(classifier) if pictures is None else pictures.shape[1:]
     shape = (height, width, channels)
     classifier.check_images(shape)
     names = classifier.card.get("class_names") or numbered([classifier.classes - 1], classifier.name)
     scores = []
     with Progress(len(chosen), f"noise on {classifier.name}", show=progress) as bar:
-        for kind in chosen:
-            if kind == SHUFFLED and pictures is not None:
+        for distribution in chosen:
+            if distribution == SHUFFLED and pictures is not None:
                 x = shuffled(pictures, seed)
             else:
-                x = noise_images(samples, shape, kind, seed)
-            scores.append(noise_score(kind, classifier.probabilities(x), names))
+                x = noise_images(samples, shape, distribution, seed)
+            scores.append(noise_score(distribution, classifier.probabilities(x), names))
             bar.advance()
     return NoiseEvaluation(classifier.name, classifier.digest, seed, tuple(scores), left_out)
 

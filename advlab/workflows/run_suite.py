@@ -141,7 +141,7 @@ def _craft(
         norm=entry.norm,
         epsilon=entry.epsilon,
         target=entry.target,
-        stop=entry.stop,
+        early_stop=entry.early_stop,
         restarts=entry.restarts,
         seed=entry.seed,
         precision=precision,

@@ -84,7 +84,7 @@ def selftest(
     declared = load_method(method)
     norm = norm or declared.norms[0]
     radius = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
-    aim = radius if declared.kind == "bounded" else None
+    aim = radius if declared.goal == "bounded" else None
     declared.attack(norm=norm, epsilon=aim, seed=seed, parameters=parameters)
     if norm not in DEFAULT_EPSILON:
         raise InvalidValue(f"A self-test needs a ball to plant in. Got norm '{norm}'; choose one of: linf, l2, l1, l0.")
@@ -94,11 +94,19 @@ def selftest(
 
     classifier = resolve_classifier(classifier, trust)
     data = resolve_dataset(dataset, classifier, samples)
-    stop = "never" if declared.kind == "minimal" else "success"
+    early_stop = declared.goal == "bounded"
 
     def run(head: Classifier, one: Dataset) -> AttackResult:
         return attack(
-            head, one, method, norm=norm, epsilon=aim, seed=seed, stop=stop, progress=False, **(parameters or {})
+            head,
+            one,
+            method,
+            norm=norm,
+            epsilon=aim,
+            seed=seed,
+            early_stop=early_stop,
+            progress=False,
+            **(parameters or {}),
         )
 
     return planted(classifier, data.take(samples), threat, run, method, seed, progress)

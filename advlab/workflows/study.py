@@ -45,7 +45,7 @@ def study(
     ``rows`` are names, numbers from 1 or ranges, ``"1,3-5"``. ``epochs`` and ``samples`` replace the study's. ``save``
     writes ``models/studies/<name>.json`` in the workspace after every row, and a table (``.md``) and a figure
     (``.svg``) beside it at the end. A file that is already there is refused unless ``resume``, which keeps the rows
-    whose settings and threat model have not changed, or ``force``, which computes the asked rows anew. An
+    whose settings and threat model have not changed, or ``force``, which computes the asked rows again. An
     ``AdvlabError`` in a row becomes that row's result, and ``resume`` tries it again; Ctrl-C leaves finished rows.
     ``progress`` None shows bars on a terminal only, and a line for each row; False shows nothing.
     """
@@ -58,12 +58,12 @@ def study(
         if path.exists():
             if not (resume or force):
                 raise FileExists(
-                    f"'{path}' has results of study '{declared.name}'. Say --resume to compute what is missing or has "
-                    "changed, or --force to compute the asked rows anew."
+                    f"'{path}' has results of study '{declared.name}'. Use --resume to compute what is missing or has "
+                    "changed, or --force to compute the asked rows again."
                 )
             if not force and (epochs is not None or samples is not None):
                 raise FileExists(
-                    f"'{path}' has results, which other epochs or samples would replace. Say --force to replace those "
+                    f"'{path}' has results, which other epochs or samples would replace. Use --force to replace those "
                     "of the asked rows, or name another place with --workspace."
                 )
             result = load_study_result(declared, path)

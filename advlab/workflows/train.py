@@ -60,7 +60,7 @@ def train(
         if unfinished and not (resume or force):
             raise FileExists(
                 f"'{checkpoint}' holds an interrupted training of '{chosen.name}'. "
-                "Say --resume to go on with it, or --force to start anew."
+                "Use --resume to resume it, or --force to start over."
             )
         workspace.require_writable(path)
         if unfinished and not resume:

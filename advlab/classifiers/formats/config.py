@@ -22,10 +22,10 @@ _SEQUENCES = ("__tuple__", "TensorShape")
 def parts(entry: Any) -> tuple[str, Any]:
     """``class_name`` and ``config`` of an entry."""
     if not isinstance(entry, Mapping) or not isinstance(entry.get("class_name"), str):
-        raise InvalidFile(f"the model configuration is damaged: {str(entry)[:60]!r} is no layer. Save the model anew.")
+        raise InvalidFile(f"the model configuration is damaged: {str(entry)[:60]!r} is no layer. Save the model again.")
     class_name, config = entry["class_name"], entry.get("config")
     if not isinstance(config, Mapping) and not (class_name == "Sequential" and isinstance(config, list)):
-        raise InvalidFile(f"the model configuration is damaged: a {class_name} has no settings. Save the model anew.")
+        raise InvalidFile(f"the model configuration is damaged: a {class_name} has no settings. Save the model again.")
     return class_name, config
 
 
@@ -33,7 +33,7 @@ def layers_of(config: Any) -> list[Any]:
     """The entries of a model's layers; standalone Keras up to 2.2.2 wrote a plain list for Sequential."""
     layers = config.get("layers") if isinstance(config, Mapping) else config
     if not isinstance(layers, list) or not layers:
-        raise InvalidFile("the model configuration is damaged: it lists no layers. Save the model anew.")
+        raise InvalidFile("the model configuration is damaged: it lists no layers. Save the model again.")
     return layers
 
 
@@ -144,7 +144,7 @@ def code(class_name: str, name: str) -> InvalidFile:
     """The error for a layer that carries code."""
     return InvalidFile(
         f"layer '{name}' ({class_name}) holds Python code, which would run on this machine. If you trust the origin "
-        "of the file, say --trust (trust=True in Python)."
+        "of the file, use --trust (trust=True in Python)."
     )
 
 

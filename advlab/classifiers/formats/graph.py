@@ -112,7 +112,7 @@ def _parsed(node: Any, built: Mapping[str, Any]) -> Any:
     if isinstance(node, Mapping) and isinstance(node.get("args"), list):
         return {key: _parsed_arguments(node.get(key) or {}, built) for key in ("args", "kwargs")}
     if not isinstance(node, list) or not node:
-        raise InvalidFile("the model configuration is damaged: a call of a layer has no inputs. Save the model anew.")
+        raise InvalidFile("the model configuration is damaged: a call of a layer has no inputs. Save the model again.")
     calls = []
     for call in [node] if isinstance(node[0], str) else node:
         settings = call[3] if isinstance(call, list) and len(call) == 4 else {}

@@ -84,7 +84,7 @@ class _Builder:
         if shape is None:
             raise InvalidFile(
                 f"the model does not say which input shape it takes: its first layer '{first}' states none. Open it "
-                "with the Keras that wrote it, call model.build(shape) and save it anew."
+                "with the Keras that wrote it, call model.build(shape) and save it again."
             )
         if parts(layers[0])[0] == "InputLayer":
             return [_input(layers[0]["config"], first, shape), *map(self.layer, layers[1:])]
@@ -95,7 +95,7 @@ class _Builder:
             return self.layer(entry)
         name, shape = name_of(entry), saved.shape_of(entry)
         if shape is None:
-            raise InvalidFile(f"the input '{name}' of the model has no shape. Save the model anew.")
+            raise InvalidFile(f"the input '{name}' of the model has no shape. Save the model again.")
         return _input(entry["config"], name, shape)
 
     def layer(self, entry: Entry) -> keras.Layer:

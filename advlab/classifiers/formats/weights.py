@@ -28,7 +28,7 @@ def assign(group: h5py.Group, model: keras.Model, config: Mapping[str, Any]) -> 
         if len(datasets) != len(variables):
             raise InvalidFile(
                 f"layer '{name}' needs {len(variables)} weights, but the file holds {len(datasets)} for it. It is "
-                "incomplete or belongs to another model: save it anew with model.save()."
+                "incomplete or belongs to another model: save it again with model.save()."
             )
         _fill(name, variables, datasets)
         for leaf in _leaves(layer, entry):
@@ -72,7 +72,7 @@ def _fill(name: str, variables: list[Any], datasets: list[h5py.Dataset]) -> None
         if tuple(variable.shape) != dataset.shape:
             raise InvalidFile(
                 f"layer '{name}' needs the weight '{variable.name}' in the shape {tuple(variable.shape)}, but the file "
-                f"holds {dataset.shape}. The file is damaged or was altered: save it anew with model.save()."
+                f"holds {dataset.shape}. The file is damaged or was altered: save it again with model.save()."
             )
         variable.assign(dataset[()])
         position += 1
@@ -109,12 +109,12 @@ def _member(group: h5py.Group, path: str) -> Any:
     """A group or numeric data set inside the file itself; links are refused, since they can read other files."""
     for part in filter(None, path.split("/")):
         if not isinstance(group, h5py.Group) or part not in group:
-            raise InvalidFile(f"the file holds no weights '{path}'. It is incomplete: save it anew with model.save().")
+            raise InvalidFile(f"the file holds no weights '{path}'. It is incomplete: save it again with model.save().")
         if group.get(part, getlink=True).__class__ is not h5py.HardLink:
             raise InvalidFile(
-                f"the weights '{path}' are a link to elsewhere, which is not followed. Save the model anew."
+                f"the weights '{path}' are a link to elsewhere, which is not followed. Save the model again."
             )
         group = group[part]
     if isinstance(group, h5py.Dataset) and (group.external or group.is_virtual or group.dtype.kind not in "fiub"):
-        raise InvalidFile(f"the weights '{path}' are no numbers inside this file. Save the model anew.")
+        raise InvalidFile(f"the weights '{path}' are no numbers inside this file. Save the model again.")
     return group

@@ -2,7 +2,7 @@
 
 ``EVALUATION``: Carlini et al. 2019, "On evaluating adversarial robustness", arXiv:1902.06705, section 4.
 ``INDICATORS``: Pintor et al. 2021, "Indicators of attack failure", arXiv:2106.09947, the six of section 3.
-The questions are worded anew. What no software can decide is not tested, and says why.
+The questions are worded again. What no software can decide is not tested, and says why.
 """
 
 from __future__ import annotations
@@ -206,7 +206,7 @@ ITEMS: dict[str, tuple[Item, ...]] = {
             "steps-beat-one-step",
             "Do many steps beat one?",
             _unless(
-                ("weaker-than-single-step", "loss-falls", "above-clean"),
+                ("weaker-than-single-step", "loss-decreases", "above-clean"),
                 lambda ran: f"pgd breaks {ran.broken('pgd'):,} images, fgsm {ran.broken('fgsm'):,}",
             ),
         ),
@@ -256,7 +256,11 @@ ITEMS: dict[str, tuple[Item, ...]] = {
         Item(
             "targeted",
             "Were targeted attacks used as well?",
-            _stated(lambda ran: f"apgd aims at {ran.evaluations['apgd'].attack.parameters['targets']} wrong classes"),
+            _stated(
+                lambda ran: (
+                    f"apgd aims at {ran.evaluations['apgd'].attack.parameters['n_target_classes']} wrong classes"
+                )
+            ),
         ),
         Item("ablation", "Was the defence also taken off?", _open("needs the undefended model: audit it")),
         Item("attacks-validated", "Do the attacks find what is planted?", _plants),

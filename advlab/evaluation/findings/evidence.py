@@ -50,7 +50,7 @@ class Facts(NamedTuple):
     @property
     def climbs(self) -> bool:
         """Whether it climbed the loss of this very classifier inside a ball, as minimal methods do not."""
-        return self.by_gradient and self.result.settings.get("kind") != "minimal"
+        return self.by_gradient and self.result.settings.get("goal") != "minimal"
 
 
 def budget(facts: Facts) -> str:
@@ -89,7 +89,7 @@ def zero_gradients(facts: Facts) -> str:
 
 def unchanged(facts: Facts) -> str:
     result = facts.result
-    minimal = result.settings.get("kind") == "minimal"  # where it fails it returns the clean image on purpose
+    minimal = result.settings.get("goal") == "minimal"  # where it fails it returns the clean image on purpose
     if minimal or not facts.by_gradient or not 0 < result.attack.threat.epsilon < math.inf:
         return ""
     held = result.robust & result.attempted
@@ -129,11 +129,15 @@ def training(facts: Facts) -> str:
     return f"split '{facts.result.split}' of {facts.result.dataset}" if facts.result.split == "train" else ""
 
 
-def short_walk(facts: Facts) -> str:
+def step_budget(facts: Facts) -> str:
     attack = facts.result.attack
-    walking = facts.result.settings.get("kind") == "bounded" and {"steps", "step"} <= attack.parameters.keys()
-    reach = float(attack.parameters["step"] or 0) if walking else 1.0
-    return f"all {attack.parameters['steps']} steps together reach {reach:.3g} epsilon" if reach < 1 else ""
+    parameters, epsilon = attack.parameters, attack.threat.epsilon
+    if facts.result.settings.get("goal") != "bounded" or "relative_step_size" not in parameters or not epsilon:
+        return ""
+    steps = float(parameters.get("steps") or parameters.get("epochs") or 0)
+    absolute = parameters.get("step_size")
+    reach = float(parameters["relative_step_size"] or 0) if absolute is None else steps * float(absolute) / epsilon
+    return f"all {steps:g} steps together reach {reach:.3g} epsilon" if reach < 1 else ""
 
 
 def planted(facts: Facts) -> str:
@@ -152,7 +156,7 @@ def rising(facts: Facts) -> str:
 
 
 def last_iterate(facts: Facts) -> str:
-    if facts.transfer or facts.result.settings.get("kind") == "minimal":
+    if facts.transfer or facts.result.settings.get("goal") == "minimal":
         return ""
     passed = trace.passed_by(facts.result)
     if passed.sum() > PASSED_BY * facts.result.attempted.sum():

@@ -1,0 +1,55 @@
+"""Words of files that an earlier advlab wrote, in today's: archives, suites, recipes and model cards stay readable."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+_PARAMETERS = {"targets": "n_target_classes", "share": "fraction", "kind": "distribution"}
+_SETTINGS = {"kind": "goal", "computed_share": "computed_fraction"}
+_STEP = {
+    "bim": "relative_step_size",
+    "fmn": "step_size",
+    "mim": "relative_step_size",
+    "pgd": "relative_step_size",
+    "sigma_zero": "step_size",
+    "universal": "relative_step_size",
+    "zoo": "learning_rate",
+}
+
+
+def attack_fields(method: object, table: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of an attack, from an archive or a suite, under today's names."""
+    fields = dict(table)
+    if "stop" in fields:
+        fields["early_stop"] = {"never": False, "success": True}.get(fields.pop("stop"), False)
+    if isinstance(fields.get("parameters"), Mapping):
+        fields["parameters"] = parameters(method, fields["parameters"])
+    if "overrides" in fields:
+        fields["overrides"] = [parameter(method, name) for name in fields["overrides"]]
+    return fields
+
+
+def parameters(method: object, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The parameters of a method under today's names."""
+    renamed = {parameter(method, name): value for name, value in values.items()}
+    if "relative_step_size" in renamed:
+        renamed.setdefault("step_size", None)
+    if method == "universal" and "step" in values:
+        renamed["relative_step_size"] = values["step"] * values.get("epochs", 100)  # was in units of epsilon alone
+    return renamed
+
+
+def parameter(method: object, name: str) -> str:
+    """The name that a parameter of a method has today."""
+    return _STEP.get(str(method), name) if name == "step" else _PARAMETERS.get(name, name)
+
+
+def architecture(table: Mapping[str, Any]) -> dict[str, Any]:
+    """``[architecture]`` of a recipe, whose ``name`` was called ``kind``."""
+    return {"name" if key == "kind" else key: value for key, value in table.items()}
+
+
+def settings(table: Mapping[str, Any]) -> dict[str, Any]:
+    """How a result was run, under today's names."""
+    return {_SETTINGS.get(key, key): value for key, value in table.items()}
