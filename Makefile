@@ -1,4 +1,4 @@
-.PHONY: demo test readme bench clean
+.PHONY: demo test thorough lowest readme bench clean
 python = .venv/bin/python
 
 demo: .venv/ready
@@ -10,11 +10,22 @@ test: .venv/ready
 	.venv/bin/mypy
 	$(python) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
+# The tests marked thorough as well, on the embedded digits: no data is needed.
+thorough: .venv/ready
+	ADVLAB_THOROUGH=1 $(python) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+# All tests with the lowest versions that pyproject.toml declares, in an environment of their own.
+lowest:
+	test -x .venv-lowest/bin/python || python3 -m venv .venv-lowest
+	.venv-lowest/bin/python -m pip install --quiet --disable-pip-version-check uv
+	.venv-lowest/bin/uv pip install --quiet --python .venv-lowest/bin/python --resolution lowest-direct --editable '.[test]'
+	.venv-lowest/bin/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
 readme: .venv/ready
 	$(python) benchmarks/readme.py --results
 
 bench: .venv/ready
-	$(python) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --editable '.[bench]'
+	$(python) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --constraint benchmarks/constraints.txt --editable '.[bench]'
 	$(python) benchmarks/commands.py
 	$(python) benchmarks/peers.py
 	$(python) benchmarks/training.py
@@ -26,4 +37,4 @@ bench: .venv/ready
 	touch $@
 
 clean:
-	rm -rf .venv build dist
+	rm -rf .venv .venv-lowest build dist

@@ -28,32 +28,32 @@ def distances(x: np.ndarray, x_adv: np.ndarray) -> Distances:
 
 
 def distance(x: np.ndarray, x_adv: np.ndarray, norm: str) -> np.ndarray:
-    """float64 ``(n,)``: the same in one norm, for less time."""
+    """float64 ``(n,)``: the same in one norm only, in less time."""
     return _sizes(x, x_adv, (norm,))[0]
 
 
 def _sizes(x: np.ndarray, x_adv: np.ndarray, norms: Sequence[str]) -> np.ndarray:
     sizes = np.zeros((len(norms), len(x)))
     for start in range(0, len(x), _ROWS):
-        part = slice(start, start + _ROWS)
-        change = np.abs(np.subtract(x_adv[part], x[part], dtype=np.float64))
+        chunk = slice(start, start + _ROWS)
+        change = np.abs(np.subtract(x_adv[chunk], x[chunk], dtype=np.float64))
         flat = change.reshape(len(change), -1)
-        for row, norm in enumerate(norms):
+        for number, norm in enumerate(norms):
             match norm:
                 case "linf":
-                    sizes[row, part] = flat.max(1, initial=0.0)
+                    sizes[number, chunk] = flat.max(1, initial=0.0)
                 case "l2":
-                    sizes[row, part] = np.sqrt(np.einsum("ij,ij->i", flat, flat))
+                    sizes[number, chunk] = np.sqrt(np.einsum("ij,ij->i", flat, flat))
                 case "l1":
-                    sizes[row, part] = flat.sum(1)
+                    sizes[number, chunk] = flat.sum(1)
                 case "l0":
                     changed = (change != 0).any(-1)
-                    sizes[row, part] = np.count_nonzero(changed.reshape(len(change), -1), axis=1)
+                    sizes[number, chunk] = np.count_nonzero(changed.reshape(len(change), -1), axis=1)
     return sizes
 
 
 def exceeds(sizes: np.ndarray, norm: str, epsilon: float) -> np.ndarray:
-    """bool ``(n,)``: distances beyond epsilon, or not a number.
+    """bool ``(n,)``: distances beyond epsilon, or NaN.
 
     Allowed for float32 rounding: 1e-7 absolute in ``linf``, 1e-6 relative in ``l2`` and ``l1``, nothing in ``l0``.
     """

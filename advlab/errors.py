@@ -3,11 +3,11 @@
     AdvlabError                     anything a user can fix; the command line prints it without a traceback
     ├── UnknownName                 a method, model, data set, suite or parameter that does not exist
     ├── InvalidValue                a value outside its allowed range
-    ├── InvalidFile                 a file that is missing, truncated, foreign or half written
+    ├── InvalidFile                 a file that is missing, truncated, incomplete or of another program
     ├── Mismatch                    things that do not belong together: archive and model, model and data
     └── FileExists                  a produced file that would be overwritten
 
-    AdvlabWarning                   a result stands, but a reader should know something about it
+    AdvlabWarning                   a result is valid, but a reader should know something about it
 
 Each message says what, which value, what is allowed and what to do next.
 """
@@ -22,7 +22,7 @@ class AdvlabError(Exception):
 
 
 class UnknownName(AdvlabError):
-    """A name that nothing answers to; ``unknown`` words it with the nearest one that exists."""
+    """A name that does not exist; ``unknown`` writes the message, with the nearest one that does."""
 
 
 class InvalidValue(AdvlabError, ValueError):
@@ -30,7 +30,7 @@ class InvalidValue(AdvlabError, ValueError):
 
 
 class InvalidFile(AdvlabError):
-    """A file that is missing, truncated, foreign or half written."""
+    """A file that is missing, truncated, incomplete or of another program."""
 
 
 class Mismatch(AdvlabError):
@@ -42,17 +42,17 @@ class FileExists(AdvlabError):
 
 
 class AdvlabWarning(UserWarning):
-    """A result stands, but a reader should know something about it."""
+    """A result is valid, but a reader should know something about it."""
 
 
-def unknown(kind: str, name: object, available: Iterable[str], hint: str = "") -> UnknownName:
+def unknown(what: str, name: object, available: Iterable[str], hint: str = "") -> UnknownName:
     """The error for a name that does not exist, with the nearest existing one."""
     import difflib
 
     names = sorted(available)
-    near = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
-    message = f"Unknown {kind}: '{name}'." if "'" in kind else f"Unknown {kind} '{name}'."
-    if near:
-        message += f" Did you mean '{near[0]}'?"
+    nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
+    message = f"Unknown {what}: '{name}'." if "'" in what else f"Unknown {what} '{name}'."
+    if nearest:
+        message += f" Did you mean '{nearest[0]}'?"
     message += f" Available: {', '.join(names) or 'none'}."
     return UnknownName(f"{message} {hint}".rstrip())

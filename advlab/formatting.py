@@ -1,4 +1,4 @@
-"""Texts, tables and JSON-ready data from values: what every result that shows itself shares."""
+"""Texts, plain tables and JSON-ready data from values, for every result that is displayed."""
 
 from __future__ import annotations
 
@@ -14,20 +14,20 @@ from advlab.errors import AdvlabError
 WIDTH = 100  # columns of a plain table
 
 
-def number(value: float, form: str) -> str:
+def number(value: float, specification: str) -> str:
     """A formatted number; ``-`` for NaN."""
-    return "-" if math.isnan(value) else format(value, form)
+    return "-" if math.isnan(value) else format(value, specification)
 
 
 def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[str], gap: str = "  ") -> list[str]:
     """The lines of a plain table, its heads first: the columns in ``left`` to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    forms = [f"{'<' if head in left else '>'}{width}" for head, width in zip(heads, widths, strict=True)]
-    return [gap.join(map(format, line, forms)).rstrip() for line in (heads, *rows)]
+    specifications = [f"{'<' if head in left else '>'}{width}" for head, width in zip(heads, widths, strict=True)]
+    return [gap.join(map(format, line, specifications)).rstrip() for line in (heads, *rows)]
 
 
 def shortened(text: str, width: int) -> str:
-    """The text, without its middle where it is longer than ``width``."""
+    """The text, its middle replaced by an ellipsis where it is longer than ``width``."""
     if len(text) <= width:
         return text
     end = (width - 1) // 2
@@ -35,7 +35,7 @@ def shortened(text: str, width: int) -> str:
 
 
 def printable(text: str) -> str:
-    """Names come from files; what would steer a terminal does not get through."""
+    """The text with ``?`` for control characters: names come from files and must not steer a terminal."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 

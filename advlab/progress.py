@@ -1,4 +1,4 @@
-"""What all long work shares: one progress bar, shown on a terminal and silent in a pipe, and a patient Ctrl-C."""
+"""For all long work: a progress bar, shown on a terminal and silent in a pipe, and a patient Ctrl-C."""
 
 from __future__ import annotations
 
@@ -14,17 +14,17 @@ class Progress:
     """A bar over ``total`` units of work; use it as a context manager.
 
     ``show`` is True, False, or None for "only when standard error is a terminal". tqdm is imported only when shown.
-    Without a ``unit`` worth reading the bar shows its share alone.
+    Without a ``unit`` the bar shows only its percentage.
     """
 
     def __init__(self, total: int | None, label: str, unit: str = "", show: bool | None = None):
         self._bar = None
-        self._says = show is not False
+        self._prints = show is not False
         if sys.stderr.isatty() if show is None else show:
             from tqdm import tqdm
 
-            form = None if unit else "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
-            self._bar = tqdm(total=total, desc=label, unit=unit, bar_format=form, leave=False, dynamic_ncols=True)
+            bar_format = None if unit else "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
+            self._bar = tqdm(total=total, desc=label, unit=unit, bar_format=bar_format, leave=False, dynamic_ncols=True)
 
     def __enter__(self) -> Progress:
         return self
@@ -33,39 +33,42 @@ class Progress:
         if self._bar is not None:
             self._bar.close()
 
-    def advance(self, amount: int = 1, **facts: Any) -> None:
-        """Move the bar by ``amount`` and show ``facts`` (such as ``loss=0.31``) behind it."""
+    def advance(self, amount: int = 1, **postfix: Any) -> None:
+        """Move the bar by ``amount`` and show ``postfix`` (such as ``loss=0.31``) behind it."""
         if self._bar is not None:
-            if facts:
-                self._bar.set_postfix(facts, refresh=False)
+            if postfix:
+                self._bar.set_postfix(postfix, refresh=False)
             self._bar.update(amount)
 
     def say(self, line: str) -> None:
-        """A line on standard error, above the bars where there are any; nothing with ``show`` False."""
+        """Print a line on standard error, above any bars; nothing with ``show`` False."""
         if self._bar is not None:
             self._bar.write(line, file=sys.stderr)
-        elif self._says:
+        elif self._prints:
             print(line, file=sys.stderr, flush=True)
 
 
 @contextmanager
 def patient_interrupt(patient: bool) -> Iterator[threading.Event]:
-    """The first Ctrl-C only sets the event, so that the work stops where it can be kept; the second stops at once."""
-    asked = threading.Event()
+    """The first Ctrl-C only sets the event, so that the work stops where it can be saved; the second stops at once.
+
+    Without ``patient``, or outside the main thread, Ctrl-C stops at once as usual.
+    """
+    stop_requested = threading.Event()
     if not patient or threading.current_thread() is not threading.main_thread():
-        yield asked
+        yield stop_requested
         return
-    before = signal.getsignal(signal.SIGINT)
-    if before in (signal.SIG_IGN, None):
-        yield asked
+    previous = signal.getsignal(signal.SIGINT)
+    if previous in (signal.SIG_IGN, None):
+        yield stop_requested
         return
 
-    def ask(number: int, frame: Any) -> None:
-        asked.set()
-        signal.signal(signal.SIGINT, before)
+    def request_stop(number: int, frame: Any) -> None:
+        stop_requested.set()
+        signal.signal(signal.SIGINT, previous)
 
-    signal.signal(signal.SIGINT, ask)
+    signal.signal(signal.SIGINT, request_stop)
     try:
-        yield asked
+        yield stop_requested
     finally:
-        signal.signal(signal.SIGINT, before)
+        signal.signal(signal.SIGINT, previous)

@@ -14,7 +14,7 @@ _LIBRARIES = ("tensorflow", "keras", "numpy")
 
 
 def versions() -> dict[str, str]:
-    """Versions of advlab, Python and the libraries that compute, by name; nothing is imported to find out."""
+    """Versions of advlab, Python and the libraries that compute, by name, without importing them."""
     return {
         "advlab": __version__,
         "python": platform.python_version(),
@@ -25,8 +25,8 @@ def versions() -> dict[str, str]:
 def command_line() -> str:
     """The command line as it was typed, quoted for a shell; empty where advlab was called from Python."""
     program = Path(sys.argv[0]) if sys.argv else Path()
-    typed = program.stem == "advlab" or program.parts[-2:] == ("advlab", "__main__.py")
-    return shlex.join(["advlab", *sys.argv[1:]]) if typed else ""
+    is_command = program.stem == "advlab" or program.parts[-2:] == ("advlab", "__main__.py")
+    return shlex.join(["advlab", *sys.argv[1:]]) if is_command else ""
 
 
 def _version(name: str) -> str:

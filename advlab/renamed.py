@@ -1,4 +1,4 @@
-"""Words of files that an earlier advlab wrote, in today's: archives, suites, recipes and model cards stay readable."""
+"""Old names in files of an earlier advlab -> today's: archives, suites, recipes and model cards stay readable."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import Any
 
 _PARAMETERS = {"targets": "n_target_classes", "share": "fraction", "kind": "distribution"}
 _SETTINGS = {"kind": "goal", "computed_share": "computed_fraction"}
+_DIAGNOSTICS = {"broken_by": "misclassified_by"}
+_CHECKPOINT = {"told": "specification", "kept_epoch": "weights_epoch"}
 _STEP = {
     "bim": "relative_step_size",
     "fmn": "step_size",
@@ -53,3 +55,16 @@ def architecture(table: Mapping[str, Any]) -> dict[str, Any]:
 def settings(table: Mapping[str, Any]) -> dict[str, Any]:
     """How a result was run, under today's names."""
     return {_SETTINGS.get(key, key): value for key, value in table.items()}
+
+
+def checkpoint(header: Mapping[str, Any], arrays: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The header and the arrays of a training checkpoint, under today's names."""
+    fields = {_CHECKPOINT.get(key, key): value for key, value in header.items()}
+    if "architecture" in fields["specification"]:
+        fields["specification"] |= {"architecture": architecture(fields["specification"]["architecture"])}
+    return fields, {f"weights/{name[5:]}" if name.startswith("kept/") else name: a for name, a in arrays.items()}
+
+
+def diagnostics(arrays: Mapping[str, Any]) -> dict[str, Any]:
+    """The diagnostics of an archive under today's names."""
+    return {_DIAGNOSTICS.get(key, key): array for key, array in arrays.items()}

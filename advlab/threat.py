@@ -1,4 +1,4 @@
-"""What an attacker may do, and how an attack is specified: plain data and its validation."""
+"""What an attacker may do (the threat model), and how an attack is specified: plain data and its validation."""
 
 from __future__ import annotations
 
@@ -45,19 +45,22 @@ class ThreatModel:
                 f"If it counts steps of 0-255 pixels, write {self.epsilon:g}/255."
             )
         if self.norm == "l0" and math.isfinite(self.epsilon) and self.epsilon != int(self.epsilon):
-            raise InvalidValue(f"epsilon counts image positions with norm 'l0': a whole number. Got {self.epsilon:g}.")
+            raise InvalidValue(
+                f"epsilon must be an int with norm 'l0', where it counts image positions. Got {self.epsilon:g}. "
+                f"Try epsilon={math.ceil(self.epsilon)}."
+            )
         if self.target is not None:
-            _whole(self, "target", 0)
+            _require_int(self, "target", 0)
 
 
 @dataclass(frozen=True)
 class Attack:
-    """A method, aimed: a pure specification that says everything the result depends on besides model and images.
+    """A method with its threat model and settings: everything that the result depends on besides model and images.
 
     ``parameters`` holds every parameter of the method; ``overrides`` names those that differ from its defaults.
-    ``code`` tells versions of a user's own method apart.
-    With ``early_stop`` each sample ends at its first success (of a minimal method: instead of its nearest); without it
-    a bounded method keeps the highest loss.
+    ``code`` distinguishes versions of a user's own method.
+    With ``early_stop`` each sample ends at its first success (of a minimal method: instead of the nearest one); without
+    it a bounded method returns the success of highest loss.
     """
 
     method: str
@@ -75,20 +78,20 @@ class Attack:
             raise InvalidValue(f"early_stop must be True or False. Got {self.early_stop!r}.")
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
-        _whole(self, "restarts", 1)
-        _whole(self, "seed", 0, 2**64)
+        _require_int(self, "restarts", 1)
+        _require_int(self, "seed", 0, 2**64)
 
     @property
     def slug(self) -> str:
-        """A short name for files: ``pgd-linf-0.1`` plus whatever is not the default; hashed above 60 characters."""
+        """A short file name: ``pgd-linf-0.1`` plus whatever is not the default; hashed above 60 characters."""
         threat = self.threat
         parts = [self.method, threat.norm]
         if math.isfinite(threat.epsilon):
             parts.append(f"{threat.epsilon:.6g}")
-        parts += [f"{name}={_short(self.parameters[name])}" for name in sorted(self.overrides)]
+        parts += [f"{name}={_format(self.parameters[name])}" for name in sorted(self.overrides)]
         if threat.target is not None:
             parts.append(f"target={threat.target}")
-        parts += [f"{name}={value}" for name, value, plain in self._running() if value != plain]
+        parts += [f"{name}={value}" for name, value, default in self._run_settings() if value != default]
         slug = "-".join(parts)
         if len(slug) > 60:
             import hashlib
@@ -99,14 +102,16 @@ class Attack:
     @property
     def variant(self) -> str:
         """The method and what is not its default, apart from threat and early stopping: ``apgd loss=dlr``."""
-        parts = [f"{name}={_short(self.parameters[name])}" for name in sorted(self.overrides)]
-        running = [
-            f"{name}={value}" for name, value, plain in self._running() if value != plain and name != "early_stop"
+        parts = [f"{name}={_format(self.parameters[name])}" for name in sorted(self.overrides)]
+        run_settings = [
+            f"{name}={value}"
+            for name, value, default in self._run_settings()
+            if value != default and name != "early_stop"
         ]
-        return " ".join([self.method, *parts, *running])
+        return " ".join([self.method, *parts, *run_settings])
 
-    def _running(self) -> list[tuple[str, Value, Value]]:
-        """How it is run: name, value and default of each such setting."""
+    def _run_settings(self) -> list[tuple[str, Value, Value]]:
+        """Name, value and default of each setting apart from threat model and parameters."""
         return [
             ("restarts", self.restarts, 1),
             ("seed", self.seed, 0),
@@ -135,14 +140,14 @@ class Attack:
     @classmethod
     def from_dict(cls, data: Mapping[str, Any]) -> Attack:
         """The inverse of ``to_dict``, also of an earlier version's."""
-        rest = renamed.attack_fields(data["method"], data)
-        epsilon = rest.pop("epsilon")
-        threat = ThreatModel(rest.pop("norm"), math.inf if epsilon is None else epsilon, rest.pop("target"))
-        return cls(threat=threat, **{**rest, "overrides": tuple(rest["overrides"])})
+        fields = renamed.attack_fields(data["method"], data)
+        epsilon = fields.pop("epsilon")
+        threat = ThreatModel(fields.pop("norm"), math.inf if epsilon is None else epsilon, fields.pop("target"))
+        return cls(threat=threat, **{**fields, "overrides": tuple(fields["overrides"])})
 
 
 def parse_norm(norm: str | float) -> str:
-    """``linf``, ``l2``, ``l1``, ``l0`` or ``none``, also written as elsewhere: ``Linf``, ``L2``, ``inf``, ``2``."""
+    """``linf``, ``l2``, ``l1``, ``l0`` or ``none``, from that or other spellings: ``Linf``, ``L2``, ``inf``, ``2``."""
     text = str(norm).lower().replace("_", "").replace("-", "").removesuffix(".0")
     return next((name for name in NORMS if text in (name, name.removeprefix("l"))), str(norm))
 
@@ -150,20 +155,20 @@ def parse_norm(norm: str | float) -> str:
 def parse_epsilon(text: str) -> float:
     """The number in ``"0.1"`` or ``"8/255"``."""
     try:
-        over, _, under = text.partition("/")
-        return float(over) / (float(under) if under else 1.0)
+        numerator, _, denominator = text.partition("/")
+        return float(numerator) / (float(denominator) if denominator else 1.0)
     except (ValueError, ZeroDivisionError):
         raise InvalidValue(f"epsilon must be a number such as 0.1 or 8/255. Got '{text}'.") from None
 
 
-def _whole(holder: ThreatModel | Attack, name: str, low: int, high: float = math.inf) -> None:
-    """Check a whole number, NumPy's among them, and keep it as Python's own."""
-    value = getattr(holder, name)
+def _require_int(instance: ThreatModel | Attack, name: str, low: int, high: float = math.inf) -> None:
+    """Require an int, which may be NumPy's, and store it as Python's own."""
+    value = getattr(instance, name)
     if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= value < high:
         top = "2**64" if high == 2**64 else "inf"
         raise InvalidValue(f"{name} must be an int in the range [{low}, {top}). Got {value!r}.")
-    object.__setattr__(holder, name, operator.index(value))
+    object.__setattr__(instance, name, operator.index(value))
 
 
-def _short(value: Value) -> str:
+def _format(value: Value) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import Any
 
 from advlab.errors import InvalidValue, unknown
@@ -25,16 +26,24 @@ def require_int(key: str, value: Any, low: int, high: float = math.inf) -> None:
         raise invalid(key, value, f"an int in the range [{low}, {end}")
 
 
+def as_int(key: str, value: Any, low: int, high: float = math.inf) -> int:
+    """The value as Python's own int, where it is an integer in the range [low, high]; NumPy's are taken."""
+    if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= value <= high:
+        end = f"{high}]" if high < math.inf else "inf)"
+        raise invalid(key, value, f"an int in the range [{low}, {end}")
+    return operator.index(value)
+
+
 def require_fraction(key: str, value: Any) -> None:
     """Require a float in the range [0, 1)."""
     if not (is_number(value) and 0 <= value < 1):
         raise invalid(key, value, "a float in the range [0, 1)")
 
 
-def require_text(key: str, value: Any) -> None:
-    """Require a text that is not blank."""
+def require_str(key: str, value: Any) -> None:
+    """Require a str that is not blank."""
     if not isinstance(value, str) or not value.strip():
-        raise invalid(key, value, "a text in quotes")
+        raise invalid(key, value, "a string in quotes")
 
 
 def require_choice(key: str, value: Any, allowed: tuple[str, ...]) -> None:

@@ -15,22 +15,22 @@ from pathlib import Path
 
 from advlab.errors import AdvlabError, FileExists, InvalidFile, UnknownName, unknown
 
-_chosen: ContextVar[Path | None] = ContextVar("workspace", default=None)
+_current: ContextVar[Path | None] = ContextVar("workspace", default=None)
 
 
 def root() -> Path:
     """The workspace: the one chosen with ``using``, else ``ADVLAB_WORKSPACE``, else the current directory."""
-    return _chosen.get() or Path(os.environ.get("ADVLAB_WORKSPACE") or Path.cwd())
+    return _current.get() or Path(os.environ.get("ADVLAB_WORKSPACE") or Path.cwd())
 
 
 @contextlib.contextmanager
 def using(folder: str | os.PathLike[str] | None) -> Iterator[Path]:
     """Work in another workspace for the length of a ``with`` block (None: leave it as it is)."""
-    token = _chosen.set(Path(folder) if folder else _chosen.get())
+    token = _current.set(Path(folder) if folder else _current.get())
     try:
         yield root()
     finally:
-        _chosen.reset(token)
+        _current.reset(token)
 
 
 def shipped() -> Path:
@@ -41,21 +41,21 @@ def shipped() -> Path:
 
 
 def looks_like_path(name: str) -> bool:
-    """Whether a name given by the user is meant as a path: it has a folder or a suffix of ours."""
+    """Whether a name given by the user is a path: it contains a folder or ends in a suffix that advlab reads."""
     return os.sep in name or "/" in name or Path(name).suffix in {".h5", ".hdf5", ".keras", ".toml", ".npz"}
 
 
-def _search(folder: str, suffix: str, *inner: str) -> dict[str, Path]:
-    """Name -> path of the files that end so; earlier places win. ``inner`` are sub-folders, in order of preference."""
-    found: dict[str, Path] = {}
+def _search(folder: str, suffix: str, *subfolders: str) -> dict[str, Path]:
+    """Name -> path of the files with this suffix. The workspace wins over shipped files, then the first sub-folder."""
+    paths: dict[str, Path] = {}
     for base in dict.fromkeys((root(), shipped())):
-        for sub in inner:
-            place = os.path.join(base, folder, sub)
+        for subfolder in subfolders:
+            directory = os.path.join(base, folder, subfolder)
             # os.listdir, since pathlib's glob is slower and listings should start at once.
-            for name in sorted(os.listdir(place)) if os.path.isdir(place) else []:
+            for name in sorted(os.listdir(directory)) if os.path.isdir(directory) else []:
                 if name.endswith(suffix) and not name.startswith("."):
-                    found.setdefault(name.removesuffix(suffix), Path(place, name))
-    return found
+                    paths.setdefault(name.removesuffix(suffix), Path(directory, name))
+    return paths
 
 
 def recipes() -> dict[str, Path]:
@@ -65,8 +65,8 @@ def recipes() -> dict[str, Path]:
 
 def weights() -> dict[str, Path]:
     """Every classifier that is ready to be loaded, by name: produced ones before shipped ones."""
-    found = _search("models", ".h5", "", "pretrained")
-    return {name: path for name, path in found.items() if not name.endswith(".partial")}
+    paths = _search("models", ".h5", "", "pretrained")
+    return {name: path for name, path in paths.items() if not name.endswith(".partial")}
 
 
 def suites() -> dict[str, Path]:
@@ -101,33 +101,33 @@ def find_study(name: str) -> Path:
 
 def find_weights(name: str) -> Path:
     """The path of a saved classifier, given its name or a path to a file."""
-    ready = weights()
-    if name in recipes() and name not in ready:
+    available = weights()
+    if name in recipes() and name not in available:
         raise UnknownName(f"Model '{name}' is a recipe that is not trained yet. Train it first: advlab train {name}")
-    return _find(name, "model", ready)
+    return _find(name, "model", available)
 
 
-def _find(name: str, kind: str, known: dict[str, Path]) -> Path:
+def _find(name: str, category: str, available: dict[str, Path]) -> Path:
     if looks_like_path(name):
         path = Path(name)
         if path.is_file():
             return path
-        names = ", ".join(sorted(known))
-        raise InvalidFile(f"No {kind} file at '{name}'. Give a path that exists, or one of: {names}.")
-    if name not in known:
-        raise unknown(kind, name, known)
-    return known[name]
+        names = ", ".join(sorted(available))
+        raise InvalidFile(f"No {category} file at '{name}'. Give a path that exists, or one of: {names}.")
+    if name not in available:
+        raise unknown(category, name, available)
+    return available[name]
 
 
-def find_data(name: str, known: Iterable[str]) -> Path:
-    """The path of the user's own data set; ``known`` are the names that need none."""
+def find_data(name: str, available: Iterable[str]) -> Path:
+    """The path of the user's own data set; ``available`` holds the names that need no path."""
     path = Path(name).expanduser()
     if path.exists():
         return path
     if looks_like_path(name):
-        names = ", ".join(known)
+        names = ", ".join(available)
         raise InvalidFile(f"No data set at '{name}'. Give a .npz file or a folder that exists, or one of: {names}.")
-    raise unknown("data set", name, known, "Or give the path of a .npz file or of a folder of images by class.")
+    raise unknown("data set", name, available, "Or give the path of a .npz file or of a folder of images by class.")
 
 
 def data_folder(name: str) -> Path | None:
@@ -147,12 +147,12 @@ def weights_path(name: str) -> Path:
 
 
 def checkpoint_path(name: str) -> Path:
-    """Where the state of an unfinished training is kept until it is resumed."""
+    """Where the state of an unfinished training run is stored until it is resumed."""
     return weights_path(name).with_suffix(".partial.h5")
 
 
 def study_path(name: str, suffix: str) -> Path:
-    """Where what a study measured is written: ``.json`` the numbers, ``.md`` the table, ``.svg`` the figure."""
+    """Where the results of a study are written: ``.json`` the numbers, ``.md`` the table, ``.svg`` the figure."""
     return root() / "models" / "studies" / f"{name}{suffix}"
 
 
@@ -163,39 +163,39 @@ def archive_path(classifier: str, slug: str, suite: str = "") -> Path:
 
 
 def partial_path(classifier: str, slug: str) -> Path:
-    """Where an unfinished attack is kept until it is continued."""
+    """Where an unfinished attack is stored until it is resumed."""
     return root() / "attacks" / as_file_name(classifier) / f"{as_file_name(slug)}.partial.h5"
 
 
 def as_file_name(name: str) -> str:
-    """The name with nothing in it that would lead elsewhere in the file system."""
+    """The name without characters that would lead to another folder."""
     return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in name).lstrip(".") or "model"
 
 
 def require_writable(path: Path) -> None:
     """Raise ``AdvlabError`` where ``path`` could not be written, before any work that would be lost."""
     if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
-        existed = [folder for folder in path.parents if folder.exists()]
-        with written(path.with_suffix(".probe")) as temporary:
+        existing = [folder for folder in path.parents if folder.exists()]
+        with atomic_write(path.with_suffix(".probe")) as temporary:
             temporary.touch()
         path.with_suffix(".probe").unlink()
         for folder in path.parents:
-            if folder in existed:
+            if folder in existing:
                 break
             folder.rmdir()
 
 
 def refuse_existing(path: Path, force: bool, what: str) -> None:
-    """Raise ``FileExists`` where ``path`` is taken and the user has not said ``--force``."""
+    """Raise ``FileExists`` where ``path`` exists, unless ``force``; ``what`` would overwrite it."""
     if path.exists() and not force:
         raise FileExists(f"'{path}' exists and would be overwritten by {what}. Use --force to replace it.")
 
 
 @contextlib.contextmanager
-def written(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Write a whole file or none: yields a temporary path in the same folder, moved into place at the end.
 
-    The temporary name keeps the suffix. Whatever interrupts the block, nothing half written appears under ``path``.
+    The temporary name keeps the suffix. Whatever interrupts the block, no incomplete file appears under ``path``.
     """
     temporary = path.with_name(f".{path.stem}-{os.urandom(4).hex()}{path.suffix}")
     try:
@@ -205,7 +205,7 @@ def written(path: Path) -> Iterator[Path]:
     except OSError as error:
         raise AdvlabError(
             f"Cannot write '{path}': {error.strerror or error}. Nothing was changed. "
-            "Free some space, or name another place with --output, --workspace or ADVLAB_WORKSPACE."
+            "Free some space, or choose another place with --output, --workspace or ADVLAB_WORKSPACE."
         ) from error
     finally:
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""What the scripts of this folder share: where something was measured, and the blocks of ``RESULTS.md``."""
+"""Shared by the scripts of this folder: the description of the machine, and the blocks of ``RESULTS.md``."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import platform
 from pathlib import Path
 
-from readme import filled
+from readme import fill
 
 from advlab import workspace
 
@@ -16,9 +16,9 @@ RESULTS = Path(__file__).with_name("RESULTS.md")
 def machine() -> str:
     """Processor, cores and memory in words."""
     cpu = platform.processor() or platform.machine()
-    if (facts := Path("/proc/cpuinfo")).exists():
-        named = [line.partition(":")[2].strip() for line in facts.read_text().splitlines() if "model name" in line]
-        cpu = named[0] if named else cpu
+    if (cpuinfo := Path("/proc/cpuinfo")).exists():
+        names = [line.partition(":")[2].strip() for line in cpuinfo.read_text().splitlines() if "model name" in line]
+        cpu = names[0] if names else cpu
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
     return f"{cpu}, {os.cpu_count()} cores, {memory:.0f} GiB"
 
@@ -28,5 +28,5 @@ def write_block(name: str, text: str, path: Path = RESULTS) -> None:
     page = path.read_text("utf-8") if path.exists() else ""
     if f"<!-- begin {name} -->" not in page:
         page += f"<!-- begin {name} -->\n<!-- end {name} -->\n"
-    with workspace.written(path) as temporary:
-        temporary.write_text(filled(page, name, text), "utf-8")
+    with workspace.atomic_write(path) as temporary:
+        temporary.write_text(fill(page, name, text), "utf-8")

@@ -1,4 +1,4 @@
-"""Time light commands as a user waits for them: how they start, and evaluation and report of 10,000 images.
+"""Time light commands as a user experiences them: startup, and evaluation and report of 10,000 images.
 
     python benchmarks/commands.py [--repeat 10]
 
@@ -26,9 +26,9 @@ def seconds(words: list[str], folder: str, repeat: int) -> float:
     """The median time of a command, after one run that warms the file cache."""
     times = []
     for _ in range(repeat + 1):
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         subprocess.run(words, cwd=folder, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        times.append(time.perf_counter() - began)
+        times.append(time.perf_counter() - start_time)
     return statistics.median(times[1:])
 
 
@@ -61,10 +61,10 @@ def main() -> None:
             "advlab evaluate, 10,000 images": [command, "evaluate", str(archive)],
             "advlab report, 10,000 images": [command, "report", str(archive)],
         }
-        measured = {name: seconds(words, folder, repeat) for name, words in commands.items()}
-    bare = measured["python -c pass"]
+        medians = {name: seconds(words, folder, repeat) for name, words in commands.items()}
+    bare = medians["python -c pass"]
     print("| command | seconds | times a bare Python |\n|---|---|---|")
-    for name, value in measured.items():
+    for name, value in medians.items():
         print(f"| {name} | {value:.3f} | {value / bare:.1f} |")
 
 

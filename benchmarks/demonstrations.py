@@ -3,11 +3,12 @@
     python benchmarks/demonstrations.py [--epochs N] [--samples N] [--keep DIR] [--write]
 
 1. A network trained adversarially under Linf 0.3 on MNIST, attacked under L2 with epsilon 2: Square, an attack without
-   gradients, breaks far more images than PGD with many restarts. Andriushchenko et al. 2019, arXiv:1912.00049.
-2. A network trained so on Fashion-MNIST: PGD of 100 steps reports a higher robust accuracy than AutoAttack's cascade at
-   the same epsilon. Croce, Hein 2020, arXiv:2003.01690.
+   gradients, finds far more adversarial examples than PGD with many restarts. Andriushchenko et al. 2019,
+   arXiv:1912.00049.
+2. A network trained the same way on Fashion-MNIST: PGD of 100 steps reports a higher robust accuracy than AutoAttack's
+   cascade at the same epsilon. Croce, Hein 2020, arXiv:2003.01690.
 
-Training takes some minutes for each network on two processor cores; ``--keep`` stores them and takes them up again.
+Training takes some minutes for each network on two processor cores; ``--keep`` stores and reuses them.
 Prints Markdown; ``--write`` puts it into ``benchmarks/DEMONSTRATIONS.md``.
 """
 
@@ -27,11 +28,11 @@ import advlab
 
 RESULTS = Path(__file__).parent / "DEMONSTRATIONS.md"
 EPSILON, STEPS, BATCH = 0.3, 10, 128
-_WARM_UP = 2  # epochs over which epsilon grows: at its full size from the start such a training does not begin to learn
+_WARM_UP = 2  # epochs over which epsilon grows: at full size from the start, such a training run does not learn
 
 
 def network(seed: int) -> keras.Model:
-    """Two convolutions and two dense layers, as Madry et al. 2017 (arXiv:1706.06083) took for MNIST, but narrower."""
+    """Two convolutions and two dense layers, as Madry et al. 2017 (arXiv:1706.06083) used for MNIST, but narrower."""
     keras.utils.set_random_seed(seed)
     layers = keras.layers
     inputs = keras.Input((28, 28, 1))
@@ -43,7 +44,7 @@ def network(seed: int) -> keras.Model:
 
 
 def adversarially_trained(data: advlab.Dataset, epochs: int, seed: int = 0) -> keras.Model:
-    """Every batch is replaced by what PGD makes of it under Linf ``EPSILON`` before the step of the optimizer."""
+    """Every batch is replaced by its adversarial examples of PGD under Linf ``EPSILON`` before the optimizer step."""
     model = network(seed)
     optimizer = keras.optimizers.Adam(1e-3)
     optimizer.build(model.trainable_variables)
@@ -68,41 +69,41 @@ def adversarially_trained(data: advlab.Dataset, epochs: int, seed: int = 0) -> k
         return loss
 
     batches = len(data) // BATCH
-    draw = np.random.default_rng(seed)
+    generator = np.random.default_rng(seed)
     for epoch in range(epochs):
-        order, begun, losses = draw.permutation(len(data)), time.perf_counter(), []
+        order, start_time, losses = generator.permutation(len(data)), time.perf_counter(), []
         for i in range(batches):
             rows = order[i * BATCH : (i + 1) * BATCH]
             epsilon = EPSILON * min(1.0, (epoch + i / batches) / _WARM_UP)
             losses.append(step(tf.constant(data.x[rows]), tf.constant(data.y[rows]), tf.constant(epsilon, tf.float32)))
         optimizer.learning_rate.assign(1e-3 * (1 + np.cos(np.pi * (epoch + 1) / epochs)) / 2 + 1e-5)
         print(
-            f"{data.name} epoch {epoch + 1}: loss {np.mean(losses):.3f}, {time.perf_counter() - begun:.0f} s",
+            f"{data.name} epoch {epoch + 1}: loss {np.mean(losses):.3f}, {time.perf_counter() - start_time:.0f} s",
             flush=True,
         )
     return model
 
 
 def classifier(name: str, epochs: int, keep: Path | None) -> tuple[advlab.Classifier, str]:
-    """The network for a data set, from ``keep`` where it is there; and what its training took, in words."""
-    place = None if keep is None else keep / f"{name}-linf-{EPSILON}.h5"
-    if place is not None and place.exists():
-        model = advlab.load_classifier(str(place))
+    """The network for a data set, from ``keep`` where it exists, and the time its training took, in words."""
+    path = None if keep is None else keep / f"{name}-linf-{EPSILON}.h5"
+    if path is not None and path.exists():
+        model = advlab.load_classifier(str(path))
         return model, training(model)
-    begun = time.perf_counter()
+    start_time = time.perf_counter()
     model = adversarially_trained(advlab.load_dataset(name, split="train"), epochs)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start_time
     trained = advlab.Classifier.from_keras(
         model, name=f"{name}-linf-{EPSILON}", card={"dataset": name, "seconds": seconds, "epochs": epochs}
     )
-    if place is not None:
-        place.parent.mkdir(parents=True, exist_ok=True)
-        trained.save(place)
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        trained.save(path)
     return trained, training(trained)
 
 
 def training(trained: advlab.Classifier) -> str:
-    """As its card says: a network that was kept may have had other epochs than are asked for now."""
+    """As its card says: a stored network may have had other epochs than are requested now."""
     return f"{trained.card['epochs']} epochs of training took {trained.card['seconds']:.0f} s"
 
 
@@ -113,7 +114,7 @@ def row(evaluation: advlab.Evaluation, what: str) -> str:
 
 
 def black_box(epochs: int, samples: int, keep: Path | None) -> Iterator[str]:
-    """Under L2 the gradients of a network trained under Linf lead nowhere."""
+    """Under L2 the gradients of a network trained under Linf do not lead to adversarial examples."""
     model, took = classifier("mnist", epochs, keep)
     data = advlab.load_dataset("mnist", limit=samples)
     clean = float(np.mean(model.probabilities(data.x).argmax(1) == data.y))
@@ -175,7 +176,7 @@ def main() -> None:
     parser.add_argument("--keep", type=Path, help="a folder for the trained networks")
     parser.add_argument("--only", choices=["mnist", "fashion-mnist"], help="one of the two")
     parser.add_argument("--write", action="store_true", help=f"write benchmarks/{RESULTS.name}")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     lines = [
         "# Two published demonstrations, reproduced",
         "",
@@ -184,11 +185,11 @@ def main() -> None:
         "",
     ]
     for name, demonstration in {"mnist": black_box, "fashion-mnist": cascade}.items():
-        if given.only in (None, name):
-            for line in demonstration(given.epochs, given.samples, given.keep):
+        if arguments.only in (None, name):
+            for line in demonstration(arguments.epochs, arguments.samples, arguments.keep):
                 print(line, flush=True)
                 lines.append(line)
-    if given.write:
+    if arguments.write:
         RESULTS.write_text("\n".join(lines), "utf-8")
 
 

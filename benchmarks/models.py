@@ -3,9 +3,9 @@
     python benchmarks/models.py [NAME...] [--weights FOLDER] [--ship]
     python benchmarks/models.py --write
 
-Takes ``FOLDER/NAME.h5`` where it is there, else trains it into that folder (by default a temporary one) as the recipe
+Uses ``FOLDER/NAME.h5`` where it exists, else trains it into that folder (by default a temporary one) as the recipe
 says, and attacks it with the suite ``standard``. Its record goes into ``models/measured.json`` at once, and a file that
-has its record is not measured again, so that an interrupted run can go on. ``--ship`` then copies weights into
+has its record is not measured again, so that an interrupted run can be resumed. ``--ship`` then copies weights into
 ``models/pretrained/`` as far as there is room; ``--write`` writes the table only. Needs the real data (ADVLAB_DATA).
 """
 
@@ -51,31 +51,31 @@ def recipes() -> dict[str, Recipe]:
 
 
 def records() -> dict[str, dict[str, Any]]:
-    """What was measured so far, by name."""
+    """The records so far, by name."""
     return json.loads(RECORDS.read_text("utf-8")) if RECORDS.exists() else {}
 
 
-def remember(name: str, record: Mapping[str, Any]) -> None:
-    """Put one record among the others."""
-    with workspace.written(RECORDS) as temporary:
+def store(name: str, record: Mapping[str, Any]) -> None:
+    """Add or replace one record."""
+    with workspace.atomic_write(RECORDS) as temporary:
         temporary.write_text(json.dumps(records() | {name: record}, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
 def measured(recipe: Recipe, path: Path) -> dict[str, Any]:
-    """The record of a model, trained first where ``path`` is not there; the one that exists where nothing changed."""
+    """The record of a model, trained first where ``path`` does not exist; the stored one where nothing changed."""
     if path.exists():
         classifier = advlab.load_classifier(path)
     else:
         classifier = advlab.train(recipe, save=False)
         classifier.save(path)
-    card, known = classifier.card, records().get(recipe.name)
+    card, stored = classifier.card, records().get(recipe.name)
     if settings(card["recipe"]) != settings(recipe):
         raise SystemExit(f"'{path}' was trained by another recipe than models/{recipe.name}.toml. Remove it.")
     images = IMAGES if recipe.architecture["name"] == "mlp" else FEW
     threat = {"suite": SUITE, "norm": NORM, "epsilon": EPSILON, "samples": images}
-    same = {"digest": classifier.digest, "recipe": settings(recipe)}
-    if known and same.items() <= known.items() and threat.items() <= known["robust_accuracy"].items():
-        return known
+    identity = {"digest": classifier.digest, "recipe": settings(recipe)}
+    if stored and identity.items() <= stored.items() and threat.items() <= stored["robust_accuracy"].items():
+        return stored
     robust = robustness(recipe, classifier, threat)
     return {
         "recipe": settings(recipe),
@@ -88,13 +88,13 @@ def measured(recipe: Recipe, path: Path) -> dict[str, Any]:
 
 
 def robustness(recipe: Recipe, classifier: advlab.Classifier, threat: Mapping[str, Any]) -> Rate:
-    """Robust accuracy on the first images, as a study has measured it for the same training, else measured now."""
+    """Robust accuracy on the first images, from a study of the same training run, else measured now."""
     for path in (MODELS / "studies").glob("*.json"):
         for row in load_study_result(load_study(path.with_suffix(".toml")), path).rows:
-            same = (row.settings, row.threat, row.test_accuracy)
-            if same == (settings(recipe), threat, classifier.card["test_accuracy"]) and row.robust_accuracy:
+            row_identity = (row.settings, row.threat, row.test_accuracy)
+            if row_identity == (settings(recipe), threat, classifier.card["test_accuracy"]) and row.robust_accuracy:
                 return row.robust_accuracy
-    # A network that also knows noise is attacked on the same images as one that does not.
+    # A network that was also trained on noise is attacked on the same images as one that was not.
     data = advlab.load_dataset(recipe.dataset.removesuffix(WITH_NOISE), limit=threat["samples"])
     return advlab.run(SUITE, classifier, data, norm=NORM, epsilon=EPSILON, selftest=0)[-1].robust_accuracy
 
@@ -106,42 +106,44 @@ def ship(weights: Path) -> None:
         path = weights / f"{name}.h5"
         if path.exists() and advlab.load_classifier(path).digest == record["digest"]:
             files[name] = path
-    chosen = selection({name: path.stat().st_size for name, path in files.items()})
-    for name in files.keys() - set(chosen):
+    selected = selection({name: path.stat().st_size for name, path in files.items()})
+    for name in files.keys() - set(selected):
         (PRETRAINED / f"{name}.h5").unlink(missing_ok=True)
-    for name in chosen:
-        with workspace.written(PRETRAINED / f"{name}.h5") as temporary:
+    for name in selected:
+        with workspace.atomic_write(PRETRAINED / f"{name}.h5") as temporary:
             shutil.copyfile(files[name], temporary)
 
 
 def selection(sizes: Mapping[str, int]) -> list[str]:
-    """Of files of so many bytes those that are shipped: some before all others, one last, between them by size."""
-    first = {name: place for place, name in enumerate(FIRST)}
-    chosen, room = [], ROOM
+    """The files to ship, given their bytes: ``FIRST``, then by size, then ``LAST``, as far as there is room."""
+    first = {name: position for position, name in enumerate(FIRST)}
+    selected, room = [], ROOM
     for name in sorted(sizes, key=lambda name: (first.get(name, len(FIRST)), name in LAST, sizes[name], name)):
         if sizes[name] <= room:
-            chosen.append(name)
+            selected.append(name)
             room -= sizes[name]
-    return chosen
+    return selected
 
 
 def architecture(recipe: Recipe) -> str:
     """The network in words: ``56-56 relu, dropout 0.3``."""
-    given = recipe.architecture
-    activation = given.get("activation", "relu")
-    match given["name"]:
+    options = recipe.architecture
+    activation = options.get("activation", "relu")
+    match options["name"]:
         case "mlp":
-            words = [f"{'-'.join(map(str, given['hidden']))} {activation}" if given["hidden"] else "softmax regression"]
+            words = [
+                f"{'-'.join(map(str, options['hidden']))} {activation}" if options["hidden"] else "softmax regression"
+            ]
         case "convnet":
-            size, pool = given.get("kernel_size", 3), given.get("pool_size", 2)
-            filters = "-".join(map(str, given["filters"]))
+            size, pool = options.get("kernel_size", 3), options.get("pool_size", 2)
+            filters = "-".join(map(str, options["filters"]))
             words = [f"{filters} convolutions {size}x{size} {activation}, max-pool {pool}"]
         case _:
-            both = "bidirectional " if given.get("bidirectional") else ""
-            words = [f"{both}{CELLS[given.get('cell', 'simple')]} {given['units']}"]
-    words += [f"{key} {given[key]:g}" for key in ("dropout", "l1", "l2") if given.get(key)]
-    words += ["batch normalization"] if given.get("batch_normalization") else []
-    start = given.get("kernel_initializer")
+            both = "bidirectional " if options.get("bidirectional") else ""
+            words = [f"{both}{CELLS[options.get('cell', 'simple')]} {options['units']}"]
+    words += [f"{key} {options[key]:g}" for key in ("dropout", "l1", "l2") if options.get(key)]
+    words += ["batch normalization"] if options.get("batch_normalization") else []
+    start = options.get("kernel_initializer")
     if start:
         words.append(f"from {start}" if isinstance(start, str) else f"from {start['class_name']} {start['config']}")
     return ", ".join(words).translate(str.maketrans("", "", "{}'"))
@@ -149,16 +151,16 @@ def architecture(recipe: Recipe) -> str:
 
 def training(recipe: Recipe, epochs_run: int | None = None) -> str:
     """How it is trained, in words: ``Adam, 6 epochs, batch 32``."""
-    given = recipe.training
-    early = epochs_run is not None and epochs_run < given.epochs
+    options = recipe.training
+    early = epochs_run is not None and epochs_run < options.epochs
     words = [
-        OPTIMIZERS[given.optimizer] + ("" if given.learning_rate is None else f" at {given.learning_rate:g}"),
-        f"{epochs_run} of {given.epochs} epochs" if early else f"{given.epochs} epochs",
-        f"batch {given.batch_size}",
+        OPTIMIZERS[options.optimizer] + ("" if options.learning_rate is None else f" at {options.learning_rate:g}"),
+        f"{epochs_run} of {options.epochs} epochs" if early else f"{options.epochs} epochs",
+        f"batch {options.batch_size}",
     ]
-    words += [f"first {given.train_samples:,} images"] if given.train_samples else []
-    words += [f"validation split {given.validation_split:g}"] if given.validation_split else []
-    words += [given.precision] if given.precision != "float32" else []
+    words += [f"first {options.train_samples:,} images"] if options.train_samples else []
+    words += [f"validation split {options.validation_split:g}"] if options.validation_split else []
+    words += [options.precision] if options.precision != "float32" else []
     return ", ".join(words)
 
 
@@ -173,11 +175,11 @@ def difference(recipe: Recipe, record: Mapping[str, Any], key: str) -> str:
 def row(recipe: Recipe, record: Mapping[str, Any], shipped: bool) -> str:
     """One model in the table; what is not measured or not printed stays empty."""
 
-    def share(facts: Mapping[str, Any], key: str) -> str:
-        return "" if facts.get(key) is None else f"{facts[key]:.2%}"
+    def percent(figures: Mapping[str, Any], key: str) -> str:
+        return "" if figures.get(key) is None else f"{figures[key]:.2%}"
 
     others = [
-        f"{key.partition('_')[0]} {share(record, key)} ({share(recipe.published, key)}, {apart})"
+        f"{key.partition('_')[0]} {percent(record, key)} ({percent(recipe.published, key)}, {apart})"
         for key in ACCURACIES[1:]
         if (apart := difference(recipe, record, key))
     ]
@@ -189,8 +191,8 @@ def row(recipe: Recipe, record: Mapping[str, Any], shipped: bool) -> str:
         f"{record['parameters']:,}" if record else "",
         training(recipe, record.get("epochs_run")),
         f"{record['seconds']:.0f}" if record else "",
-        share(record, "test_accuracy"),
-        share(recipe.published, "test_accuracy"),
+        percent(record, "test_accuracy"),
+        percent(recipe.published, "test_accuracy"),
         difference(recipe, record, "test_accuracy"),
         ", ".join(others),
         "{:.1f}% [{:.1f}, {:.1f}]".format(*(100 * robust[key] for key in ("value", "low", "high"))) if robust else "",
@@ -203,11 +205,11 @@ def row(recipe: Recipe, record: Mapping[str, Any], shipped: bool) -> str:
 
 def page() -> Iterator[str]:
     """The lines of ``models/README.md``, from the recipes, the records and the shipped files."""
-    zoo, known = recipes(), records()
+    zoo, stored = recipes(), records()
     notes = {name: recipe.published["note"] for name, recipe in zoo.items() if "note" in recipe.published}
     shipped = {path.stem: path.stat().st_size for path in PRETRAINED.glob("*.h5")}
-    where = sorted({record["machine"] for record in known.values()})
-    versions = {", ".join(f"{name} {number}" for name, number in r["versions"].items()) for r in known.values()}
+    machines = sorted({record["machine"] for record in stored.values()})
+    versions = {", ".join(f"{name} {number}" for name, number in r["versions"].items()) for r in stored.values()}
     yield from (
         "# The zoo",
         "",
@@ -222,12 +224,12 @@ def page() -> Iterator[str]:
         "- The digest is that of layers, settings and weights: `advlab.load_classifier(NAME).digest`, which every "
         "archive of an attack names too.",
         f"- {len(shipped)} models are shipped, {sum(shipped.values()) / 1e6:.2f} MB of at most {ROOM / 1e6:g} MB.",
-        *(f"- Measured on {place}." for place in where),
+        *(f"- Measured on {machine_name}." for machine_name in machines),
         *(f"- Trained with {words}." for words in sorted(versions)),
         "",
         HEAD,
         f"|{'---|' * (HEAD.count('|') - 1)}",
-        *(row(recipe, known.get(name, {}), name in shipped) for name, recipe in zoo.items()),
+        *(row(recipe, stored.get(name, {}), name in shipped) for name, recipe in zoo.items()),
         "",
         "Notes:",
         "",
@@ -237,7 +239,7 @@ def page() -> Iterator[str]:
 
 def write() -> None:
     """Write ``models/README.md``."""
-    with workspace.written(README) as temporary:
+    with workspace.atomic_write(README) as temporary:
         temporary.write_text("\n".join(page()) + "\n", "utf-8")
 
 
@@ -248,17 +250,17 @@ def main() -> None:
     parser.add_argument("--weights", type=Path, help="a folder of trained .h5 files, and where missing ones are put")
     parser.add_argument("--ship", action="store_true", help="copy weights into models/pretrained as far as they fit")
     parser.add_argument("--write", action="store_true", help="write models/README.md and nothing else")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     zoo = recipes()
-    if unknown := sorted(set(given.names) - set(zoo)):
+    if unknown := sorted(set(arguments.names) - set(zoo)):
         parser.error(f"no recipe models/{unknown[0]}.toml; there are {', '.join(zoo)}")
     with tempfile.TemporaryDirectory() as folder:
-        weights = given.weights or Path(folder)
-        for name in [] if given.write else given.names or zoo:
-            remember(name, measured(zoo[name], weights / f"{name}.h5"))
+        weights = arguments.weights or Path(folder)
+        for name in [] if arguments.write else arguments.names or zoo:
+            store(name, measured(zoo[name], weights / f"{name}.h5"))
             write()
             print(row(zoo[name], records()[name], (PRETRAINED / f"{name}.h5").exists()), flush=True)
-        if given.ship and not given.write:
+        if arguments.ship and not arguments.write:
             ship(weights)
     write()
 

@@ -1,11 +1,11 @@
-"""Time attacks of advlab beside those of ART, Foolbox and CleverHans: the same networks, images and budgets, one run.
+"""Time attacks of advlab against those of ART, Foolbox and CleverHans: the same networks, images and budgets, one run.
 
     python benchmarks/peers.py [--samples N] [--repeat 3] [--quick] [--cnn PATH] [--write]
 
-The suite `standard` on `fashion`, PGD on it and on a convolutional network trained here for one epoch (kept in PATH, if
-given), then the smallest Euclidean perturbation on `fashion`. Each run is repeated, and its fastest counts, until
-`--repeat` runs or two minutes are spent; the first, with whatever is compiled in it, stands beside. Every peer is given
-the same compiled function of logits. Prints Markdown, which `--write` keeps in benchmarks/RESULTS.md. Needs the real
+The suite `standard` on `fashion`, PGD on it and on a convolutional network trained here for one epoch (stored in PATH,
+if given), then the smallest Euclidean perturbation on `fashion`. Each run is repeated, and its fastest counts, until
+`--repeat` runs or two minutes are spent; the first, which includes compilation, is reported too. Every peer is given
+the same compiled function of logits. Prints Markdown, which `--write` stores in benchmarks/RESULTS.md. Needs the real
 data (ADVLAB_DATA).
 """
 
@@ -41,7 +41,7 @@ FEW = 100  # images for what would take hours
 BRIEF = 6.0  # seconds of one run, repeated: the shortest ones are the noisiest
 PATIENCE = 120.0  # seconds after which no further repetition begins
 PEERS = ("advlab", "tensorflow", "keras", "numpy", "adversarial-robustness-toolbox", "foolbox", "cleverhans")
-# What a library that does not fit these versions may raise; anything else is a fault of this file.
+# What a library that does not fit these versions may raise; anything else is a bug in this file.
 FAILURES = (ImportError, LookupError, AttributeError, TypeError, ValueError, RuntimeError, AssertionError)
 Craft = Callable[[], np.ndarray]
 
@@ -59,16 +59,16 @@ class Task(NamedTuple):
         return cls(classifier, data, tf.function(classifier.logits, autograph=False, reduce_retracing=True))
 
     def in_batches(self, size: int, craft: Callable[[tf.Tensor, tf.Tensor], tf.Tensor]) -> np.ndarray:
-        """``craft(x, labels)`` over batches, for the libraries that leave batches to their user."""
+        """``craft(x, labels)`` over batches, for the libraries that leave batching to their user."""
         x, labels = self.data.x, self.data.y.astype(np.int32)
-        cuts = range(0, len(x), size)
+        starts = range(0, len(x), size)
         return np.concatenate(
-            [craft(tf.constant(x[c : c + size]), tf.constant(labels[c : c + size])).numpy() for c in cuts]
+            [craft(tf.constant(x[s : s + size]), tf.constant(labels[s : s + size])).numpy() for s in starts]
         )
 
 
 class Measured(NamedTuple):
-    """Seconds of the first and of the fastest run, and the last images; or why there are none."""
+    """Seconds of the first and of the fastest run, and the last images; or the error instead."""
 
     first: float = 0.0
     best: float = 0.0
@@ -104,7 +104,7 @@ def foolbox(task: Task, name: str, size: int, budget: Mapping[str, float] | None
     """An attack of Foolbox."""
     import foolbox
 
-    # Below Foolbox, eagerpy calls what NumPy 2 removed: without it none of its minimal attacks would run.
+    # Foolbox uses eagerpy, which calls what NumPy 2 removed: without it none of its minimal attacks would run.
     vars(np).setdefault("find_common_type", lambda arrays, scalars: np.result_type(*arrays, *scalars))
     model = foolbox.TensorFlowModel(task.logits, bounds=(0, 1))
     tool = getattr(foolbox.attacks, name)(**options)
@@ -122,7 +122,7 @@ def cleverhans(task: Task, size: int) -> np.ndarray:
 
 
 def bounded(task: Task) -> dict[str, Craft]:
-    """PGD of everyone from a random start; Foolbox and CleverHans have no batches: by default all data is one."""
+    """PGD of each library from a random start; Foolbox and CleverHans have no batching: all data is one batch."""
     toolbox = partial(
         art,
         task,
@@ -133,11 +133,11 @@ def bounded(task: Task) -> dict[str, Craft]:
         num_random_init=1,
     )
     box = partial(foolbox, task, "LinfPGD", budget={"epsilon": EPSILON}, abs_stepsize=STEP, steps=STEPS)
-    pgd = partial(ours, task, "pgd", epsilon=EPSILON, steps=STEPS, step=STEP * STEPS / EPSILON)
+    pgd = partial(ours, task, "pgd", epsilon=EPSILON, steps=STEPS, relative_step_size=STEP * STEPS / EPSILON)
     sizes = {f"batch {BATCH:,}": BATCH, "all at once": len(task.data)} if len(task.data) > BATCH else {"": BATCH}
     return {
         **{f"advlab, {precision}": partial(pgd, precision=precision) for precision in PRECISIONS},
-        "advlab, float32, each image until it falls": partial(pgd, early_stop=True),
+        "advlab, float32, each image until it is misclassified": partial(pgd, early_stop=True),
         "ART, batch 32 (its default)": partial(toolbox, batch_size=32),
         f"ART, batch {BATCH:,}": partial(toolbox, batch_size=BATCH),
         **{f"Foolbox, {words}".rstrip(", "): partial(box, size=size) for words, size in sizes.items()},
@@ -147,17 +147,17 @@ def bounded(task: Task) -> dict[str, Craft]:
 
 def minimal(task: Task, steps: int) -> dict[str, Craft]:
     """The smallest Euclidean perturbation; ``steps`` are those of each of Carlini and Wagner's searches."""
-    wagner = f"{SEARCHES} x {steps:,}"
+    cw_steps = f"{SEARCHES} x {steps:,}"
     few, short = task._replace(data=task.data.take(FEW)), max(steps // 10, 1)
     runs = {
         "advlab ddn, 100 steps": partial(ours, task, "ddn", steps=100),
         'advlab ddn, 100 steps, compile="xla"': partial(ours, task, "ddn", steps=100, compile="xla"),
         "advlab fmn, 100 steps": partial(ours, task, "fmn", norm="l2", steps=100),
         "advlab deepfool": partial(ours, task, "deepfool"),
-        f"advlab carlini_wagner, {wagner}": partial(ours, task, "carlini_wagner", searches=SEARCHES, steps=steps),
+        f"advlab carlini_wagner, {cw_steps}": partial(ours, task, "carlini_wagner", searches=SEARCHES, steps=steps),
         "Foolbox DDN, 100 steps": partial(foolbox, task, "DDNAttack", BATCH, steps=100),
         "Foolbox DeepFool": partial(foolbox, task, "L2DeepFoolAttack", BATCH),
-        f"Foolbox C&W, {wagner}": partial(
+        f"Foolbox C&W, {cw_steps}": partial(
             foolbox, task, "L2CarliniWagnerAttack", BATCH, binary_search_steps=SEARCHES, steps=steps
         ),
         "ART DeepFool": partial(art, task, "DeepFool", batch_size=BATCH),
@@ -170,13 +170,13 @@ def minimal(task: Task, steps: int) -> dict[str, Craft]:
 
 
 def measured(craft: Craft, repeat: int) -> Measured:
-    """Run up to ``repeat`` times, within patience; short runs, of whichever library, until they add up."""
+    """Run up to ``repeat`` times within ``PATIENCE``; repeat short runs until they add up to ``BRIEF``."""
     seconds: list[float] = []
     try:
         while not seconds or sum(seconds) < BRIEF or (len(seconds) < repeat and sum(seconds) < PATIENCE):
-            began = time.perf_counter()
+            start_time = time.perf_counter()
             x_adv = craft()
-            seconds.append(time.perf_counter() - began)
+            seconds.append(time.perf_counter() - start_time)
     except (*FAILURES, tf.errors.OpError) as error:
         return Measured(error=f"{type(error).__name__}: {error}".splitlines()[0])
     return Measured(seconds[0], min(seconds), x_adv)
@@ -187,9 +187,9 @@ def matrix_rate() -> float:
     matrix = tf.random.normal([2048, 2048])
     seconds = []
     for _ in range(10):
-        began = time.perf_counter()
+        start_time = time.perf_counter()
         tf.matmul(matrix, matrix).numpy()
-        seconds.append(time.perf_counter() - began)
+        seconds.append(time.perf_counter() - start_time)
     return 2 * 2048**3 / min(seconds) / 1e9
 
 
@@ -200,7 +200,7 @@ def multiply_adds(classifier: advlab.Classifier) -> int:
 
 
 def bounded_table(task: Task, repeat: int) -> Iterator[str]:
-    """PGD: one row a run, times as slow as the first row."""
+    """PGD: one row per run, with its time relative to the first row."""
     flops = 4 * multiply_adds(task.classifier) * len(task.data) * STEPS
     parameters = task.classifier.keras_model.count_params()
     yield from (
@@ -213,38 +213,38 @@ def bounded_table(task: Task, repeat: int) -> Iterator[str]:
     )
     reference = 0.0
     for name, craft in bounded(task).items():
-        done = measured(craft, repeat)
-        if done.x_adv is None:
-            yield f"| {name} | {done.error} | | | | |"
+        result = measured(craft, repeat)
+        if result.x_adv is None:
+            yield f"| {name} | {result.error} | | | | |"
             continue
-        reference = reference or done.best
-        accuracy = np.mean(task.classifier.probabilities(done.x_adv).argmax(1) == task.data.y)
-        cells = (name, f"{done.first:.2f}", f"{done.best:.2f}", f"{done.best / reference:.1f}", f"{accuracy:.2%}")
-        yield f"| {' | '.join(cells)} | {flops / done.best / 1e9:.0f} |"
+        reference = reference or result.best
+        accuracy = np.mean(task.classifier.probabilities(result.x_adv).argmax(1) == task.data.y)
+        cells = (name, f"{result.first:.2f}", f"{result.best:.2f}", f"{result.best / reference:.1f}", f"{accuracy:.2%}")
+        yield f"| {' | '.join(cells)} | {flops / result.best / 1e9:.0f} |"
     yield ""
 
 
 def minimal_table(task: Task, steps: int, repeat: int) -> Iterator[str]:
-    """The smallest perturbation: one row a run."""
+    """The smallest perturbation: one row per run."""
     yield from (
         f"## Smallest Euclidean perturbation on `{task.classifier.name}`",
         "",
-        f"{len(task.data):,} images; the median distance and the share of success are over those classified correctly, "
-        "and a failure counts as infinitely far.",
+        f"{len(task.data):,} images; the median distance and the success rate are over those classified correctly, "
+        "and a failure counts as an infinite distance.",
         "",
         "| run | first call, s | best, s | median distance | success |",
         "|---|---|---|---|---|",
     )
     correct = task.classifier.probabilities(task.data.x).argmax(1) == task.data.y
     for name, craft in minimal(task, steps).items():
-        done = measured(craft, repeat)
-        if done.x_adv is None:
-            yield f"| {name} | {done.error} | | | |"
+        result = measured(craft, repeat)
+        if result.x_adv is None:
+            yield f"| {name} | {result.error} | | | |"
             continue
-        rows = slice(len(done.x_adv))
-        success = task.classifier.probabilities(done.x_adv).argmax(1) != task.data.y[rows]
-        far = np.where(success, distances(task.data.x[rows], done.x_adv).l2, np.inf)[correct[rows]]
-        cells = (name, f"{done.first:.2f}", f"{done.best:.2f}", f"{np.median(far):.4f}")
+        rows = slice(len(result.x_adv))
+        success = task.classifier.probabilities(result.x_adv).argmax(1) != task.data.y[rows]
+        distance = np.where(success, distances(task.data.x[rows], result.x_adv).l2, np.inf)[correct[rows]]
+        cells = (name, f"{result.first:.2f}", f"{result.best:.2f}", f"{np.median(distance):.4f}")
         yield f"| {' | '.join(cells)} | {success[correct[rows]].mean():.2%} |"
     yield ""
 
@@ -272,13 +272,13 @@ def cascade_table(task: Task, repeat: int) -> Iterator[str]:
     pgd = advlab.attack(
         task.classifier, task.data, "pgd", epsilon=epsilon, steps=100, restarts=10, early_stop=True, progress=False
     )
-    missed = int((runs[0][-1].robust & ~pgd.robust).sum())
+    pgd_only = int((runs[0][-1].robust & ~pgd.robust).sum())
     yield f"| pgd | {pgd.seconds:.2f} | {pgd.seconds:.2f} | {pgd.robust.mean():.2%} |"
-    yield from ("", f"Images that `standard` leaves standing and this PGD breaks: {missed}.", "")
+    yield from ("", f"Images still robust under `standard` that this PGD misclassifies: {pgd_only}.", "")
 
 
 def header() -> list[str]:
-    """Where and with what this was measured."""
+    """The machine and the versions of this measurement."""
     versions = ", ".join(f"{name} {version_of(name)}" for name in PEERS)
     return [
         "# advlab beside its peers",
@@ -305,7 +305,7 @@ def version_of(package: str) -> str:
 
 
 def convolutional(path: Path | None) -> advlab.Classifier:
-    """The convolutional network of recipe `mnist` after one epoch of Fashion-MNIST, or the one kept in ``path``."""
+    """The convolutional network of recipe `mnist` after one epoch of Fashion-MNIST, or the one stored in ``path``."""
     if path is not None and path.exists():
         return advlab.load_classifier(path)
     recipe = replace(load_recipe("mnist"), name="fashion-convnet", dataset="fashion-mnist", published={})
@@ -315,36 +315,38 @@ def convolutional(path: Path | None) -> advlab.Classifier:
     return classifier
 
 
-def report(given: argparse.Namespace) -> Iterator[str]:
+def report(arguments: argparse.Namespace) -> Iterator[str]:
     """The lines of the whole report, each as soon as it is measured."""
-    share = 10 if given.quick else 1
+    divisor = 10 if arguments.quick else 1
 
     def task(classifier: advlab.Classifier, images: int) -> Task:
-        return Task.of(classifier, advlab.load_dataset("fashion-mnist", limit=min(given.samples, images // share)))
+        return Task.of(
+            classifier, advlab.load_dataset("fashion-mnist", limit=min(arguments.samples, images // divisor))
+        )
 
     dense = advlab.load_classifier("fashion")
     yield from header()
     # First, while nothing of it is compiled.
-    yield from cascade_table(task(dense, 1000), given.repeat)
-    yield from bounded_table(task(dense, 10_000), given.repeat)
-    yield from bounded_table(task(convolutional(given.cnn), 1000), given.repeat)
-    yield from minimal_table(task(dense, 1000), 1000 // share, given.repeat)
+    yield from cascade_table(task(dense, 1000), arguments.repeat)
+    yield from bounded_table(task(dense, 10_000), arguments.repeat)
+    yield from bounded_table(task(convolutional(arguments.cnn), 1000), arguments.repeat)
+    yield from minimal_table(task(dense, 1000), 1000 // divisor, arguments.repeat)
 
 
 def main() -> None:
-    """Measure, print and, where asked, write."""
+    """Measure, print and, if requested, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--samples", type=int, default=10_000, help="at most so many images anywhere")
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--quick", action="store_true", help="a tenth of the images, and of the steps of C&W")
-    parser.add_argument("--cnn", type=Path, help="where the trained convolutional network is kept")
+    parser.add_argument("--cnn", type=Path, help="where the trained convolutional network is stored")
     parser.add_argument("--write", action="store_true", help=f"write benchmarks/{RESULTS.name}")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     lines = []
-    for line in report(given):
+    for line in report(arguments):
         print(line, flush=True)
         lines.append(line)
-    if given.write:
+    if arguments.write:
         write_block("peers", "\n".join(lines))
 
 

@@ -40,34 +40,34 @@ def findings() -> str:
 
 
 def results(readme: str) -> str:
-    """What the commands of the section on the real data print."""
+    """The output of the commands of the section on the real data."""
     section = readme.split("## On the real data")[1]
     commands = re.search(r"```sh\n(.*?)```", section, re.DOTALL)
     lines = commands.group(1).strip().splitlines() if commands else []
     with tempfile.TemporaryDirectory() as folder:
         environment = os.environ | {"ADVLAB_WORKSPACE": ""}
-        printed = []
+        outputs = []
         for line in lines:
             words = [str(Path(sys.executable).with_name("advlab")), *shlex.split(line)[1:]]
-            done = subprocess.run(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
-            printed.append(done.stdout.rstrip())
-    return f"```text\n{printed[0]}\n\n{printed[-1]}\n```"
+            process = subprocess.run(words, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=True)
+            outputs.append(process.stdout.rstrip())
+    return f"```text\n{outputs[0]}\n\n{outputs[-1]}\n```"
 
 
-def filled(readme: str, name: str, text: str) -> str:
+def fill(readme: str, name: str, text: str) -> str:
     """The README with the block ``name`` replaced."""
-    marks = f"<!-- begin {name} -->", f"<!-- end {name} -->"
-    pattern = re.compile(f"{marks[0]}.*?{marks[1]}", re.DOTALL)
-    return pattern.sub(lambda _: f"{marks[0]}\n{text}\n{marks[1]}", readme)
+    begin, end = f"<!-- begin {name} -->", f"<!-- end {name} -->"
+    pattern = re.compile(f"{begin}.*?{end}", re.DOTALL)
+    return pattern.sub(lambda _: f"{begin}\n{text}\n{end}", readme)
 
 
 def main() -> None:
     """Write the README again."""
     text = README.read_text("utf-8")
     for name, block in {"methods": methods, "findings": findings}.items():
-        text = filled(text, name, block())
+        text = fill(text, name, block())
     if "--results" in sys.argv:
-        text = filled(text, "results", results(text))
+        text = fill(text, "results", results(text))
     README.write_text(text, "utf-8")
 
 

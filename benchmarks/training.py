@@ -2,9 +2,9 @@
 
     python benchmarks/training.py [NAME...] [--epochs N] [--seeds 3] [--write]
 
-Both run in one process, in turns, after a short warm-up of TensorFlow; what each builds and compiles is in its time.
-Prints a Markdown table of the median over the seeds and the range; ``--write`` keeps it in benchmarks/RESULTS.md. Needs
-the real data (ADVLAB_DATA).
+Both run in one process, alternating, after a short warm-up of TensorFlow; building and compiling count. Prints a
+Markdown table of the median over the seeds and the range; ``--write`` stores it in benchmarks/RESULTS.md. Needs the
+real data (ADVLAB_DATA).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ def plain(recipe: Recipe) -> Run:
     data, test = (advlab.load_dataset(recipe.dataset, split=split) for split in ("train", "test"))
     data = data.take(settings.train_samples)
     keras.utils.set_random_seed(settings.seed)
-    begun = time.perf_counter()
+    start_time = time.perf_counter()
     model = build(recipe, data)
     shape = model.input_shape[1:]
     x, split = data.x.reshape(-1, *shape), settings.validation_split
@@ -59,7 +59,7 @@ def plain(recipe: Recipe) -> Run:
     if settings.learning_rate is not None:
         model.optimizer.learning_rate = settings.learning_rate
     model.fit(x, data.y, batch_size=settings.batch_size, epochs=settings.epochs, validation_split=split, verbose=0)
-    seconds = time.perf_counter() - begun
+    seconds = time.perf_counter() - start_time
     predicted = model.predict(test.x.reshape(-1, *shape), batch_size=1000, verbose=0).argmax(1)
     return seconds, float(np.mean(predicted == test.y))
 
@@ -71,7 +71,7 @@ def ours(recipe: Recipe) -> Run:
 
 
 def with_settings(recipe: Recipe, epochs: int | None, seed: int) -> Recipe:
-    """The recipe with another seed, and with so many epochs where given."""
+    """The recipe with another seed, and with this number of epochs if given."""
     return replace(recipe, training=replace(recipe.training, epochs=epochs or recipe.training.epochs, seed=seed))
 
 
@@ -79,11 +79,11 @@ def row(recipe: Recipe, epochs: int | None, seeds: int) -> str:
     """One recipe, trained both ways from each seed; which goes first alternates."""
     runs: dict[Callable[[Recipe], Run], list[Run]] = {plain: [], ours: []}
     for seed in range(seeds):
-        chosen = with_settings(recipe, epochs, seed)
-        for way in list(runs)[:: -1 if seed % 2 else 1]:
-            runs[way].append(way(chosen))
+        seeded = with_settings(recipe, epochs, seed)
+        for function in list(runs)[:: -1 if seed % 2 else 1]:
+            runs[function].append(function(seeded))
     slow, fast = ([seconds for seconds, _ in run] for run in runs.values())
-    cells = [f"`{recipe.name}`", architecture(recipe), training(chosen), in_seconds(slow), in_seconds(fast)]
+    cells = [f"`{recipe.name}`", architecture(recipe), training(seeded), in_seconds(slow), in_seconds(fast)]
     cells.append(f"{statistics.median(slow) / statistics.median(fast):.1f}")
     cells += [in_percent([accuracy for _, accuracy in run]) for run in runs.values()]
     return f"| {' | '.join(cells)} |"
@@ -94,9 +94,9 @@ def in_seconds(values: list[float]) -> str:
     return f"{statistics.median(values):.1f} ({min(values):.1f} to {max(values):.1f})"
 
 
-def in_percent(shares: list[float]) -> str:
+def in_percent(fractions: list[float]) -> str:
     """The mean and the range."""
-    return f"{statistics.mean(shares):.2%} ({100 * min(shares):.2f} to {100 * max(shares):.2f})"
+    return f"{statistics.mean(fractions):.2%} ({100 * min(fractions):.2f} to {100 * max(fractions):.2f})"
 
 
 def report(names: list[str], epochs: int | None, seeds: int) -> Iterator[str]:
@@ -126,7 +126,7 @@ def report(names: list[str], epochs: int | None, seeds: int) -> Iterator[str]:
 
 
 def main() -> None:
-    """Measure, print and, where asked, write."""
+    """Measure, print and, if requested, write."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument(
         "names", nargs="*", default=RECIPES, metavar="NAME", help=f"recipes; default: {' '.join(RECIPES)}"
@@ -134,12 +134,12 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, help="instead of the recipes'")
     parser.add_argument("--seeds", type=int, default=3, help="runs of each")
     parser.add_argument("--write", action="store_true", help=f"put the table into benchmarks/{RESULTS.name}")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     lines = []
-    for line in report(given.names, given.epochs, given.seeds):
+    for line in report(arguments.names, arguments.epochs, arguments.seeds):
         print(line, flush=True)
         lines.append(line)
-    if given.write:
+    if arguments.write:
         write_block("training", "\n".join(lines))
 
 

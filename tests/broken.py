@@ -18,14 +18,14 @@ class Rounded(keras.layers.Layer):
 
 
 class Noisy(keras.layers.Layer):
-    """Noise at test time, another at each look."""
+    """Noise at test time, drawn again at each query."""
 
     def call(self, x):
         return x + 0.1 * tf.random.normal(tf.shape(x))
 
 
 class Sharp(keras.layers.Layer):
-    """A softmax of logits times 1,000 that advlab cannot take off: nearly always exactly 0 or 1."""
+    """A softmax of logits times 1,000 that advlab cannot strip: nearly always exactly 0 or 1."""
 
     def call(self, x):
         return tf.nn.softmax(1000.0 * x)
@@ -57,7 +57,7 @@ def downhill(problem, *, steps: int = 20) -> Loop:
 
 
 def downhill_last(problem) -> Loop:
-    """FGSM with its sign flipped, returning whatever it comes to."""
+    """FGSM with its sign flipped, returning its last image."""
     loop = fgsm.craft(problem)
 
     def update(state, query, step):
@@ -71,8 +71,8 @@ def wandering(problem, *, steps: int = 20) -> Loop:
     loop = pgd.craft(problem, steps=steps)
 
     def update(state, query, step):
-        way = tf.where(step < steps // 2, 1.0, -1.0)
-        return loop.update(state, query._replace(gradient=way * query.gradient), step)
+        sign = tf.where(step < steps // 2, 1.0, -1.0)
+        return loop.update(state, query._replace(gradient=sign * query.gradient), step)
 
     return loop._replace(update=update, keep="last")
 

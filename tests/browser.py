@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-PATIENCE = 60
+TIMEOUT = 60  # seconds
 FLAGS = (
     "--headless",
     "--no-sandbox",
@@ -29,25 +29,25 @@ FLAGS = (
 
 
 class Browser:
-    """One page in a fresh profile. ``errors``: exceptions and console errors; ``requests``: addresses asked for."""
+    """One page in a fresh profile. ``errors``: exceptions and console errors; ``requests``: requested addresses."""
 
     def __enter__(self) -> Browser:
         self.profile = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-        theirs_in, ours_out = os.pipe()
-        ours_in, theirs_out = os.pipe()
+        chromium_in, commands = os.pipe()
+        answers, chromium_out = os.pipe()
 
         # Chromium reads commands from descriptor 3 and answers on 4.
-        start = ["bash", "-c", f'exec "$@" 3<&{theirs_in} 4>&{theirs_out}', "bash", CHROMIUM or "chromium"]
+        start = ["bash", "-c", f'exec "$@" 3<&{chromium_in} 4>&{chromium_out}', "bash", CHROMIUM or "chromium"]
         self.process = subprocess.Popen(
             [*start, *FLAGS, f"--user-data-dir={self.profile.name}", "about:blank"],
-            pass_fds=(theirs_in, theirs_out),
+            pass_fds=(chromium_in, chromium_out),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
         )
-        os.close(theirs_in)
-        os.close(theirs_out)
-        self.commands, self.answers = os.fdopen(ours_out, "wb", 0), os.fdopen(ours_in, "rb", 0)
+        os.close(chromium_in)
+        os.close(chromium_out)
+        self.commands, self.answers = os.fdopen(commands, "wb", 0), os.fdopen(answers, "rb", 0)
         self.buffer, self.number, self.session = b"", 0, None
         self.errors: list[str] = []
         self.requests: list[str] = []
@@ -81,7 +81,7 @@ class Browser:
 
     def next(self) -> dict[str, Any]:
         while b"\0" not in self.buffer:
-            assert select.select([self.answers], [], [], PATIENCE)[0], f"Chromium says nothing for {PATIENCE} s"
+            assert select.select([self.answers], [], [], TIMEOUT)[0], f"no message from Chromium for {TIMEOUT} s"
             part = os.read(self.answers.fileno(), 1 << 20)
             assert part, "Chromium ended early"
             self.buffer += part
@@ -114,15 +114,15 @@ class Browser:
 
     def press(self, key: str) -> None:
         code = {"ArrowLeft": 37, "ArrowUp": 38, "ArrowRight": 39, "ArrowDown": 40, "End": 35, "Home": 36}[key]
-        for kind in ("keyDown", "keyUp"):
-            self.send("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+        for event in ("keyDown", "keyUp"):
+            self.send("Input.dispatchKeyEvent", type=event, key=key, code=key, windowsVirtualKeyCode=code)
 
-    def look(self, width: int, height: int = 900, scheme: str = "light", media: str = "") -> None:
+    def set_viewport(self, width: int, height: int = 900, scheme: str = "light", media: str = "") -> None:
         """Set the size of the window, and light or dark, screen or print."""
         self.send("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=False)
         features = [{"name": "prefers-color-scheme", "value": scheme}]
         self.send("Emulation.setEmulatedMedia", media=media, features=features)
 
-    def screenshot(self, path: Path, whole: bool = True) -> None:
-        answer = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
+    def screenshot(self, path: Path, full_page: bool = True) -> None:
+        answer = self.send("Page.captureScreenshot", format="png", captureBeyondViewport=full_page)
         path.write_bytes(base64.b64decode(answer["data"]))

@@ -1,4 +1,4 @@
-"""Shared pieces: small classifiers whose answers are known, the shipped one, and a workspace of each test's own."""
+"""Shared fixtures: small classifiers with known outputs, the shipped one, and a workspace of each test's own."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("real_data"):
             item.add_marker(pytest.mark.skip(reason="set ADVLAB_DATA to the folder with mnist/ and fashion-mnist/"))
         elif item.get_closest_marker("thorough"):
-            item.add_marker(pytest.mark.skip(reason="takes long: runs with ADVLAB_DATA, as all else"))
+            item.add_marker(pytest.mark.skip(reason="slow: runs only with ADVLAB_DATA"))
 
 
 def pytest_collection_finish() -> None:
-    """TensorFlow's half a million objects stay to the end: the collector of garbage need not walk over them again."""
+    """TensorFlow's half a million objects live to the end: the garbage collector need not visit them again."""
     gc.freeze()
 
 
@@ -63,7 +63,7 @@ def trained():
 
 @pytest.fixture(scope="session")
 def grey():
-    """Forty images far from the box's edges: no pixel clips under a small budget. Labels are spread over 4 classes."""
+    """Forty images away from the edges of the box: a small epsilon clips no pixel. Labels cycle over 4 classes."""
     from advlab.data.dataset import Dataset
 
     draw = np.random.default_rng(1)
@@ -125,7 +125,7 @@ def thirds(tmp_path_factory):
 
 @pytest.fixture
 def recipe(thirds):
-    """A recipe on the images of thirds, with the settings given instead of its own."""
+    """A recipe on the images of thirds, with ``settings`` instead of its own."""
     from advlab.declarations.recipes import Recipe, Training
 
     def make(architecture=None, **settings):

@@ -1,4 +1,4 @@
-"""Files in the layout of TensorFlow 1.x and standalone Keras 2, reconstructed: no Python of today runs these."""
+"""Files in the layout of TensorFlow 1.x and standalone Keras 2, reconstructed: no current Python runs these."""
 
 from __future__ import annotations
 
@@ -96,11 +96,13 @@ def write_old(
         group.attrs["layer_names"] = [name.encode() for name in names]
         for name, arrays in names.items():
             inner = group.create_group(name)
-            kinds = {2: ("kernel", "bias"), 3: ("kernel", "recurrent_kernel", "bias")}.get(len(arrays), "abcd")
-            paths = [f"{name}/{kind}:0" for kind, _ in zip(kinds, arrays, strict=False)]
+            names_of_weights = {2: ("kernel", "bias"), 3: ("kernel", "recurrent_kernel", "bias")}.get(
+                len(arrays), "abcd"
+            )
+            paths = [f"{name}/{weight}:0" for weight, _ in zip(names_of_weights, arrays, strict=False)]
             inner.attrs["weight_names"] = [p.encode() for p in paths]
-            for inside, array in zip(paths, arrays, strict=True):
-                inner[inside] = array
+            for path_of_weight, array in zip(paths, arrays, strict=True):
+                inner[path_of_weight] = array
     return path
 
 

@@ -76,10 +76,10 @@ def build(
 
 def many(n: int = 10_000, k: int = 10, seed: int = 0, **fields: Any) -> AttackResult:
     """``n`` noise images of 28 x 28, of which about 87 % are classified correctly and 5 % stay so."""
-    draw = np.random.default_rng(seed)
-    labels = draw.integers(0, k, n)
-    clean = np.where(draw.random(n) < 0.87, labels, (labels + 1) % k)
-    adversarial = np.where(draw.random(n) < 0.05, labels, (labels + draw.integers(1, k, n)) % k)
-    x = draw.random((n, 28, 28, 1), np.float32)
-    x_adv = np.clip(x + 0.099 * np.sign(draw.standard_normal(x.shape)), 0, 1).astype(np.float32)
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, k, n)
+    clean = np.where(rng.random(n) < 0.87, labels, (labels + 1) % k)
+    adversarial = np.where(rng.random(n) < 0.05, labels, (labels + rng.integers(1, k, n)) % k)
+    x = rng.random((n, 28, 28, 1), np.float32)
+    x_adv = np.clip(x + 0.099 * np.sign(rng.standard_normal(x.shape)), 0, 1).astype(np.float32)
     return build(labels, clean, adversarial, k=k, shape=(28, 28, 1), **({"x": x, "x_adv": x_adv} | fields))

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from advlab.declarations.recipes import settings
 from advlab.evaluation.metrics import Rate, wilson
-from advlab.evaluation.study import Measured
+from advlab.evaluation.study import MeasuredRow
 
 HEAD = 'title = "Small"\nrecipe = "digits"\nsuite = "quick"\nepsilon = 0.1\nsamples = 8\n'
 ROWS = """
@@ -23,19 +23,19 @@ training = { epochs = 1, optimizer = "sgd" }
 """
 
 
-def declared(folder: Path, text: str = ROWS, head: str = HEAD, name: str = "small") -> Path:
+def write_study(folder: Path, text: str = ROWS, head: str = HEAD, name: str = "small") -> Path:
     path = folder / f"{name}.toml"
     path.write_text(head + text, "utf-8")
     return path
 
 
-def measured(study, number: int, test: float, robust: int = 50, **fields) -> Measured:
-    """A row as if it had been run; ``robust`` of 100 images stand."""
+def measured(study, number: int, test: float, robust: int = 50, **fields) -> MeasuredRow:
+    """A row as if it had been run; ``robust`` of 100 images are still robust."""
     row = study.rows[number]
     rates = {"clean_accuracy": rate(90), "robust_accuracy": rate(robust)}
     seconds = {"train_seconds": 12.3, "attack_seconds": 80.0}
-    given = {"parameters": 50890, "train_accuracy": 0.9, "test_accuracy": test, "epochs_run": 1, **rates, **seconds}
-    return Measured(row.name, settings(row.recipe), study.threat, **given, **fields)
+    figures = {"parameters": 50890, "train_accuracy": 0.9, "test_accuracy": test, "epochs_run": 1, **rates, **seconds}
+    return MeasuredRow(row.name, settings(row.recipe), study.threat, **figures, **fields)
 
 
 def rate(count: int) -> Rate:

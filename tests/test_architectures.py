@@ -8,7 +8,7 @@ from advlab.declarations.recipes import load_recipe
 from advlab.errors import InvalidValue, Mismatch, UnknownName
 from advlab.training.train import build
 
-# Copied from the books' tables, apart from the recipes: a recipe that drifts from its source is found here.
+# Copied from the books' tables, apart from the recipes: a recipe that drifts from its source fails this test.
 PUBLISHED = {
     "fashion": 47_722,
     "fashion-128": 101_770,
@@ -76,15 +76,15 @@ def test_dropout_follows_each_hidden_layer_and_none_is_added_where_it_is_zero():
     assert not any("dropout" in layer.name for layer in mlp((4, 4), 2, hidden=[3, 3]).layers)
 
 
-def test_pooling_stands_between_convolutions_and_not_after_the_last():
+def test_pooling_is_between_convolutions_and_not_after_the_last():
     names = [layer.name for layer in convnet((28, 28, 1), 10, filters=[2, 2]).layers]
     assert names == ["convolution_1", "pool_1", "convolution_2", "flatten", "probabilities"]
 
 
-def test_initial_weights_are_those_asked_for():
+def test_initial_weights_follow_the_initializer():
     zeros, normal = (
-        mlp((28, 28), 10, hidden=[], kernel_initializer=given).layers[-1].kernel.numpy()
-        for given in ("zeros", {"class_name": "TruncatedNormal", "config": {"stddev": 1.0}})
+        mlp((28, 28), 10, hidden=[], kernel_initializer=initializer).layers[-1].kernel.numpy()
+        for initializer in ("zeros", {"class_name": "TruncatedNormal", "config": {"stddev": 1.0}})
     )
     assert not zeros.any()
     assert 0.8 < normal.std() < 1.0  # a normal cut at two deviations has a deviation of 0.88

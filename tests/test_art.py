@@ -21,20 +21,20 @@ def two(grey):
 @pytest.mark.parametrize("norm", ["l2", "linf"])
 def test_hopskipjump_comes_near_the_distance_to_the_boundary(linear, two, norm):
     result = attack(linear, two, "hopskipjump", norm=norm)
-    found = getattr(distances(result.x, result.x_adv), norm)
+    sizes = getattr(distances(result.x, result.x_adv), norm)
     rows = np.flatnonzero(result.correct & result.success)
     assert len(rows) >= 4
-    ratio = [found[row] / smallest(linear, result.x[row], result.labels[row], norm) for row in rows]
+    ratio = [sizes[row] / smallest(linear, result.x[row], result.labels[row], norm) for row in rows]
     assert min(ratio) >= 1 - 1e-5
     assert np.median(ratio) < 1.1
 
 
 def test_zoo_comes_near_the_distance_to_the_boundary(linear, two):
     result = attack(linear, two, "zoo", coordinates=36)
-    found = distances(result.x, result.x_adv).l2
+    sizes = distances(result.x, result.x_adv).l2
     rows = np.flatnonzero(result.correct & result.success)
     assert len(rows) >= 4
-    ratio = [found[row] / smallest(linear, result.x[row], result.labels[row], "l2") for row in rows]
+    ratio = [sizes[row] / smallest(linear, result.x[row], result.labels[row], "l2") for row in rows]
     assert min(ratio) >= 1 - 1e-5
     assert np.median(ratio) < 2.6  # the toolbox adds up its own running sums, and overshoots
 
@@ -43,28 +43,28 @@ def test_zoo_needs_no_more_coordinates_than_an_image_has(linear, two):
     assert len(attack(linear, two.take(1), "zoo", steps=2, searches=1, coordinates=1000)) == 1
 
 
-def test_newtonfool_walks_straight_to_the_boundary(linear, two):
+def test_newtonfool_goes_straight_to_the_boundary(linear, two):
     result = attack(linear, two, "newtonfool")
     rows = np.flatnonzero(result.correct & result.success)
     assert len(rows) >= 1
-    far = margins(linear, result.x, result.labels)[rows] / np.linalg.norm(direction(linear))
-    np.testing.assert_allclose(distances(result.x, result.x_adv).l2[rows], far, rtol=0.02)
+    expected = margins(linear, result.x, result.labels)[rows] / np.linalg.norm(direction(linear))
+    np.testing.assert_allclose(distances(result.x, result.x_adv).l2[rows], expected, rtol=0.02)
 
 
 @pytest.mark.thorough
-def test_newtonfool_stands_still_where_the_softmax_is_sure(trained, digits):
+def test_newtonfool_makes_no_progress_where_the_softmax_is_saturated(trained, digits):
     data = digits.take(24)
-    sure, unsure = (attack(trained, data, "newtonfool", steps=30, eta=0.03, temperature=t) for t in (1, 5))
-    assert sure.success.mean() < 0.6
-    assert unsure.success.mean() > 0.75
+    saturated, softened = (attack(trained, data, "newtonfool", steps=30, eta=0.03, temperature=t) for t in (1, 5))
+    assert saturated.success.mean() < 0.6
+    assert softened.success.mean() > 0.75
 
 
 def test_spatial_finds_a_transformation_for_each_image_where_the_grid_has_one(trained, digits):
     data = digits.take(24)
     result = attack(trained, data, "spatial", angles=3, shifts=1, rotation=25)
-    turned = [np.clip(rotate(data.x, angle, axes=(1, 2), reshape=False), 0, 1) for angle in (-25.0, 0.0, 25.0)]
-    fools = [trained.probabilities(x).argmax(1) != data.y for x in turned]
+    rotated = [np.clip(rotate(data.x, angle, axes=(1, 2), reshape=False), 0, 1) for angle in (-25.0, 0.0, 25.0)]
+    fools = [trained.probabilities(x).argmax(1) != data.y for x in rotated]
     np.testing.assert_array_equal(result.success, np.any(fools, axis=0))
     assert 0 < result.success.mean() < 1
     for row in np.flatnonzero(result.success & result.correct):
-        assert any(np.allclose(result.x_adv[row], x[row], atol=1e-5) for x in turned)
+        assert any(np.allclose(result.x_adv[row], x[row], atol=1e-5) for x in rotated)

@@ -11,7 +11,7 @@ import advlab
 from advlab import workspace
 from advlab.cli import main
 from advlab.errors import FileExists, InvalidValue, UnknownName
-from advlab.evaluation.findings.checklists import EVALUATION, INDICATORS, ITEMS, VERDICTS, Ran, answered
+from advlab.evaluation.findings.checklists import EVALUATION, INDICATORS, ITEMS, VERDICTS, AuditRun, answers
 
 FEW = 60
 
@@ -42,7 +42,7 @@ def verdicts(audit):
     return {answer.code: answer.verdict for answer in audit.answers}
 
 
-def test_an_honest_network_passes_all_that_can_be_tested(honest):
+def test_an_honest_network_passes_whatever_can_be_tested(honest):
     assert honest.counts()["fail"] == 0
     assert honest.counts(INDICATORS) == {"pass": 6, "fail": 0, "not tested": 0}
     assert verdicts(honest)["transfer"] == "pass"
@@ -76,7 +76,9 @@ def test_what_software_cannot_decide_is_not_tested_and_says_why(audit):
 
 def test_the_worst_case_is_taken_image_by_image(honest):
     at_threat = [e for e in honest.evaluations.values() if e.attack.threat == honest.threat]
-    assert honest.robust_accuracy.count == sum(all(held) for held in zip(*(e.robust for e in at_threat), strict=True))
+    assert honest.robust_accuracy.count == sum(
+        all(robust) for robust in zip(*(e.robust for e in at_threat), strict=True)
+    )
     assert honest.robust_accuracy.count <= min(e.robust_accuracy.count for e in at_threat)
 
 
@@ -94,8 +96,8 @@ def test_the_roles_differ_in_one_thing_each(honest):
 def test_its_archives_are_saved_in_a_folder_of_their_own_and_not_overwritten(honest, folder, trained, digits):
     saved = {path.name: path for path in (folder / "attacks" / "digits" / "audit-linf-0.1").iterdir()}
     assert saved.keys() == {f"{e.attack.slug}.h5" for e in honest.evaluations.values()}
-    kept = advlab.load_result(saved["pgd-linf-0.1.h5"])
-    assert kept.settings["selftest"]["found"] == honest.selftest.found
+    stored = advlab.load_result(saved["pgd-linf-0.1.h5"])
+    assert stored.settings["selftest"]["found"] == honest.selftest.found
     with workspace.using(folder), pytest.raises(FileExists, match="another result"):
         advlab.audit(trained, digits, samples=FEW - 1, save=True, progress=False)
 
@@ -132,12 +134,12 @@ def test_its_json_holds_the_answers_and_all_evaluations(audit):
 def test_a_random_classifier_fails_in_both_checklists(trained, digits):
     random, data = guarded(trained, Noisy()), digits.take(FEW)
     evaluation = advlab.evaluate(advlab.attack(random, data, "pgd", steps=2, progress=False))
-    aimed = advlab.evaluate(advlab.attack(random, data, "apgd", steps=1, n_target_classes=2, progress=False))
+    targeted = advlab.evaluate(advlab.attack(random, data, "apgd", steps=1, n_target_classes=2, progress=False))
     roles = ("noise", "fgsm", "pgd", "longer", "restarted", "square", "half", "double", "unbounded")
-    ran = Ran({**dict.fromkeys(roles, evaluation), "apgd": aimed}, evaluation.findings, planted=0, found=0)
-    found = {answer.code: answer.verdict for answer in answered(ran)}
-    assert found["randomness"] == found["unstable-predictions"] == "fail"
-    assert found["attacks-validated"] == "not tested"
+    run = AuditRun({**dict.fromkeys(roles, evaluation), "apgd": targeted}, evaluation.findings, planted=0, found=0)
+    verdicts_by_code = {answer.code: answer.verdict for answer in answers(run)}
+    assert verdicts_by_code["randomness"] == verdicts_by_code["unstable-predictions"] == "fail"
+    assert verdicts_by_code["attacks-validated"] == "not tested"
 
 
 @pytest.mark.parametrize(
@@ -159,15 +161,15 @@ def test_what_cannot_be_audited_is_refused(trained, digits, options, error, mess
 
 
 def test_the_command_prints_both_checklists(monkeypatch, honest, tmp_path):
-    seen = {}
-    monkeypatch.setattr(advlab, "audit", lambda **options: seen.update(options) or honest)
+    options_given = {}
+    monkeypatch.setattr(advlab, "audit", lambda **options: options_given.update(options) or honest)
     page = tmp_path / "page.html"
-    done = CliRunner().invoke(main, ["audit", "--model", "digits", "--epsilon", "8/255", "--output", str(page)])
-    assert done.exit_code == 0
-    assert seen["classifier"] == "digits"
-    assert seen["epsilon"] == "8/255"
-    assert honest.table() in done.stdout
+    outcome = CliRunner().invoke(main, ["audit", "--model", "digits", "--epsilon", "8/255", "--output", str(page)])
+    assert outcome.exit_code == 0
+    assert options_given["classifier"] == "digits"
+    assert options_given["epsilon"] == "8/255"
+    assert honest.table() in outcome.stdout
     assert page.read_text("utf-8").startswith("<!")
-    assert "Wrote " in done.stderr
+    assert "Wrote " in outcome.stderr
     printed = CliRunner().invoke(main, ["audit", "--json"]).stdout
     assert json.loads(printed)["classifier"]["name"] == "digits"

@@ -1,4 +1,4 @@
-"""The controls without knowledge of the model, noise and naive, and the texts that a method's parameters may take."""
+"""The controls without knowledge of the model, noise and naive, and the strings that a method's parameters may take."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def change(result) -> np.ndarray:
         for distribution in DISTRIBUTIONS
     ],
 )
-def test_noise_of_every_kind_stays_in_its_ball_and_differs_between_samples(trained, digits, norm, distribution):
+def test_noise_of_every_distribution_stays_in_its_ball_and_differs_between_samples(trained, digits, norm, distribution):
     result = attack(trained, digits.take(40), "noise", norm=norm, distribution=distribution)
     sizes = getattr(distances(result.x, result.x_adv), "l2" if norm == "none" else norm)
     assert np.all(sizes > 0)
@@ -38,9 +38,9 @@ def test_noise_of_every_kind_stays_in_its_ball_and_differs_between_samples(train
 
 
 def test_gaussian_noise_reaches_epsilon_at_two_deviations(linear, grey):
-    moved = change(attack(linear, of_two(grey), "noise", epsilon=0.1, distribution="gaussian"))
-    assert np.mean(np.abs(moved) > 0.0999) == pytest.approx(0.0455, abs=0.02)
-    assert np.median(np.abs(moved)) == pytest.approx(0.6745 * 0.05, rel=0.1)
+    changes = change(attack(linear, of_two(grey), "noise", epsilon=0.1, distribution="gaussian"))
+    assert np.mean(np.abs(changes) > 0.0999) == pytest.approx(0.0455, abs=0.02)
+    assert np.median(np.abs(changes)) == pytest.approx(0.6745 * 0.05, rel=0.1)
 
 
 @pytest.mark.parametrize(("norm", "epsilon"), [("l2", 0.3), ("l1", 1.5)])
@@ -51,19 +51,19 @@ def test_gaussian_noise_is_as_large_as_epsilon(linear, grey, norm, epsilon):
     assert len(np.unique(np.abs(change(result)).round(6))) > 1000
 
 
-def test_salt_and_pepper_moves_a_share_of_the_pixels_by_epsilon(linear, grey):
-    moved = change(attack(linear, of_two(grey), "noise", epsilon=0.1, distribution="salt-and-pepper", fraction=0.3))
-    touched = moved != 0
-    assert touched.mean() == pytest.approx(0.3, abs=0.05)
-    np.testing.assert_allclose(np.abs(moved[touched]), 0.1, rtol=1e-5)
-    assert np.mean(moved[touched] > 0) == pytest.approx(0.5, abs=0.1)
+def test_salt_and_pepper_moves_a_fraction_of_the_pixels_by_epsilon(linear, grey):
+    changes = change(attack(linear, of_two(grey), "noise", epsilon=0.1, distribution="salt-and-pepper", fraction=0.3))
+    is_changed = changes != 0
+    assert is_changed.mean() == pytest.approx(0.3, abs=0.05)
+    np.testing.assert_allclose(np.abs(changes[is_changed]), 0.1, rtol=1e-5)
+    assert np.mean(changes[is_changed] > 0) == pytest.approx(0.5, abs=0.1)
 
 
-def test_salt_and_pepper_under_l0_turns_epsilon_whole_positions_black_or_white(linear, grey, rgb):
+def test_salt_and_pepper_under_l0_turns_epsilon_positions_black_or_white(linear, grey, rgb):
     result = attack(linear, of_two(grey), "noise", norm="l0", epsilon=5, distribution="salt-and-pepper", fraction=1)
-    touched = result.x_adv != result.x
-    np.testing.assert_array_equal(touched.sum((1, 2, 3)), 5)
-    assert set(result.x_adv[touched]) == {0, 1}
+    is_changed = result.x_adv != result.x
+    np.testing.assert_array_equal(is_changed.sum((1, 2, 3)), 5)
+    assert set(result.x_adv[is_changed]) == {0, 1}
     classifier, colours = rgb
     x_adv = attack(classifier, colours, "noise", norm="l0", epsilon=5, distribution="salt-and-pepper").x_adv
     np.testing.assert_array_equal(np.all(np.isin(x_adv, (0, 1)), axis=-1).sum((1, 2)), 5)
@@ -71,12 +71,12 @@ def test_salt_and_pepper_under_l0_turns_epsilon_whole_positions_black_or_white(l
 
 def test_naive_noise_ends_at_the_first_size_that_flips_the_prediction(trained, digits):
     result = attack(trained, digits.take(40), "naive", distribution="uniform", steps=60)
-    fell = np.flatnonzero(result.success & result.correct)
+    rows = np.flatnonzero(result.success & result.correct)
     first = result.diagnostics["first_success"]
-    assert len(fell) > 20
-    np.testing.assert_array_equal(result.forward_passes[fell], first[fell] + 1)
-    assert np.all(distances(result.x, result.x_adv).linf[fell] <= first[fell] / 60 + 1e-6)
-    for row in fell:
+    assert len(rows) > 20
+    np.testing.assert_array_equal(result.forward_passes[rows], first[rows] + 1)
+    assert np.all(distances(result.x, result.x_adv).linf[rows] <= first[rows] / 60 + 1e-6)
+    for row in rows:
         margin = result.diagnostics["loss_trace"][row]
         assert np.all(margin[: first[row]] <= 0)
         assert margin[first[row]] > 0
@@ -84,19 +84,19 @@ def test_naive_noise_ends_at_the_first_size_that_flips_the_prediction(trained, d
 
 
 def test_naive_noise_grows_along_one_pattern(trained, digits):
-    far, near = (attack(trained, digits.take(40), "naive", steps=50 * size, size=size) for size in (2, 1))
-    np.testing.assert_array_equal(far.x_adv[near.success], near.x_adv[near.success])
-    assert np.all(far.diagnostics["first_success"][far.success & ~near.success] > 50)
+    long, short = (attack(trained, digits.take(40), "naive", steps=50 * size, size=size) for size in (2, 1))
+    np.testing.assert_array_equal(long.x_adv[short.success], short.x_adv[short.success])
+    assert np.all(long.diagnostics["first_success"][long.success & ~short.success] > 50)
 
 
 def test_naive_salt_and_pepper_turns_positions_one_after_the_other(trained, digits):
     result = attack(trained, digits.take(40), "naive", norm="l0", distribution="salt-and-pepper")
-    touched = result.x_adv != result.x
+    is_changed = result.x_adv != result.x
     assert result.success.mean() > 0.7
-    assert np.all(np.isin(result.x_adv[touched], (0, 1)))
+    assert np.all(np.isin(result.x_adv[is_changed], (0, 1)))
     steps = result.diagnostics["first_success"][result.success]
-    share = np.isin(result.x_adv[result.success], (0, 1)) & touched[result.success]
-    assert np.all(share.mean((1, 2, 3)) <= steps / 100 + 0.1)
+    is_extreme = np.isin(result.x_adv[result.success], (0, 1)) & is_changed[result.success]
+    assert np.all(is_extreme.mean((1, 2, 3)) <= steps / 100 + 0.1)
 
 
 def test_naive_noise_is_larger_than_a_gradient_needs(trained, digits):
@@ -105,7 +105,7 @@ def test_naive_noise_is_larger_than_a_gradient_needs(trained, digits):
     assert np.all(distances(naive.x, naive.x_adv).l2[both] > distances(ddn.x, ddn.x_adv).l2[both])
 
 
-def test_a_text_that_is_not_among_the_choices_is_refused(trained, digits):
+def test_a_string_that_is_not_among_the_choices_is_refused(trained, digits):
     with pytest.raises(
         UnknownName, match=r"Unknown 'distribution' of method 'noise': 'gausian'. Did you mean 'gaussian'\?"
     ):

@@ -15,22 +15,22 @@ SHAPE = (12, 4, 4, 1)
 NORMS = ("linf", "l2", "l1")
 
 
-def planes(seed: int = 0, share: float = 0.7) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Images with many pixels on the box, normals, and rises up to ``share`` of what the box allows, either way."""
+def planes(seed: int = 0, fraction: float = 0.7) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Images with many pixels on the box, normals, and rises up to ``fraction`` of what the box allows, either way."""
     draw = np.random.default_rng(seed)
     x = draw.uniform(-0.4, 1.4, SHAPE).clip(0, 1).astype(np.float32)
     normal = (draw.normal(size=SHAPE) * 10.0 ** draw.uniform(-3, 3, (len(x), 1, 1, 1))).astype(np.float32)
-    way = np.where(np.arange(len(x)) % 2, 1, -1)
-    most = (np.abs(normal) * np.where(normal * way[:, None, None, None] > 0, 1 - x, x)).sum((1, 2, 3))
-    return x, normal, (way * most * draw.uniform(0.01, share, len(x))).astype(np.float32)
+    sign = np.where(np.arange(len(x)) % 2, 1, -1)
+    most = (np.abs(normal) * np.where(normal * sign[:, None, None, None] > 0, 1 - x, x)).sum((1, 2, 3))
+    return x, normal, (sign * most * draw.uniform(0.01, fraction, len(x))).astype(np.float32)
 
 
-def reached(x: np.ndarray, normal: np.ndarray, rise: np.ndarray, norm: str) -> np.ndarray:
-    change, far = reach(tf.constant(x), tf.constant(normal), tf.constant(rise[:, None, None, None]), norm)
+def reach_planes(x: np.ndarray, normal: np.ndarray, rise: np.ndarray, norm: str) -> np.ndarray:
+    change, distance = reach(tf.constant(x), tf.constant(normal), tf.constant(rise[:, None, None, None]), norm)
     room = np.where(normal * rise[:, None, None, None] > 0, 1 - x, x)
     reachable = np.abs(rise) < (np.abs(normal) * room).sum((1, 2, 3))
     sizes = np.array([length(each, norm) for each in change.numpy()])
-    np.testing.assert_allclose(far[:, 0, 0, 0].numpy()[reachable], sizes[reachable], rtol=1e-6)
+    np.testing.assert_allclose(distance[:, 0, 0, 0].numpy()[reachable], sizes[reachable], rtol=1e-6)
     return change.numpy()
 
 
@@ -60,10 +60,10 @@ def nearest(x: np.ndarray, normal: np.ndarray, rise: float, norm: str) -> float:
 
 
 @pytest.mark.parametrize("norm", NORMS)
-@pytest.mark.parametrize("share", [0.1, 0.97])
-def test_the_smallest_change_reaches_the_plane_within_the_box(norm, share):
-    x, normal, rise = planes(share=share)
-    change = reached(x, normal, rise, norm)
+@pytest.mark.parametrize("fraction", [0.1, 0.97])
+def test_the_smallest_change_reaches_the_plane_within_the_box(norm, fraction):
+    x, normal, rise = planes(fraction=fraction)
+    change = reach_planes(x, normal, rise, norm)
     assert (x + change).min() >= -1e-7
     assert (x + change).max() <= 1 + 1e-7
     np.testing.assert_allclose((normal * change).sum((1, 2, 3), dtype=float), rise, rtol=3e-6)
@@ -75,18 +75,20 @@ def test_the_smallest_change_reaches_the_plane_within_the_box(norm, share):
 def test_a_plane_beyond_the_box_is_approached_as_far_as_the_box_goes(norm):
     x, normal, rise = planes()
     corner = np.where(normal * rise[:, None, None, None] > 0, 1 - x, -x)
-    np.testing.assert_allclose(reached(x, normal, 1e6 * rise, norm), corner, atol=1e-7)
+    np.testing.assert_allclose(reach_planes(x, normal, 1e6 * rise, norm), corner, atol=1e-7)
 
 
 @pytest.mark.parametrize("norm", NORMS)
-def test_no_rise_or_no_normal_is_no_change_and_tiny_normals_are_as_good_as_any(norm):
+def test_no_rise_or_no_normal_is_no_change_and_the_scale_of_the_normal_does_not_matter(norm):
     x, normal, rise = planes()
-    np.testing.assert_array_equal(reached(x, normal, 0 * rise, norm), 0)
-    np.testing.assert_array_equal(reached(x, 0 * normal, rise, norm), 0)
+    np.testing.assert_array_equal(reach_planes(x, normal, 0 * rise, norm), 0)
+    np.testing.assert_array_equal(reach_planes(x, 0 * normal, rise, norm), 0)
     unit = normal / np.abs(normal).max((1, 2, 3), keepdims=True)
-    half = rise / np.abs(normal).max((1, 2, 3))
+    unit_rise = rise / np.abs(normal).max((1, 2, 3))
     tiny = np.float32(1e-30)
-    np.testing.assert_allclose(reached(x, tiny * unit, tiny * half, norm), reached(x, unit, half, norm), atol=1e-5)
+    np.testing.assert_allclose(
+        reach_planes(x, tiny * unit, tiny * unit_rise, norm), reach_planes(x, unit, unit_rise, norm), atol=1e-5
+    )
 
 
 @pytest.fixture(scope="module")
@@ -117,7 +119,7 @@ def sizes(result) -> np.ndarray:
 @pytest.mark.parametrize("norm", NORMS)
 def test_fab_finds_the_nearest_boundary_of_a_linear_classifier(four, grey, norm, targets):
     result = attack(four, grey, "fab", norm=norm, n_target_classes=targets)
-    # The nearest boundary by its slope may be one that the box keeps out of reach; with targets each has its turn.
+    # The nearest boundary by its gradient may be one that the box keeps out of reach; with targets each has its turn.
     assert result.success[result.correct].mean() >= (1 if targets else 0.8)
     rows = result.correct & result.success
     assert rows.sum() >= 5
@@ -130,7 +132,7 @@ def test_fab_finds_the_nearest_boundary_of_a_linear_classifier(four, grey, norm,
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])
-def test_deepfool_stops_just_beyond_the_boundary_and_looks_no_further(four, grey, norm):
+def test_deepfool_stops_just_beyond_the_boundary_and_queries_no_more(four, grey, norm):
     result = attack(four, grey, "deepfool", norm=norm)
     rows = result.correct
     assert result.success[rows].all()

@@ -75,13 +75,13 @@ def test_an_attack_with_its_sign_flipped_is_no_better_than_noise(trained, few):
     assert "no-better-than-noise" in codes(found)
 
 
-def test_fewer_steps_than_needed_are_seen_beside_more(trained, few):
+def test_fewer_steps_than_needed_are_found_by_comparison_with_more(trained, few):
     found = [crafted(trained, few, "pgd", epsilon=0.08, steps=steps) for steps in (1, 20)]
     assert codes(advlab.cross_findings(found)) == {"not-converged"}
 
 
 @pytest.mark.thorough
-def test_a_masked_gradient_is_seen_beside_a_black_box(trained, few):
+def test_a_masked_gradient_is_found_by_comparison_with_a_black_box(trained, few):
     masked = guarded(trained, Rounded())
     found = [crafted(masked, few, "pgd", epsilon=0.5), crafted(masked, few, "square", epsilon=0.5, steps=500)]
     assert "weaker-than-black-box" in codes(advlab.cross_findings(found))
@@ -120,9 +120,9 @@ def test_the_engine_refuses_an_attack_that_leaves_its_ball(trained, few):
 
 
 def test_best_keeping_hides_nothing_that_a_last_iterate_hides(trained, few):
-    def kept(problem, *, steps: int = 20):
+    def keeping_best(problem, *, steps: int = 20):
         return wandering(problem, steps=steps)._replace(keep="best")
 
-    best, last = crafted(trained, few, kept), crafted(trained, few, wandering)
+    best, last = crafted(trained, few, keeping_best), crafted(trained, few, wandering)
     assert best.robust_accuracy.count < last.robust_accuracy.count
     assert "last-iterate" not in codes(best.findings)

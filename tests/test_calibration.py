@@ -19,10 +19,10 @@ def two_classes(confidence):
     return np.stack([confidence, 1 - confidence], 1)
 
 
-def drawn(n=3000, k=5, seed=0):
-    draw = np.random.default_rng(seed)
-    probabilities = draw.dirichlet(np.full(k, 0.4), n).astype(np.float32)
-    return probabilities, draw.integers(0, k, n)
+def random_predictions(n=3000, k=5, seed=0):
+    rng = np.random.default_rng(seed)
+    probabilities = rng.dirichlet(np.full(k, 0.4), n).astype(np.float32)
+    return probabilities, rng.integers(0, k, n)
 
 
 def test_reliability_by_hand():
@@ -42,7 +42,7 @@ def test_a_confidence_on_an_edge_belongs_to_the_bin_below(bins, dtype):
 
 
 def test_calibration_error_equals_a_sum_over_single_samples():
-    probabilities, labels = drawn()
+    probabilities, labels = random_predictions()
     cells = {}
     for row, label in zip(probabilities, labels, strict=True):
         bin_ = math.ceil(row.max() * 15)
@@ -52,10 +52,10 @@ def test_calibration_error_equals_a_sum_over_single_samples():
 
 
 def test_the_diagram_is_that_of_scikit_learn():
-    probabilities, labels = drawn()
+    probabilities, labels = random_predictions()
     found = reliability(probabilities, labels, bins=10)
-    right, confidence = probabilities.argmax(1) == labels, probabilities.max(1)
-    accuracy, mean = calibration_curve(right, confidence, n_bins=10)
+    correct, confidence = probabilities.argmax(1) == labels, probabilities.max(1)
+    accuracy, mean = calibration_curve(correct, confidence, n_bins=10)
     assert found.accuracy[found.count > 0] == pytest.approx(accuracy)
     assert found.confidence[found.count > 0] == pytest.approx(mean)
 
@@ -67,7 +67,7 @@ def test_perfect_and_worst_calibration():
     assert reliability(certain, 1 - labels).error == 1
 
 
-def test_no_samples_and_no_numbers_know_nothing():
+def test_no_samples_and_no_numbers_give_nan():
     none = reliability(np.zeros((0, 3), np.float32), np.zeros(0, int))
     assert math.isnan(none.error)
     assert none.count.tolist() == [0] * 15

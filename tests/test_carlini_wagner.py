@@ -36,21 +36,21 @@ def distances(result, norm: str) -> np.ndarray:
 )
 def test_the_distance_to_the_boundary_is_found(linear, two, method, norm, within, parameters):
     result = attack(linear, two, method, norm=norm, steps=400, progress=False, **parameters)
-    found, rows = distances(result, norm), np.flatnonzero(result.correct)
+    sizes, rows = distances(result, norm), np.flatnonzero(result.correct)
     assert result.success.all()
-    ratio = [found[row] / smallest(linear, result.x[row], result.labels[row], norm) for row in rows]
+    ratio = [sizes[row] / smallest(linear, result.x[row], result.labels[row], norm) for row in rows]
     assert min(ratio) >= 1 - 1e-5
     assert np.median(ratio) < within
 
 
-def test_a_pixel_at_the_end_of_the_box_moves_at_once_with_the_slope_of_tanh_and_never_beyond():
+def test_a_pixel_at_the_end_of_the_box_moves_at_once_with_the_gradient_of_tanh_and_never_beyond():
     x = tf.constant([[[[0.0], [1.0], [0.5], [1.0]]]])
     problem = SimpleNamespace(x=x, labels=tf.zeros(1, tf.int32), ball=SimpleNamespace(norm="l2"))
     loop = carlini_wagner.craft(problem, constant=1.0)
     start = loop.start()
     gradient = tf.constant([[[[1.0], [-1.0], [1.0], [1.0]]]])  # inwards, inwards, up, and beyond white
-    seen = Query(x=start["x"], logits=None, loss=tf.constant([-1.0]), success=tf.constant([False]), gradient=gradient)
-    state = loop.update(start, seen, tf.constant(0))
+    query = Query(x=start["x"], logits=None, loss=tf.constant([-1.0]), success=tf.constant([False]), gradient=gradient)
+    state = loop.update(start, query, tf.constant(0))
     edge, rate = np.arctanh(0.99), 0.01
     np.testing.assert_allclose(start["x"], x, atol=1e-6)
     np.testing.assert_allclose(np.ravel(state["w"]), [rate - edge, edge - rate, rate, edge], rtol=1e-4)
@@ -63,10 +63,10 @@ def test_a_pixel_at_the_end_of_the_box_moves_at_once_with_the_slope_of_tanh_and_
 def test_black_and_white_pixels_move_from_the_first_steps_on(linear, two):
     edges = replace(two, x=np.round(np.random.default_rng(0).random(two.x.shape)).astype(np.float32))
     result = attack(linear, edges, "carlini_wagner", steps=200, searches=6, progress=False)
-    found, rows = distances(result, "l2"), np.flatnonzero(result.correct)
+    sizes, rows = distances(result, "l2"), np.flatnonzero(result.correct)
     assert len(rows) >= 10
     assert result.success.all()
-    ratio = [found[row] / smallest(linear, result.x[row], result.labels[row], "l2") for row in rows]
+    ratio = [sizes[row] / smallest(linear, result.x[row], result.labels[row], "l2") for row in rows]
     assert np.median(ratio) < 1.02
 
 
@@ -94,8 +94,8 @@ def test_ead_is_nearer_in_l1_and_changes_fewer_pixels(trained, digits):
     assert np.median(changed[0]) < np.median(changed[1])
 
 
-def searched(thresholds: list[float], searches: int, losses, steps: int = 10, abort: bool = False) -> list[dict]:
-    """The states of searches that succeed exactly where c is at least the row's threshold; ``losses``: of each look."""
+def run_searches(thresholds: list[float], searches: int, losses, steps: int = 10, abort: bool = False) -> list[dict]:
+    """The states of searches that succeed exactly where c is at least the row's threshold; ``losses``: per query."""
     rows = len(thresholds)
     state = _search.begin(SimpleNamespace(x=tf.zeros((rows, 2, 2, 1)), labels=tf.zeros(rows, tf.int32)), 1e-3)
     states = []
@@ -107,7 +107,7 @@ def searched(thresholds: list[float], searches: int, losses, steps: int = 10, ab
 
 
 def test_each_bracket_closes_on_its_own_threshold():
-    last = searched([0.0, 0.5, 30.0], 20, lambda look: tf.zeros(3))[-1]
+    last = run_searches([0.0, 0.5, 30.0], 20, lambda query: tf.zeros(3))[-1]
     assert np.all(last["low"] <= [1e-6, 0.5, 30.0])
     assert np.all(last["high"] >= [0.0, 0.5, 30.0])
     np.testing.assert_allclose(last["high"][1:], [0.5, 30.0], rtol=1e-3)
@@ -115,16 +115,16 @@ def test_each_bracket_closes_on_its_own_threshold():
 
 
 def test_c_grows_tenfold_until_a_search_succeeds_and_no_further_than_its_limit():
-    states = searched([np.inf], 15, lambda look: tf.zeros(1))
+    states = run_searches([np.inf], 15, lambda query: tf.zeros(1))
     weights = [float(state["c"][0]) for state in states[9::10]]
     np.testing.assert_allclose(weights, [min(10.0 ** (power - 2), 1e10) for power in range(15)], rtol=1e-5)
 
 
-def test_a_row_that_is_stuck_goes_on_while_its_neighbours_keep_searching():
-    def losses(look: int) -> tf.Tensor:
-        return tf.constant([1.0 + (look == 0), 100.0 - look, 1.0])  # falls once, falls on, never falls
+def test_a_row_that_stagnates_is_done_while_its_neighbours_keep_searching():
+    def losses(query: int) -> tf.Tensor:
+        return tf.constant([1.0 + (query == 0), 100.0 - query, 1.0])  # decreases once, always, never
 
-    states = searched([0.0, 0.0, 0.0], 2, losses, steps=40, abort=True)
-    ends = [next(look for look, state in enumerate(states) if state["search"][row] == 1) for row in range(3)]
+    states = run_searches([0.0, 0.0, 0.0], 2, losses, steps=40, abort=True)
+    ends = [next(query for query, state in enumerate(states) if state["search"][row] == 1) for row in range(3)]
     assert ends == [4, 39, 2]
     assert states[9]["done"].tolist() == [True, False, True]

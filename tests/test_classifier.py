@@ -1,4 +1,4 @@
-"""Classifiers: logits under any ending, any input shape, any pixel scale."""
+"""Classifiers: logits for any last layer, any input shape, any pixel scale."""
 
 from __future__ import annotations
 
@@ -68,13 +68,13 @@ def test_the_softmax_of_the_logits_is_the_model(name):
 
 
 class Halved(layers.Layer):
-    """Probabilities that no rule here knows how to take apart."""
+    """Probabilities from which no rule recovers logits."""
 
     def call(self, x):
         return keras.ops.softmax(x) * 0.5 + 0.5 / 3
 
 
-def test_probabilities_that_cannot_be_taken_apart_become_their_logarithms():
+def test_probabilities_whose_softmax_cannot_be_stripped_become_their_logarithms():
     model = functional(layers.Dense(3), Halved())
     classifier = Classifier.from_keras(model)
     assert classifier.notes == ("log-probabilities",)
@@ -99,7 +99,7 @@ def test_mixed_precision_keeps_its_logits_finite():
     assert np.all(np.isfinite(Classifier.from_keras(model).logits(tf.constant(X))))
 
 
-def test_a_model_that_ends_in_logits_is_taken_as_it_is():
+def test_a_model_that_ends_in_logits_is_used_as_it_is():
     model = functional(layers.Dense(3))
     np.testing.assert_allclose(Classifier.from_keras(model).logits(tf.constant(X)), model(X), atol=1e-6)
 
@@ -116,7 +116,7 @@ def test_several_sigmoids_are_noted():
     assert Classifier.from_keras(functional(layers.Dense(3, activation="sigmoid"))).notes == ("independent-sigmoids",)
 
 
-def test_logits_follow_the_weights_when_the_model_is_trained_on():
+def test_logits_follow_the_weights_when_training_continues():
     model = functional(layers.Dense(3, activation="softmax"))
     classifier = Classifier.from_keras(model)
     before, digest = classifier.probabilities(X), classifier.digest
@@ -127,7 +127,7 @@ def test_logits_follow_the_weights_when_the_model_is_trained_on():
 
 
 @pytest.mark.parametrize("shape", [(6, 6, 1), (6, 6), (36,), (None, None, 1)])
-def test_inputs_of_other_shapes_are_met(shape):
+def test_images_are_reshaped_to_the_input_of_the_model(shape):
     first = layers.GlobalAveragePooling2D if None in shape else layers.Flatten
     model = functional(layers.Dense(3, activation="softmax"), shape=shape, first=first)
     inner = X.reshape(-1, *[6 if d is None else d for d in shape])
@@ -168,16 +168,16 @@ def test_batches_of_prediction_do_not_matter(trained, digits):
 
 def test_a_saved_classifier_comes_back_bit_for_bit(trained, tmp_path):
     classifier = trained.rescaled(0.5, 0.25)
-    again = Classifier.load(classifier.save(tmp_path / "again.h5"))
-    for mine, its in zip(classifier.keras_model.get_weights(), again.keras_model.get_weights(), strict=True):
-        np.testing.assert_array_equal(mine, its)
-    assert again.digest == classifier.digest
-    assert again.card["dataset"] == "digits"
-    plain = keras.models.load_model(tmp_path / "again.h5")
+    loaded = Classifier.load(classifier.save(tmp_path / "saved.h5"))
+    for before, after in zip(classifier.keras_model.get_weights(), loaded.keras_model.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    assert loaded.digest == classifier.digest
+    assert loaded.card["dataset"] == "digits"
+    plain = keras.models.load_model(tmp_path / "saved.h5")
     np.testing.assert_allclose(plain(np.zeros((1, 28, 28))).numpy().sum(), 1, atol=1e-6)
 
 
-def test_what_is_no_classifier_is_refused():
+def test_what_is_not_a_classifier_is_refused():
     with pytest.raises(InvalidValue, match=r"needs a keras\.Model"):
         Classifier.from_keras(lambda x: x)
     model = functional(layers.Dense(3))
@@ -191,7 +191,7 @@ def test_what_is_no_classifier_is_refused():
         Classifier.from_keras(keras.Model(inputs, [layers.Flatten()(inputs), layers.Flatten()(inputs)]), name="two")
 
 
-def test_a_subclassed_model_is_told_how_to_come_in():
+def test_a_subclassed_model_is_refused_until_wrapped():
     class Own(keras.Model):
         def __init__(self):
             super().__init__()

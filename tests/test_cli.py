@@ -1,4 +1,4 @@
-"""The command line: the whole path, what a newcomer reads, and what bad input gets."""
+"""The command line: from training to the report, its help, and the errors for bad input."""
 
 from __future__ import annotations
 
@@ -8,13 +8,14 @@ import shutil
 import signal
 import subprocess
 import sys
+from inspect import cleandoc
 from pathlib import Path
 
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from advlab import workspace as places
+from advlab import workspace as advlab_workspace
 from advlab.cli import main
 from advlab.results.result import load_result
 from tests.conftest import commands
@@ -24,17 +25,17 @@ SHIPPED = Path(__file__).parent.parent
 
 def call(*words: object, code: int = 0):
     """Run the command line in this process; the exit code is part of the contract."""
-    done = CliRunner().invoke(main, [str(word) for word in words])
-    assert done.exit_code == code, done.output
-    assert "Traceback" not in done.output
-    return done
+    result = CliRunner().invoke(main, [str(word) for word in words])
+    assert result.exit_code == code, result.output
+    assert "Traceback" not in result.output
+    return result
 
 
 def refused(*words: object) -> str:
-    done = call(*words, code=1)
-    assert done.stdout == ""
-    assert done.stderr.startswith("Error: ")
-    return done.stderr
+    result = call(*words, code=1)
+    assert result.stdout == ""
+    assert result.stderr.startswith("Error: ")
+    return result.stderr
 
 
 def attack(*words: object, code: int = 0):
@@ -50,68 +51,68 @@ def crafted(tmp_path_factory) -> Path:
 
 @pytest.fixture
 def archive(crafted: Path, workspace: Path) -> Path:
-    """An archive of forty digits under FGSM, at home in the workspace."""
+    """An archive of forty digits under FGSM, in the workspace."""
     path = workspace / "attacks" / "digits" / crafted.name
     path.parent.mkdir(parents=True)
     return Path(shutil.copy(crafted, path))
 
 
-def test_the_whole_path(workspace, monkeypatch, tmp_path):
+def test_train_attack_evaluate_report_verify_and_list(workspace, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
     trained = call("train", "digits", "--epochs", 2, "--seed", 5)
     assert trained.stdout.startswith("digits: test accuracy ")
     assert "Next: advlab attack" in trained.stderr
-    done = attack("--method", "pgd", "--epsilon", "8/255", "--set", "steps=5", "--set", "random_start=no")
-    made = workspace / "attacks" / "digits" / "pgd-linf-0.0313725-random_start=False-steps=5.h5"
-    assert made.exists()
-    assert "robust %" in done.stdout
-    assert "Next: advlab report" in done.stderr
-    assert "pgd linf 0.03137" in call("evaluate", made).stdout
-    data = json.loads(call("evaluate", made, "--json").stdout)
+    result = attack("--method", "pgd", "--epsilon", "8/255", "--set", "steps=5", "--set", "random_start=no")
+    path = workspace / "attacks" / "digits" / "pgd-linf-0.0313725-random_start=False-steps=5.h5"
+    assert path.exists()
+    assert "robust %" in result.stdout
+    assert "Next: advlab report" in result.stderr
+    assert "pgd linf 0.03137" in call("evaluate", path).stdout
+    data = json.loads(call("evaluate", path, "--json").stdout)
     assert data[0]["attack"]["parameters"] == {
         "steps": 5,
         "relative_step_size": 2.5,
         "step_size": None,
         "random_start": False,
     }
-    assert call("report", made, "--output", "page.html").stdout == "page.html\n"
+    assert call("report", path, "--output", "page.html").stdout == "page.html\n"
     assert Path("page.html").read_text("utf-8").startswith("<!doctype html>")
-    assert "It holds." in call("verify", made).stdout
+    assert "It holds." in call("verify", path).stdout
     listed = call("list").stdout
     assert "digits" in listed
     assert "trained here" in listed
-    assert made.name in listed
+    assert path.name in listed
     assert "pgd" in call("list", "methods").stdout
 
 
 def test_a_suite_leaves_archives_a_table_and_a_page(workspace, tmp_path):
     page = tmp_path / "page.html"
-    done = call("run", "quick", "--model", "digits", "--samples", 30, "--output", page)
+    result = call("run", "quick", "--model", "digits", "--samples", 30, "--output", page)
     assert page.exists()
     assert sorted(p.stem for p in (workspace / "attacks" / "digits").iterdir()) == [
         "fgsm-linf-0.1",
         "noise-linf-0.1",
         "pgd-linf-0.1",
     ]
-    assert all(word in done.stdout for word in ("noise", "fgsm", "pgd"))
+    assert all(word in result.stdout for word in ("noise", "fgsm", "pgd"))
 
 
 @pytest.mark.thorough
-def test_the_demonstration_leaves_only_its_page(workspace, tmp_path, monkeypatch):
+def test_the_demo_leaves_only_its_page(workspace, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    done = call("demo")
-    robust = {line.split()[1]: float(line.split()[5]) for line in done.stdout.splitlines()[1:4]}
+    result = call("demo")
+    robust = {line.split()[1]: float(line.split()[5]) for line in result.stdout.splitlines()[1:4]}
     assert robust["noise"] > 85 > 30 > robust["fgsm"] > robust["pgd"]
     assert [p.name for p in tmp_path.iterdir() if p != workspace] == ["report.html"]
     assert list(workspace.iterdir()) == []
 
 
-def test_transfer_is_named_as_such(archive, workspace):
+def test_transfer_names_the_source(archive, workspace):
     call("train", "digits", "--epochs", 1)
     assert "from digits" in call("evaluate", archive, "--model", "digits").stdout
 
 
-def test_targets_go_by_number_or_name(workspace):
+def test_a_target_is_a_number_or_a_name(workspace):
     attack("--target", 3)
     by_name = load_result(workspace / "attacks" / "digits" / "fgsm-linf-0.1-target=3.h5")
     attack("--target", "3", "--force")
@@ -147,7 +148,7 @@ def test_own_data_and_own_model(tmp_path, trained, digits, workspace):
         (["--seed", "-3"], "seed must be an int"),
     ],
 )
-def test_bad_words_get_a_clear_error(words, message):
+def test_bad_values_get_a_clear_error(words, message):
     assert message in attack(*words, code=1).stderr
 
 
@@ -159,7 +160,14 @@ def test_wrong_usage_exits_with_2(words):
     attack(*words, code=2)
 
 
-def test_recipes_suites_and_kinds_that_do_not_exist():
+@pytest.mark.parametrize("value", ["never", "success"])
+def test_the_former_option_stop_names_its_replacement(value):
+    message = attack("--stop", value, code=2).stderr
+    assert "--stop is now the flag --early-stop" in message
+    assert "--stop" not in call("attack", "--help").stdout.replace("--early-stop", "")
+
+
+def test_recipes_suites_and_categories_that_do_not_exist():
     assert "Did you mean 'fashion'?" in refused("train", "fashin")
     assert "Did you mean 'quick'?" in refused("run", "quik")
     assert "Did you mean 'methods'?" in refused("list", "method")
@@ -175,7 +183,7 @@ def test_produced_weights_are_not_replaced_without_force(workspace):
     assert (workspace / "models" / "digits.h5").read_bytes() != before
 
 
-def test_an_archive_of_something_else_is_not_replaced_without_force(archive):
+def test_an_archive_of_another_result_is_not_replaced_without_force(archive):
     before = archive.read_bytes()
     attack()
     message = call("attack", "--model", "digits", "--samples", 41, code=1).stderr
@@ -200,25 +208,25 @@ def test_verify_refuses_another_model_and_finds_doctored_images(archive, workspa
     from dataclasses import replace
 
     replace(result, x_adv=doctored).save(archive, force=True)
-    done = call("verify", archive, code=1)
-    assert "row 3: outside the budget or the box" in done.stdout
-    assert "does not hold on this machine" in done.stderr
+    outcome = call("verify", archive, code=1)
+    assert "row 3: outside the budget or the box" in outcome.stdout
+    assert "does not hold on this machine" in outcome.stderr
 
 
-@pytest.mark.parametrize("what", ["a text", "half of one", "a model", "another HDF5 file", "missing", "unfinished"])
-def test_files_that_are_no_archive(archive, tmp_path, what):
+@pytest.mark.parametrize("content", ["a text", "half of one", "a model", "another HDF5 file", "missing", "unfinished"])
+def test_files_that_are_no_archive(archive, tmp_path, content):
     import h5py
 
     path = tmp_path / "file.h5"
-    if what == "a text":
+    if content == "a text":
         path.write_text("hello")
-    elif what == "half of one":
+    elif content == "half of one":
         path.write_bytes(archive.read_bytes()[:20_000])
-    elif what == "a model":
-        shutil.copy(places.find_weights("digits"), path)
-    elif what == "another HDF5 file":
+    elif content == "a model":
+        shutil.copy(advlab_workspace.find_weights("digits"), path)
+    elif content == "another HDF5 file":
         h5py.File(path, "w").close()
-    elif what == "unfinished":
+    elif content == "unfinished":
         shutil.copy(archive, path)
         with h5py.File(path, "a") as file:
             del file["x_adv"]
@@ -229,7 +237,7 @@ def test_files_that_are_no_archive(archive, tmp_path, what):
         "unfinished": "it lacks x_adv",
     }
     for command in ("evaluate", "report", "verify"):
-        assert expected.get(what, "cannot be read as an archive") in refused(command, path)
+        assert expected.get(content, "cannot be read as an archive") in refused(command, path)
 
 
 def damaged(header=None, **arrays):
@@ -258,7 +266,7 @@ def damaged(header=None, **arrays):
         damaged(indices=np.arange(39)),
     ],
 )
-def test_a_damaged_archive_is_named_so(archive, damage):
+def test_a_damaged_archive_is_reported(archive, damage):
     import h5py
 
     with h5py.File(archive, "a") as file:
@@ -266,9 +274,9 @@ def test_a_damaged_archive_is_named_so(archive, damage):
     assert "archive" in refused("evaluate", archive) or "damaged" in refused("evaluate", archive)
 
 
-def test_nothing_but_an_archive_is_replaced_even_with_force(workspace, archive, tmp_path):
+def test_only_archives_are_replaced_even_with_force(workspace, archive, tmp_path):
     model = tmp_path / "model.h5"
-    shutil.copy(places.find_weights("digits"), model)
+    shutil.copy(advlab_workspace.find_weights("digits"), model)
     before = model.read_bytes()
     assert "is a saved model" in attack("--output", model, "--force", code=1).stderr
     assert model.read_bytes() == before
@@ -281,12 +289,12 @@ def test_a_full_disk_is_an_error_and_no_crash(tmp_path):
     """A disk of 300 kB, where the machine lets this process make one."""
     words = f"mount -t tmpfs -o size=300k none {tmp_path} && cd {tmp_path} && {sys.executable} -c "
     words += "'from advlab.cli import start; start()' attack --model digits --samples 449; ls -A attacks/digits"
-    done = subprocess.run(["unshare", "--mount", "sh", "-c", words], capture_output=True, text=True)
-    if "Operation not permitted" in done.stderr:
+    process = subprocess.run(["unshare", "--mount", "sh", "-c", words], capture_output=True, text=True)
+    if "Operation not permitted" in process.stderr:
         pytest.skip("this user may not mount a small disk")
-    assert "No space left on device. Nothing was changed." in done.stderr
-    assert "Traceback" not in done.stderr
-    assert done.stdout.splitlines()[-1:] == []
+    assert "No space left on device. Nothing was changed." in process.stderr
+    assert "Traceback" not in process.stderr
+    assert process.stdout.splitlines()[-1:] == []
 
 
 def test_data_with_fewer_classes_than_the_model(tmp_path, digits, workspace):
@@ -295,23 +303,23 @@ def test_data_with_fewer_classes_than_the_model(tmp_path, digits, workspace):
     assert "robust %" in call("attack", "--model", "digits", "--dataset", tmp_path / "few.npz").stdout
 
 
-def test_findings_are_told(workspace, tmp_path, trained, digits):
-    done = attack("--samples", 5)
-    assert "info: fgsm-linf-0.1: 5 images: robust accuracy lies between" in done.stderr
+def test_findings_go_to_standard_error(workspace, tmp_path, trained, digits):
+    result = attack("--samples", 5)
+    assert "info: fgsm-linf-0.1: 5 images: robust accuracy lies between" in result.stderr
 
 
 def test_a_reader_that_stops_early_is_no_error(tmp_path):
     words = f"{sys.executable} -c 'from advlab.cli import start; start()' list | head -1"
-    done = subprocess.run(["sh", "-c", words], capture_output=True, text=True, cwd=tmp_path)
-    assert done.stdout.startswith("MODELS")
-    assert done.stderr == ""
+    process = subprocess.run(["sh", "-c", words], capture_output=True, text=True, cwd=tmp_path)
+    assert process.stdout.startswith("MODELS")
+    assert process.stderr == ""
 
 
 def test_a_model_given_as_archive_of_an_attack_is_refused(archive):
     assert "archive" in attack("--model", archive, "--force", code=1).stderr.lower()
 
 
-def test_a_full_disk_leaves_no_half_file(archive, workspace, monkeypatch):
+def test_a_full_disk_leaves_no_incomplete_file(archive, workspace, monkeypatch):
     def full(self, data):
         self.touch()
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -336,7 +344,7 @@ def test_a_workspace_that_is_no_folder(tmp_path):
 PRINTS_EACH_CHUNK = """
 from advlab import progress
 from advlab.engine import run
-run._KEEP_AFTER = -1
+run._SAVE_AFTER = -1
 progress.Progress.advance = lambda self, amount=1, **facts: print("chunk", flush=True)
 from advlab.cli import start
 start()
@@ -344,7 +352,7 @@ start()
 
 
 @pytest.mark.thorough
-def test_ctrl_c_keeps_the_work_and_the_same_command_continues(workspace, tmp_path):
+def test_ctrl_c_keeps_the_work_and_the_same_command_resumes(workspace, tmp_path):
     words = ["--workspace", str(workspace), "attack", "--model", "digits", "--samples", "100"]
     words += ["--method", "pgd", "--set", "steps=300000"]
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
@@ -355,8 +363,8 @@ def test_ctrl_c_keeps_the_work_and_the_same_command_continues(workspace, tmp_pat
     assert process.returncode == 1
     assert "the same command continues" in errors
     assert "Traceback" not in errors
-    left = [path.name for path in (workspace / "attacks" / "digits").iterdir()]
-    assert left == ["pgd-linf-0.1-steps=300000.partial.h5"]
+    names = [path.name for path in (workspace / "attacks" / "digits").iterdir()]
+    assert names == ["pgd-linf-0.1-steps=300000.partial.h5"]
 
 
 def test_every_command_of_every_file_can_be_found():
@@ -371,8 +379,14 @@ def test_every_command_of_every_file_can_be_found():
     assert all(commands().values())
 
 
-def test_help_shows_an_example_for_every_command():
+def test_help_of_every_command_ends_with_an_example():
     for name, command in commands().items():
-        text = call(name, "--help").stdout
         assert command.help
-        assert "Example:" in text or name in ("list", "demo"), name
+        assert cleandoc(command.help).splitlines()[-1].startswith(f"Example: advlab {name}"), name
+        assert "Example: advlab" in call(name, "--help").stdout, name
+
+
+def test_help_shows_each_command_in_one_line_of_80_columns(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = call("--help").stdout.partition("Commands:\n")[2].splitlines()
+    assert [line.split()[0] for line in lines] == sorted(commands())

@@ -12,7 +12,7 @@ import tensorflow as tf
 from advlab.classifiers.classifier import load_classifier
 from advlab.engine import compile, run
 from advlab.engine.attack import attack
-from advlab.engine.compile import Shares, shares
+from advlab.engine.compile import Slices, slices
 from tests.conftest import linear_classifier
 
 
@@ -23,39 +23,39 @@ def traces(classifier) -> list[str]:
 @pytest.fixture
 def cores(monkeypatch):
     """Lets the machine have so many processor cores, and no GPU."""
-    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind=None: [])
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda device_type=None: [])
     return lambda count: monkeypatch.setattr(os, "cpu_count", lambda: count)
 
 
 @pytest.mark.parametrize(
     ("count", "rows", "expected"),
     [
-        (1, 250, Shares(125, 250, (125, 250))),
-        (2, 1000, Shares(125, 1000, (125, 250, 500, 750, 1000))),
-        (2, 999, Shares(125, 1000, (125, 250, 500, 750, 1000))),
-        (2, 449, Shares(113, 452, (113, 226, 452))),
-        (2, 60, Shares(30, 60, (30, 60))),
-        (2, 20, Shares(20, 20, (20,))),
-        (16, 1000, Shares(63, 1008, (63, 1008))),
+        (1, 250, Slices(125, 250, (125, 250))),
+        (2, 1000, Slices(125, 1000, (125, 250, 500, 750, 1000))),
+        (2, 999, Slices(125, 1000, (125, 250, 500, 750, 1000))),
+        (2, 449, Slices(113, 452, (113, 226, 452))),
+        (2, 60, Slices(30, 60, (30, 60))),
+        (2, 20, Slices(20, 20, (20,))),
+        (16, 1000, Slices(63, 1008, (63, 1008))),
     ],
 )
-def test_all_cores_have_a_share_of_few_rows_and_few_sizes_are_compiled(cores, count, rows, expected):
+def test_all_cores_have_slices_of_few_rows_and_few_sizes_are_compiled(cores, count, rows, expected):
     cores(count)
-    assert shares(rows, xla=True) == expected
+    assert slices(rows, xla=True) == expected
 
 
 def test_a_plain_graph_divides_its_work_by_itself(cores):
     cores(2)
-    assert shares(1000, xla=False) == Shares(1000, 1000, (63, 250, 500, 1000))
+    assert slices(1000, xla=False) == Slices(1000, 1000, (63, 250, 500, 1000))
 
 
-def test_a_batch_is_padded_by_less_than_a_row_for_each_share(cores):
+def test_a_batch_is_padded_by_less_than_a_row_for_each_slice(cores):
     for count in (2, 3, 8):
         cores(count)
         for rows in range(1, 1001):
-            share, size, sizes = shares(rows, xla=True)
-            assert size % share == 0
-            assert rows <= size < rows + size // share
+            slice_rows, size, sizes = slices(rows, xla=True)
+            assert size % slice_rows == 0
+            assert rows <= size < rows + size // slice_rows
             assert size == sizes[-1]
             assert list(sizes) == sorted(sizes)
 
@@ -68,16 +68,16 @@ def test_a_batch_is_padded_by_less_than_a_row_for_each_share(cores):
     ],
 )
 @pytest.mark.thorough
-def test_images_in_shares_are_attacked_as_in_one(digits, cores, monkeypatch, method, options):
+def test_images_in_slices_are_attacked_as_in_one(digits, cores, monkeypatch, method, options):
     cores(2)
     divided = attack(load_classifier("digits"), digits, method, compile="xla", progress=False, **options)
-    monkeypatch.setattr(compile, "_SHARE", 1000)
+    monkeypatch.setattr(compile, "_SLICE_ROWS", 1000)
     whole = attack(load_classifier("digits"), digits, method, compile="xla", progress=False, **options)
     assert np.mean(whole.success == divided.success) >= 0.995
     assert np.mean(np.abs(whole.x_adv - divided.x_adv) > 1e-4) < 0.01
 
 
-def test_shares_of_one_size_are_compiled_once(digits, cores):
+def test_slices_of_one_size_are_compiled_once(digits, cores):
     cores(2)
     classifier = load_classifier("digits")
     attack(classifier, digits, "pgd", epsilon=0.12, steps=60, early_stop=True, compile="xla", progress=False)
@@ -94,7 +94,7 @@ def test_images_that_succeed_unchanged_take_no_place_in_a_batch(trained, digits)
 
 
 @pytest.mark.parametrize("compile", ["graph", "xla"])
-def test_five_values_of_epsilon_and_step_are_one_compilation(grey, compile):
+def test_five_values_of_epsilon_and_step_size_are_one_compilation(grey, compile):
     classifier = linear_classifier(4)
     for epsilon in (0.01, 0.02, 0.03, 0.04, 0.05):
         attack(classifier, grey, "pgd", epsilon=epsilon, relative_step_size=2 + epsilon, compile=compile, batch_size=16)
@@ -102,14 +102,14 @@ def test_five_values_of_epsilon_and_step_are_one_compilation(grey, compile):
 
 
 def test_graph_and_xla_agree(trained, digits):
-    one, other = (attack(trained, digits, "pgd", compile=how) for how in ("graph", "xla"))
+    one, other = (attack(trained, digits, "pgd", compile=mode) for mode in ("graph", "xla"))
     assert np.mean(one.success == other.success) >= 0.99
     assert (one.settings["compile"], other.settings["compile"]) == ("graph", "xla")
 
 
-def test_broken_rows_leave_and_the_others_stay_what_they_were(trained, digits, monkeypatch):
+def test_misclassified_rows_leave_and_the_others_stay_what_they_were(trained, digits, monkeypatch):
     whole = attack(trained, digits, "pgd", epsilon=0.12, steps=64, early_stop=True, restarts=2)
-    monkeypatch.setattr(run.Crafting, "_smaller", lambda self, left, size: size)
+    monkeypatch.setattr(run.Run, "_repacked_size", lambda self, count, size: size)
     unpacked = attack(trained, digits, "pgd", epsilon=0.12, steps=64, early_stop=True, restarts=2)
     assert np.mean(whole.success == unpacked.success) >= 0.995
     same = whole.success == unpacked.success

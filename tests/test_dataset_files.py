@@ -11,7 +11,7 @@ from PIL import Image
 from advlab import load_dataset
 from advlab.data.official import SOURCES
 from advlab.errors import InvalidFile, InvalidValue
-from tests.test_datasets import made
+from tests.test_datasets import small_dataset
 
 MNIST_TRAIN = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
 MNIST_TEST = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
@@ -25,7 +25,7 @@ def npz(tmp_path: Path) -> Path:
 
 
 def test_npz_of_images_labels_and_class_names(npz: Path):
-    data = made()
+    data = small_dataset()
     np.savez(npz, x=data.x[..., 0], y=data.y.astype(np.uint8), classes=["cat", "dog", "Äffin"])
     dataset = load_dataset(npz, limit=6)
     assert (dataset.name, dataset.split, dataset.classes) == (str(npz), "test", ("cat", "dog", "Äffin"))
@@ -33,7 +33,7 @@ def test_npz_of_images_labels_and_class_names(npz: Path):
 
 
 def test_npz_with_both_splits_counts_classes_over_both(npz: Path):
-    data = made()
+    data = small_dataset()
     np.savez_compressed(npz, x_train=data.x, y_train=data.y, x_test=data.x[:2], y_test=data.y[:2])
     assert len(load_dataset(npz, split="train")) == 20
     test = load_dataset(npz)
@@ -41,7 +41,7 @@ def test_npz_with_both_splits_counts_classes_over_both(npz: Path):
 
 
 def test_npz_without_splits_is_never_both_trained_and_tested_on(npz: Path):
-    np.savez(npz, x=made().x, y=made().y)
+    np.savez(npz, x=small_dataset().x, y=small_dataset().y)
     with pytest.raises(InvalidFile, match=r"no train split, only x, y.*x_train"):
         load_dataset(npz, split="train")
 
@@ -66,7 +66,7 @@ def test_npz_without_the_expected_arrays_is_refused(npz: Path, arrays: dict[str,
 
 
 def test_a_truncated_damaged_or_foreign_npz_is_refused(npz: Path):
-    np.savez(npz, x=made().x, y=made().y)
+    np.savez(npz, x=small_dataset().x, y=small_dataset().y)
     whole = npz.read_bytes()
     damaged = bytearray(whole)
     damaged[500] ^= 255
@@ -87,9 +87,9 @@ def test_a_path_that_does_not_exist(tmp_path: Path):
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "images"
-    made.mkdir()
-    return made
+    path = tmp_path / "images"
+    path.mkdir()
+    return path
 
 
 def picture(path: Path, value: int = 0, mode: str = "L", size: tuple[int, int] = (5, 4)) -> Path:
@@ -99,7 +99,7 @@ def picture(path: Path, value: int = 0, mode: str = "L", size: tuple[int, int] =
     return path
 
 
-def test_folder_of_images_by_class_takes_the_classes_in_turn(folder: Path):
+def test_classes_of_a_folder_alternate(folder: Path):
     for i in range(3):
         picture(folder / "dog" / f"{i}.png", 100 + i)
     picture(folder / "cat" / "only.PNG", 51)

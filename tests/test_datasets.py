@@ -1,4 +1,4 @@
-"""What a data set is, and those that come with the library."""
+"""The type ``Dataset``, and the data sets that come with the library."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from advlab.data.official import DATASETS
 from advlab.errors import InvalidValue, UnknownName
 
 
-def made(x: object = None, y: object = None, n: int = 20) -> Dataset:
+def small_dataset(x: object = None, y: object = None, n: int = 20) -> Dataset:
     """A small valid data set of three classes, with ``x`` or ``y`` replaced."""
     x = np.random.default_rng(0).random((n, 4, 5, 1), np.float32) if x is None else x
     return Dataset.from_arrays(x, np.arange(n) % 3 if y is None else y, ["a", "b", "c"])
@@ -25,7 +25,7 @@ def made(x: object = None, y: object = None, n: int = 20) -> Dataset:
 
 def test_arrays_are_normalised_and_read_only():
     x, y = np.full((3, 4, 5), 0.5), np.array([[0], [2], [1]], np.uint8)
-    dataset = made(x, y)
+    dataset = small_dataset(x, y)
     assert dataset.x.dtype == np.float32
     assert dataset.x.shape == (3, 4, 5, 1)
     assert (dataset.y.dtype, dataset.y.tolist()) == (np.int64, [0, 2, 1])
@@ -36,9 +36,9 @@ def test_arrays_are_normalised_and_read_only():
             array[0] = 1
 
 
-def test_the_callers_arrays_stay_writable_and_apart():
+def test_the_callers_arrays_stay_writable_and_are_not_shared():
     x = np.zeros((3, 4, 5, 1), np.float32)
-    dataset = made(x, [0, 1, 2])
+    dataset = small_dataset(x, [0, 1, 2])
     x[:] = 1
     assert dataset.x.max() == 0
 
@@ -46,15 +46,15 @@ def test_the_callers_arrays_stay_writable_and_apart():
 def test_a_transposed_array_is_made_contiguous():
     x = np.random.default_rng(0).random((5, 4, 3), np.float32)
     x.flags.writeable = False
-    dataset = made(x.T, [0, 1, 2])
+    dataset = small_dataset(x.T, [0, 1, 2])
     assert dataset.x.flags.c_contiguous
     np.testing.assert_array_equal(dataset.x[..., 0], x.T)
 
 
 def test_repr_and_shape():
-    assert repr(made()) == "Dataset arrays test: 20 images 4x5x1, 3 classes"
-    assert made().shape == (4, 5, 1)
-    assert len(made()) == 20
+    assert repr(small_dataset()) == "Dataset arrays test: 20 images 4x5x1, 3 classes"
+    assert small_dataset().shape == (4, 5, 1)
+    assert len(small_dataset()) == 20
 
 
 @pytest.mark.parametrize(
@@ -73,7 +73,7 @@ def test_repr_and_shape():
 )
 def test_bad_images_are_refused_with_the_likely_cause(x: np.ndarray, message: str):
     with pytest.raises(InvalidValue, match=message):
-        made(x)
+        small_dataset(x)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_bad_images_are_refused_with_the_likely_cause(x: np.ndarray, message: st
 )
 def test_bad_labels_are_refused_with_the_first_one_named(y: np.ndarray, message: str):
     with pytest.raises(InvalidValue, match=message):
-        made(y=y)
+        small_dataset(y=y)
 
 
 def test_without_class_names_the_labels_name_the_classes():
@@ -98,13 +98,13 @@ def test_without_class_names_the_labels_name_the_classes():
 
 
 def test_take_is_the_first_n():
-    dataset = made()
+    dataset = small_dataset()
     assert dataset.take(5).indices.tolist() == [0, 1, 2, 3, 4]
     np.testing.assert_array_equal(dataset.take(5).x, dataset.x[:5])
 
 
 def test_take_with_a_seed_draws_without_replacement_in_order_and_nested():
-    dataset = made()
+    dataset = small_dataset()
     few, many = dataset.take(5, seed=1), dataset.take(12, seed=1)
     assert few.indices.tolist() == sorted(set(few.indices.tolist())) != [0, 1, 2, 3, 4]
     assert set(few.indices) < set(many.indices)
@@ -114,7 +114,7 @@ def test_take_with_a_seed_draws_without_replacement_in_order_and_nested():
 
 
 def test_indices_keep_pointing_into_the_full_split():
-    dataset = made()
+    dataset = small_dataset()
     drawn = dataset.take(12, seed=1)
     assert drawn.take(3).indices.tolist() == drawn.indices[:3].tolist()
 
@@ -122,22 +122,22 @@ def test_indices_keep_pointing_into_the_full_split():
 @pytest.mark.parametrize("seed", [None, 3])
 @pytest.mark.parametrize("n", [None, 20, 1000])
 def test_take_of_more_than_there_is_gives_everything(n: int | None, seed: int | None):
-    assert made().take(n, seed).indices.tolist() == list(range(20))
+    assert small_dataset().take(n, seed).indices.tolist() == list(range(20))
 
 
 @pytest.mark.parametrize(("n", "seed"), [(0, None), (-1, None), (2.5, None), (True, None), (3, -1), (3, "x")])
-def test_take_refuses_what_is_no_number_of_samples_or_seed(n: object, seed: object):
+def test_take_refuses_invalid_numbers_of_samples_and_seeds(n: object, seed: object):
     with pytest.raises(InvalidValue, match="must be an int"):
-        made().take(n, seed)
+        small_dataset().take(n, seed)
 
 
 def test_digest_depends_on_images_labels_and_indices_only_and_on_each():
-    dataset = made()
+    dataset = small_dataset()
     x, y = dataset.x.copy(), dataset.y.copy()
     x[3, 2, 1], y[3] = 0, 1
-    changed = [made(x), made(y=y), made(dataset.x.reshape(20, 5, 4)), dataset.take(19)]
-    moved = Dataset("arrays", "test", dataset.x, dataset.y, dataset.indices + 1, dataset.classes)
-    assert len({data.digest for data in (dataset, moved, *changed)}) == 6
+    changed = [small_dataset(x), small_dataset(y=y), small_dataset(dataset.x.reshape(20, 5, 4)), dataset.take(19)]
+    shifted = Dataset("arrays", "test", dataset.x, dataset.y, dataset.indices + 1, dataset.classes)
+    assert len({data.digest for data in (dataset, shifted, *changed)}) == 6
     assert dataset.digest == Dataset("other", "train", dataset.x, dataset.y, dataset.indices, ("x", "y", "z")).digest
     assert len(dataset.digest) == 16
 

@@ -1,4 +1,4 @@
-"""What the documents say works: README commands parse, its Python runs, its tables are generated."""
+"""The documentation is true: README commands parse, its Python runs, its tables are generated."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ def test_a_command_of_the_readme_parses(line):
 
 def test_the_readme_names_the_two_set_up_commands_of_the_makefile():
     makefile = (ROOT / "Makefile").read_text("utf-8")
-    named = re.findall(r"make (\w+)", README + (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
-    assert {"demo", "test"} <= set(named)
-    assert all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in named)
+    targets = re.findall(r"make (\w+)", README + (ROOT / "CONTRIBUTING.md").read_text("utf-8"))
+    assert {"demo", "test"} <= set(targets)
+    assert all(re.search(rf"^{name}:", makefile, re.MULTILINE) for name in targets)
 
 
 @pytest.mark.thorough
-def test_the_two_ways_side_by_side_give_the_same_images(tmp_path, monkeypatch):
+def test_command_line_and_python_side_by_side_give_the_same_images(tmp_path, monkeypatch):
     from click.testing import CliRunner
 
     from advlab.results.result import load_result
@@ -47,8 +47,8 @@ def test_the_two_ways_side_by_side_give_the_same_images(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ADVLAB_WORKSPACE")
     for line in blocks("sh")[1].strip().splitlines():
-        done = CliRunner().invoke(main, shlex.split(line)[1:])
-        assert done.exit_code == 0, done.output
+        outcome = CliRunner().invoke(main, shlex.split(line)[1:])
+        assert outcome.exit_code == 0, outcome.output
     path = tmp_path / "attacks" / "digits" / "pgd-linf-0.1.h5"
     first = load_result(path).x_adv
     path.unlink()
@@ -68,8 +68,8 @@ def test_the_tables_of_the_readme_are_generated(monkeypatch):
     sys.modules.pop("readme", None)
     import readme
 
-    assert readme.filled(README, "methods", readme.methods()) == README, "run: make readme"
-    assert readme.filled(README, "findings", readme.findings()) == README, "run: make readme"
+    assert readme.fill(README, "methods", readme.methods()) == README, "run: make readme"
+    assert readme.fill(README, "findings", readme.findings()) == README, "run: make readme"
     results = README.split("<!-- begin results -->")[1].split("<!-- end results -->")[0]
     assert "fgsm linf 0.1" in results
     assert "pgd linf 0.1" in results

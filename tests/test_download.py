@@ -1,4 +1,4 @@
-"""The official files: found, fetched, continued, checked and read."""
+"""The official files: found, downloaded, resumed, checked and read."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class Server(ThreadingHTTPServer):
         self.files = dict(PACKED)
         self.cut: int | None = None
         self.ranges = True
-        self.asked: list[str | None] = []
+        self.requested_ranges: list[str | None] = []
 
     @property
     def url(self) -> str:
@@ -56,13 +56,13 @@ class Handler(BaseHTTPRequestHandler):
     server: Server
 
     def do_GET(self) -> None:
-        asked = self.headers.get("Range")
-        self.server.asked.append(asked)
+        requested = self.headers.get("Range")
+        self.server.requested_ranges.append(requested)
         if self.path not in self.server.files:
             self.send_error(404)
             return
         body = self.server.files[self.path]
-        start = int(asked.removeprefix("bytes=").rstrip("-")) if asked and self.server.ranges else 0
+        start = int(requested.removeprefix("bytes=").rstrip("-")) if requested and self.server.ranges else 0
         if start >= len(body):
             self.send_error(416)
             return
@@ -115,24 +115,24 @@ def unreachable(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield
 
 
-def test_missing_files_are_downloaded_once_and_kept_in_the_cache(published: Server, cache: Path):
+def test_missing_files_are_downloaded_once_into_the_cache(published: Server, cache: Path):
     for _ in range(2):
         images, labels = official.load("mnist", "test")
         np.testing.assert_array_equal(images, PIXELS)
         np.testing.assert_array_equal(labels, DIGITS)
-    assert published.asked == [None, None]
+    assert published.requested_ranges == [None, None]
     assert sorted(path.name for path in cache.iterdir()) == [f"{IMAGES}.gz", f"{LABELS}.gz"]
 
 
-def test_a_cut_download_says_so_and_is_continued_where_it_stopped(server: Server, tmp_path: Path):
+def test_an_interrupted_download_says_so_and_resumes_where_it_stopped(server: Server, tmp_path: Path):
     target, url = tmp_path / "images.gz", f"{server.url}{IMAGES}.gz"
     server.cut = 1000
-    with pytest.raises(AdvlabError, match=rf"broke {len(WHOLE) - 1000} bytes before the end.*continues"):
+    with pytest.raises(AdvlabError, match=rf"broke {len(WHOLE) - 1000} bytes before the end.*resumes"):
         official.fetch(url, target, md5(CONTENT[IMAGES]))
     assert not target.exists()
     server.cut = None
     official.fetch(url, target, md5(CONTENT[IMAGES]))
-    assert server.asked == [None, "bytes=1000-"]
+    assert server.requested_ranges == [None, "bytes=1000-"]
     assert target.read_bytes() == WHOLE
     assert list(tmp_path.glob("*.part")) == []
 
@@ -141,21 +141,21 @@ def test_a_server_without_ranges_sends_the_whole_file_again(server: Server, tmp_
     server.ranges = False
     (tmp_path / "images.gz.part").write_bytes(WHOLE[:1000])
     target = official.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "images.gz", md5(CONTENT[IMAGES]))
-    assert server.asked == ["bytes=1000-"]
+    assert server.requested_ranges == ["bytes=1000-"]
     assert target.read_bytes() == WHOLE
 
 
 def test_a_complete_part_is_accepted_although_the_server_has_nothing_to_add(server: Server, tmp_path: Path):
     (tmp_path / "images.gz.part").write_bytes(WHOLE)
     target = official.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "images.gz", md5(CONTENT[IMAGES]))
-    assert server.asked == [f"bytes={len(WHOLE)}-"]
+    assert server.requested_ranges == [f"bytes={len(WHOLE)}-"]
     assert target.read_bytes() == WHOLE
 
 
-def test_a_part_longer_than_the_file_is_thrown_away(server: Server, tmp_path: Path):
+def test_a_part_longer_than_the_file_is_discarded(server: Server, tmp_path: Path):
     (tmp_path / "images.gz.part").write_bytes(bytes(len(WHOLE) + 1))
     target = official.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "images.gz", md5(CONTENT[IMAGES]))
-    assert server.asked == [f"bytes={len(WHOLE) + 1}-", None]
+    assert server.requested_ranges == [f"bytes={len(WHOLE) + 1}-", None]
     assert target.read_bytes() == WHOLE
 
 
@@ -172,14 +172,14 @@ def test_a_file_that_the_server_does_not_have(server: Server, tmp_path: Path):
         official.fetch(f"{server.url}absent.gz", tmp_path / "absent.gz", "")
 
 
-def test_a_cache_that_cannot_be_written_names_the_way_out(server: Server, tmp_path: Path):
+def test_a_cache_that_cannot_be_written_is_refused_with_the_fix(server: Server, tmp_path: Path):
     (tmp_path / "cache").write_text("a file where a folder should be")
     with pytest.raises(AdvlabError, match=r"Cannot write .*XDG_CACHE_HOME"):
         official.fetch(f"{server.url}{IMAGES}.gz", tmp_path / "cache" / "images.gz", md5(CONTENT[IMAGES]))
 
 
 @pytest.mark.usefixtures("unreachable")
-def test_without_network_and_files_the_error_names_files_folders_and_ways_on(cache: Path):
+def test_without_network_and_files_the_error_names_files_folders_and_fixes(cache: Path):
     with pytest.raises(AdvlabError) as caught:
         official.load("mnist", "test")
     message = str(caught.value)

@@ -25,25 +25,27 @@ def test_stopping_at_success_ends_each_sample_at_its_first(trained, digits):
     never = attack(trained, digits, "pgd", epsilon=0.15, steps=60)
     stopped = attack(trained, digits, "pgd", epsilon=0.15, steps=60, early_stop=True)
     assert np.mean(never.success == stopped.success) >= 0.995
-    fell = stopped.success & stopped.correct
-    assert fell.sum() > 100
+    is_misclassified = stopped.success & stopped.correct
+    assert is_misclassified.sum() > 100
     np.testing.assert_array_equal(
-        stopped.forward_passes[fell], stopped.diagnostics["first_success"][fell] + 1, "one look for each step taken"
+        stopped.forward_passes[is_misclassified],
+        stopped.diagnostics["first_success"][is_misclassified] + 1,
+        "one query for each step taken",
     )
     assert stopped.forward_passes.sum() < 0.7 * never.forward_passes.sum()
     np.testing.assert_array_equal(stopped.x_adv[~stopped.correct], stopped.x[~stopped.correct])
     rows = np.arange(len(digits))
-    loss = [r.adversarial_probabilities[rows, digits.y][fell].mean() for r in (stopped, never)]
+    loss = [r.adversarial_probabilities[rows, digits.y][is_misclassified].mean() for r in (stopped, never)]
     assert loss[0] > loss[1], "at the boundary the model is less wrong than at the worst point"
 
 
 def interrupt_at(monkeypatch, calls: int) -> None:
     """Press Ctrl-C at the given call of the progress bar."""
-    seen = []
+    amounts = []
 
     def advance(self, amount=1, **facts):
-        seen.append(amount)
-        if len(seen) == calls:
+        amounts.append(amount)
+        if len(amounts) == calls:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(Progress, "advance", advance)
@@ -55,26 +57,26 @@ def interrupt_at(monkeypatch, calls: int) -> None:
 @pytest.mark.parametrize("early_stop", [False, True])
 def test_an_interrupted_attack_continues_to_the_same_result(trained, digits, monkeypatch, calls, early_stop):
     options = {"method": "pgd", "steps": 40, "restarts": 2, "batch_size": 200, "early_stop": early_stop, "epsilon": 0.1}
-    straight = attack(trained, digits, **options)
-    monkeypatch.setattr(run, "_KEEP_AFTER", -1.0)
+    uninterrupted = attack(trained, digits, **options)
+    monkeypatch.setattr(run, "_SAVE_AFTER", -1.0)
     monkeypatch.setattr(run, "_CHUNK_WORK", 1e6)  # some seven steps at a time
     interrupt_at(monkeypatch, calls)
     with pytest.raises(KeyboardInterrupt, match="the same command continues"):
         attack(trained, digits, **options)
-    partial = workspace.partial_path(trained.name, straight.attack.slug)
+    partial = workspace.partial_path(trained.name, uninterrupted.attack.slug)
     assert partial.exists()
     monkeypatch.undo()
     monkeypatch.setenv("ADVLAB_WORKSPACE", str(partial.parents[2]))
     with pytest.raises(AdvlabError, match="unfinished"):
         load_result(partial)
     continued = attack(trained, digits, **options)
-    np.testing.assert_array_equal(continued.x_adv, straight.x_adv)
-    np.testing.assert_array_equal(continued.forward_passes, straight.forward_passes)
+    np.testing.assert_array_equal(continued.x_adv, uninterrupted.x_adv)
+    np.testing.assert_array_equal(continued.forward_passes, uninterrupted.forward_passes)
     assert not partial.exists()
 
 
 def test_an_unfinished_attack_on_other_data_or_another_model_is_not_continued(trained, digits, monkeypatch, workspace):
-    monkeypatch.setattr(run, "_KEEP_AFTER", -1.0)
+    monkeypatch.setattr(run, "_SAVE_AFTER", -1.0)
     monkeypatch.setattr(run, "_CHUNK_WORK", 1e6)
     with monkeypatch.context() as patch:
         interrupt_at(patch, 2)
@@ -90,7 +92,7 @@ def test_an_unfinished_attack_on_other_data_or_another_model_is_not_continued(tr
 def test_a_workspace_that_cannot_be_written_costs_no_result(trained, digits, monkeypatch, tmp_path):
     (tmp_path / "file").write_text("not a folder")
     monkeypatch.setenv("ADVLAB_WORKSPACE", str(tmp_path / "file"))
-    monkeypatch.setattr(run, "_KEEP_EVERY", -1.0)
+    monkeypatch.setattr(run, "_SAVE_EVERY", -1.0)
     assert len(attack(trained, digits, "fgsm")) == len(digits)
 
 
@@ -104,7 +106,7 @@ def test_a_function_is_a_method(trained, digits):
     assert np.all(result.x_adv <= result.x + 1e-6)
 
 
-def test_a_method_that_leaves_its_ball_is_found_out(trained, digits):
+def test_a_method_that_leaves_its_ball_is_refused(trained, digits):
     def careless(problem):
         return Loop(0, lambda: {"x": problem.x + 0.2}, lambda state, query, step: state)
 
@@ -153,7 +155,7 @@ def test_small_budgets_hold_and_are_used(trained, digits, norm, epsilon):
         assert np.median(used) > 0.99 * epsilon
 
 
-def test_numbers_of_numpy_and_texts_are_welcome(trained, digits):
+def test_numbers_of_numpy_and_strings_are_accepted(trained, digits):
     result = attack(trained, digits, epsilon="8/255", target=np.int64(3), seed=np.int64(1))
     assert result.attack.slug == "fgsm-linf-0.0313725-target=3-seed=1"
     result.save()
@@ -175,11 +177,11 @@ def test_all_labels_at_the_target_leave_nothing_to_attempt(trained, digits):
     np.testing.assert_array_equal(result.x_adv, result.x)
 
 
-def constant_classifier(broken: float = 0.0) -> Classifier:
+def constant_classifier(offset: float = 0.0) -> Classifier:
     inputs = keras.Input((28, 28, 1))
     flat = keras.layers.Flatten()(inputs)
     outputs = keras.layers.Dense(10, kernel_initializer="zeros")(flat)
-    model = keras.Model(inputs, keras.layers.Rescaling(1.0, broken)(outputs))
+    model = keras.Model(inputs, keras.layers.Rescaling(1.0, offset)(outputs))
     return Classifier.from_keras(model, name="constant")
 
 
@@ -197,7 +199,7 @@ def test_a_gradient_of_zero_makes_no_nan(digits, method):
     assert not result.diagnostics["nonfinite"].any()
 
 
-def test_rows_that_are_not_attempted_keep_their_image_and_count_as_broken(trained, digits):
+def test_rows_that_are_not_attempted_keep_their_image_and_count_as_not_robust(trained, digits):
     few = digits.take(40)
     attempted = np.arange(40) % 2 == 0
     whole, half = attack(trained, few, "pgd"), attack(trained, few, "pgd", attempted=attempted)
@@ -223,13 +225,13 @@ def counting(problem, *, rows: int = 0, early: int = 0):
 counting.NORMS = ("none",)
 
 
-def test_a_row_that_is_done_is_not_looked_at_again(trained, digits):
+def test_a_row_that_is_done_is_not_queried_again(trained, digits):
     result = attack(trained, digits.take(50), counting, norm="none", batch_size=50)
     np.testing.assert_array_equal(result.forward_passes, 1 + result.labels % 5)
     assert result.settings["computed_fraction"] < 1
 
 
-def test_looks_before_the_first_that_counts_are_never_kept(trained, digits):
+def test_iterates_before_the_first_that_counts_are_never_kept(trained, digits):
     few = digits.take(50)
     late = attack(trained, few, counting, norm="none", early=1)
     never_kept = np.all(late.x_adv == late.x, axis=(1, 2, 3))
@@ -237,17 +239,17 @@ def test_looks_before_the_first_that_counts_are_never_kept(trained, digits):
 
 
 def test_the_pullback_is_the_jacobian(rgb):
-    from advlab.engine.steps import Batch, problem_of
+    from advlab.engine.steps import Batch, build_problem
 
     classifier, data = rgb
     x, labels = tf.constant(data.x[:2]), tf.constant(data.y[:2], tf.int32)
     batch = Batch(x, labels, labels * 0 - 1, labels * 0 - 1, tf.zeros([2, 2], tf.uint32))
-    problem = problem_of(batch, "linf", tf.constant(0.1, tf.float64), classifier.logits)
-    found = problem.pullback(x, tf.eye(3, batch_shape=[2]))
+    problem = build_problem(batch, "linf", tf.constant(0.1, tf.float64), classifier.logits)
+    jacobian = problem.pullback(x, tf.eye(3, batch_shape=[2]))
     with tf.GradientTape() as tape:
         tape.watch(x)
         logits = classifier.logits(x)
-    np.testing.assert_allclose(found, tape.batch_jacobian(logits, x), atol=1e-5)
+    np.testing.assert_allclose(jacobian, tape.batch_jacobian(logits, x), atol=1e-5)
 
 
 def test_numbers_that_are_not_finite_are_counted(digits):
@@ -271,7 +273,7 @@ def test_a_saturated_softmax_hides_nothing(trained, digits):
     assert not ours.diagnostics["zero_gradient"].any()
 
 
-def test_whether_the_classifier_repeats_itself_is_seen_on_the_first_thousand_images(trained):
+def test_whether_the_classifier_repeats_itself_is_measured_on_the_first_thousand_images(trained):
     result = attack(trained, load_dataset("digits", split="train"), "fgsm", progress=False)
     assert len(result) > 1000
     np.testing.assert_allclose(result.diagnostics["repeat_difference"], np.zeros(1000), atol=1e-6)
@@ -338,5 +340,5 @@ def test_data_and_model_must_fit(trained, grey, digits):
     with pytest.raises(Mismatch, match=r"takes inputs of shape \(28, 28\), but the images have shape \(6, 6, 1\)"):
         attack(trained, grey)
     eleven = replace(digits, y=np.full(len(digits), 10), classes=(*digits.classes, "ten"))
-    with pytest.raises(Mismatch, match="knows 10 classes"):
+    with pytest.raises(Mismatch, match="has 10 classes, but data set"):
         attack(trained, eleven)

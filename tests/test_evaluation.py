@@ -15,7 +15,7 @@ from advlab.evaluation.evaluation import evaluate, table, worst_case
 
 
 class Stub:
-    """A classifier that sees the same class everywhere."""
+    """A classifier that predicts the same class everywhere."""
 
     def __init__(self, predicted=1, k=3, digest="e" * 64, name="other"):
         self.predicted, self.k, self.digest, self.name = predicted, k, digest, name
@@ -55,7 +55,7 @@ def test_distances_are_over_successful_initially_correct_samples():
     ("adversarial", "median"),
     [([1, 1, 1, 0], 0.25), ([1, 1, 0, 0], math.inf), ([0, 0, 0, 0], math.inf), ([1, 1, 1, 1], 0.1875)],
 )
-def test_median_distance_of_a_minimal_attack_counts_what_held_as_infinitely_far(adversarial, median):
+def test_median_distance_of_a_minimal_attack_counts_what_is_still_robust_as_infinitely_far(adversarial, median):
     change = [0.125, 0.25, 0.25, 0.0625 if adversarial[3] else 0]
     result = build([0] * 5, [0] * 4 + [1], [*adversarial, 1], change=[*change, 0.5], norm="l2", epsilon=math.inf)
     expected = np.median(np.where(np.array(adversarial) == 1, change, math.inf))
@@ -83,8 +83,8 @@ def test_flow_has_the_median_distance_in_the_norm_of_the_threat_among_successes(
 
 def test_histograms_count_the_shift_of_the_label_and_of_the_class_predicted_before():
     evaluation = evaluate(build([0, 1, 2], clean=[0, 1, 0], adversarial=[1, 1, 2]))
-    places = [np.flatnonzero(h).tolist() for h in (evaluation.shift_histogram, evaluation.shift_predicted_histogram)]
-    assert places == [[3, 20], [3, 20]]
+    bins = [np.flatnonzero(h).tolist() for h in (evaluation.shift_histogram, evaluation.shift_predicted_histogram)]
+    assert bins == [[3, 20], [3, 20]]
     assert [evaluation.shift_histogram.sum(), evaluation.shift_predicted_histogram.sum()] == [2, 3]
 
 
@@ -144,13 +144,13 @@ def test_transfer_refuses_other_classes_and_other_image_shapes():
         evaluate(build([0], [0], [0], shape=(2, 2, 3)), Stub())
 
 
-def test_worst_case_counts_a_sample_only_while_no_attack_broke_it():
+def test_worst_case_counts_a_sample_only_while_no_attack_succeeded():
     labels = [0, 0, 0, 0]
     one = evaluate(build(labels, [0, 0, 0, 1], [0, 1, 0, 1], method="fgsm"))
     two = evaluate(build(labels, [0, 0, 0, 1], [0, 1, 1, 1], method="pgd"))
     worst = worst_case([one, two])
     assert worst.robust.tolist() == [True, False, False, False]
-    assert worst.broken_by.tolist() == [-1, 0, 1, -1]
+    assert worst.misclassified_by.tolist() == [-1, 0, 1, -1]
     assert worst.accuracy.value == 0.25
     assert [attack.method for attack in worst.attacks] == ["fgsm", "pgd"]
 
@@ -192,7 +192,7 @@ def test_to_dict_is_strict_json_with_a_schema_version():
     assert data["findings"][0]["code"]
 
 
-def test_table_puts_clean_beside_robust_accuracy_and_confidence_shift():
+def test_table_puts_clean_next_to_robust_accuracy_and_confidence_shift():
     lines = table([evaluate(build([0, 1, 1, 2], [0, 1, 1, 1], [1, 1, 0, 1]))]).splitlines()
     head, row = (" ".join(line.split()) for line in lines[:2])
     assert head == "model attack clean % robust % [95%] success % shift distance passes seconds"
@@ -221,9 +221,9 @@ def test_table_tells_attacks_apart_that_differ_in_their_stop_rule_only():
     assert "pgd-linf-0.1-early_stop=True" in text
 
 
-@pytest.mark.parametrize("marked", [{"attack": {"early_stop": True}}, {"norm": "l2", "epsilon": math.inf}])
-def test_table_marks_shifts_that_cannot_be_compared(marked):
-    lines = table([evaluate(build([0], [0], [1])), evaluate(build([0], [0], [1], **marked))]).splitlines()
+@pytest.mark.parametrize("different", [{"attack": {"early_stop": True}}, {"norm": "l2", "epsilon": math.inf}])
+def test_table_marks_shifts_that_cannot_be_compared(different):
+    lines = table([evaluate(build([0], [0], [1])), evaluate(build([0], [0], [1], **different))]).splitlines()
     assert "-85.0 " in lines[1]
     assert "-85.0*" in lines[2]
     assert any(line.startswith("* ends where it first succeeds") for line in lines)
@@ -236,7 +236,7 @@ def test_table_says_when_rows_are_of_other_images():
 
 
 def test_table_of_two_attacks_says_whether_they_differ_by_more_than_chance():
-    weak, strong = (evaluate(build([0] * 8, [0] * 8, broken)) for broken in ([0] * 7 + [1], [1] * 7 + [0]))
+    weak, strong = (evaluate(build([0] * 8, [0] * 8, adversarial)) for adversarial in ([0] * 7 + [1], [1] * 7 + [0]))
     text = " ".join(table([weak, strong]).split())
     assert "Robust in the first row only: 7, in the second only: 1; p = 0.07 by McNemar's exact test." in text
     assert "takes about 78,500 images" in text

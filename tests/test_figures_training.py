@@ -1,4 +1,4 @@
-"""The curve of a training: every number of the history is in it, and nothing else."""
+"""The curve of a training run: every number of the history is in it, and nothing else."""
 
 from __future__ import annotations
 

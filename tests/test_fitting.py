@@ -1,4 +1,4 @@
-"""Fitting: the loop in TensorFlow gives the weights that one call of Keras for each batch gives, to the bit again."""
+"""Fitting: the loop in TensorFlow gives the weights of one Keras call per batch, and repeats them bit for bit."""
 
 import subprocess
 import sys
@@ -27,13 +27,13 @@ from tests.conftest import weights
     ids=lambda architecture: architecture["name"],
 )
 def test_equal_seeds_give_equal_weights_to_the_bit(recipe, architecture):
-    first, again, other = (train(recipe(architecture), seed=seed, save=False) for seed in (5, 5, 6))
-    assert np.array_equal(weights(first), weights(again))
+    first, repeated, other = (train(recipe(architecture), seed=seed, save=False) for seed in (5, 5, 6))
+    assert np.array_equal(weights(first), weights(repeated))
     assert not np.array_equal(weights(first), weights(other))
 
 
 def reference(recipe, seed=0):
-    """The weights after one call of Keras for each batch, in the order that training draws."""
+    """The weights after one Keras call for each batch, in the order of the training run."""
     data, settings = load_dataset(recipe.dataset, split="train"), recipe.training
     keras.utils.set_random_seed(seed)
     model = build(recipe, data)
@@ -42,8 +42,8 @@ def reference(recipe, seed=0):
     for epoch in range(settings.epochs):
         rows = fit.order(len(x), seed, epoch)
         for start in range(0, len(x), settings.batch_size):
-            chosen = rows[start : start + settings.batch_size]
-            model.train_on_batch(x[chosen], data.y[chosen])
+            batch = rows[start : start + settings.batch_size]
+            model.train_on_batch(x[batch], data.y[batch])
     return np.concatenate([np.ravel(w) for w in model.get_weights()])
 
 
@@ -52,12 +52,12 @@ def reference(recipe, seed=0):
     [(2, False), (7, True), (300, False), (400, True)],
     ids=["2 graph", "7 xla", "300 graph", "400 xla"],
 )
-def test_every_image_is_seen_in_every_epoch_as_by_one_call_for_each_batch(recipe, monkeypatch, batch_size, xla):
-    """300 images in batches of 2 are two whole calls and one cut short; of 7, the last batch is a smaller one."""
+def test_every_epoch_uses_every_image_as_one_call_for_each_batch_does(recipe, monkeypatch, batch_size, xla):
+    """300 images in batches of 2 are two full calls and one cut short; of 7, the last batch is a smaller one."""
     monkeypatch.setattr(fit, "_XLA_FROM_STEPS", 0 if xla else 10**9)
-    chosen = recipe(batch_size=batch_size, optimizer="rmsprop")
-    ours = train(chosen, save=False)
-    np.testing.assert_allclose(weights(ours), reference(chosen), atol=2e-6)
+    small_recipe = recipe(batch_size=batch_size, optimizer="rmsprop")
+    ours = train(small_recipe, save=False)
+    np.testing.assert_allclose(weights(ours), reference(small_recipe), atol=2e-6)
 
 
 @pytest.mark.parametrize(
@@ -69,7 +69,7 @@ def test_every_image_is_seen_in_every_epoch_as_by_one_call_for_each_batch(recipe
         ({"name": "rnn", "units": 8}, 1500, False),
     ],
 )
-def test_xla_is_for_long_trainings_of_dense_networks(recipe, architecture, steps, xla):
+def test_xla_is_for_long_training_runs_of_dense_networks(recipe, architecture, steps, xla):
     model = build(recipe(architecture), load_dataset(recipe().dataset, split="train"))
     assert fit._xla_pays(model, steps) is xla
 
@@ -96,12 +96,12 @@ def test_an_order_shows_every_image_once_and_differs_from_epoch_to_epoch():
 
 
 def test_the_figures_of_an_epoch_are_means_over_its_images_and_not_over_its_batches(recipe):
-    """A rate of nearly nothing leaves the weights as they are: the figures are those of one look at all images."""
-    chosen = recipe(batch_size=7, optimizer="sgd", learning_rate=1e-12, epochs=1, validation_split=0.1)
-    card = train(chosen, save=False).card
-    data = load_dataset(chosen.dataset, split="train")
+    """A learning rate near zero hardly changes the weights: the figures are those of a forward pass over all images."""
+    small_recipe = recipe(batch_size=7, optimizer="sgd", learning_rate=1e-12, epochs=1, validation_split=0.1)
+    card = train(small_recipe, save=False).card
+    data = load_dataset(small_recipe.dataset, split="train")
     keras.utils.set_random_seed(0)
-    probabilities = build(chosen, data).predict(data.x[..., 0], verbose=0)
+    probabilities = build(small_recipe, data).predict(data.x[..., 0], verbose=0)
     right = probabilities.argmax(1) == data.y
     losses = -np.log(probabilities[np.arange(300), data.y])
     assert card["train_accuracy"] == pytest.approx(right[:270].mean(), abs=1e-6)
@@ -111,18 +111,23 @@ def test_the_figures_of_an_epoch_are_means_over_its_images_and_not_over_its_batc
 
 
 def test_the_bar_moves_once_for_each_batch(recipe, monkeypatch):
-    moved = []
-    monkeypatch.setattr(training.Progress, "advance", lambda self, amount=1, **facts: moved.append((amount, facts)))
+    updates = []
+    monkeypatch.setattr(
+        training.Progress, "advance", lambda self, amount=1, **postfix: updates.append((amount, postfix))
+    )
     train(recipe(batch_size=2), save=False)
-    assert sum(amount for amount, _ in moved) == 2 * 150
-    assert moved[-1][1].keys() == {"epoch", "loss", "accuracy"}
-    assert moved[-1][1]["epoch"] == "2/2"
+    assert sum(amount for amount, _ in updates) == 2 * 150
+    assert updates[-1][1].keys() == {"epoch", "loss", "accuracy"}
+    assert updates[-1][1]["epoch"] == "2/2"
 
 
 @pytest.mark.parametrize("precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.thorough)])
 def test_mixed_precision_trains_like_float32_and_leaves_a_float32_classifier(recipe, precision):
-    chosen = recipe(epochs=8, learning_rate=0.02)
-    plain, mixed = train(chosen, save=False), train(replace_training(chosen, precision=precision), save=False)
+    small_recipe = recipe(epochs=8, learning_rate=0.02)
+    plain, mixed = (
+        train(small_recipe, save=False),
+        train(replace_training(small_recipe, precision=precision), save=False),
+    )
     assert {str(w.dtype) for w in mixed.keras_model.weights} == {"float32"}
     assert {layer.compute_dtype for layer in mixed.keras_model.layers} == {"float32"}
     assert keras.config.dtype_policy().name == "float32"
@@ -166,5 +171,5 @@ assert one.card["history"]["accuracy"] == two.card["history"]["accuracy"]
 @pytest.mark.thorough
 def test_several_devices_share_each_batch_and_reach_the_same_weights(thirds):
     """Two logical processors stand in for two GPUs, in a process of their own: devices are fixed at the start."""
-    done = subprocess.run([sys.executable, "-c", _TWO_DEVICES, thirds], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = subprocess.run([sys.executable, "-c", _TWO_DEVICES, thirds], capture_output=True, text=True, check=False)
+    assert process.returncode == 0, process.stderr[-2000:]

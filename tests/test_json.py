@@ -1,4 +1,4 @@
-"""``--json``: what each command prints is what docs/json.md says, field for field, and strict JSON."""
+"""``--json``: each command prints strict JSON, field for field as in docs/json.md."""
 
 from __future__ import annotations
 
@@ -34,12 +34,14 @@ def fields(shape: str) -> dict[str, tuple[str, bool]]:
     """Field -> its type and whether it may be null, of one object of the document."""
     text = SECTIONS[shape]
     base = re.search(r"^All fields of (\w+), and:$", text, re.M)
-    own = re.findall(r"^\| `(\w+)` \| ([^|]+) \|[^|]*\| ?([^|]*)\|$", text, re.M)
-    return (fields(base[1]) if base else {}) | {name: (kind.strip(), bool(null.strip())) for name, kind, null in own}
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \|[^|]*\| ?([^|]*)\|$", text, re.M)
+    return (fields(base[1]) if base else {}) | {
+        name: (type_name.strip(), bool(null.strip())) for name, type_name, null in rows
+    }
 
 
 def check(value, shape: str, seen: set[str], nullable: bool = False, where: str = "") -> None:
-    """Hold a value against its documented type, and note each object that was met."""
+    """Check a value against its documented type, and add each documented object to ``seen``."""
     if value is None:
         assert nullable, f"{where} is null, which is not documented"
     elif shape.startswith("list of "):
@@ -56,8 +58,8 @@ def check(value, shape: str, seen: set[str], nullable: bool = False, where: str 
         seen.add(shape)
         expected = fields(shape)
         assert set(value) == set(expected), where
-        for name, (kind, null) in expected.items():
-            check(value[name], kind, seen, null, f"{where}.{name}")
+        for name, (type_name, null) in expected.items():
+            check(value[name], type_name, seen, null, f"{where}.{name}")
 
 
 def strict(text: str):
@@ -68,37 +70,37 @@ def strict(text: str):
 
 
 def call(*words: object) -> object:
-    done = CliRunner().invoke(main, [str(word) for word in (*words, "--json")])
-    assert done.exit_code == 0, done.output
-    return strict(done.stdout)
+    result = CliRunner().invoke(main, [str(word) for word in (*words, "--json")])
+    assert result.exit_code == 0, result.output
+    return strict(result.stdout)
 
 
 @pytest.fixture(scope="module")
 def printed(tmp_path_factory):
     """Command -> what it printed, on the embedded digits."""
     folder = tmp_path_factory.mktemp("json")
-    space = ["--workspace", folder]
-    made, array = folder / "attacks" / "digits" / "fgsm-linf-0.1.h5", folder / "a.npy"
+    workspace = ["--workspace", folder]
+    archive, array = folder / "attacks" / "digits" / "fgsm-linf-0.1.h5", folder / "a.npy"
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("ADVLAB_WORKSPACE", str(folder))
         small = ["--model", "digits", "--samples", "12"]
         return {
-            "attack": call(*space, "attack", *small),
-            "evaluate": call("evaluate", made, REFERENCE),
-            "export": call("export", made, "--npy", array, "--csv", folder / "a.csv"),
+            "attack": call(*workspace, "attack", *small),
+            "evaluate": call("evaluate", archive, REFERENCE),
+            "export": call("export", archive, "--npy", array, "--csv", folder / "a.csv"),
             "import": call("import", array, "--model", "digits"),
             "list": call("list"),
             "noise": call("noise", "digits", "--samples", 3),
             "predict": call("predict", "digits", "0-2", one_image(folder)),
-            "report": call("report", made, REFERENCE),
+            "report": call("report", archive, REFERENCE),
             "run": call("run", "quick", *small),
             "selftest": call("selftest", "--model", "digits", "--samples", 1, "--method", "fgsm"),
             "show": call("show", "digits"),
             "study": call("study", small_study(folder), "--rows", 1),
             "train": call("train", "digits", "--epochs", 1, "--force"),
-            "transfer": call("transfer", made, "--model", "digits"),
-            "verify": call("verify", made, "--model", ROOT / "models" / "pretrained" / "digits.h5"),
+            "transfer": call("transfer", archive, "--model", "digits"),
+            "verify": call("verify", archive, "--model", ROOT / "models" / "pretrained" / "digits.h5"),
             "curve": curve(),
             "audit": audit(),
         }
@@ -127,35 +129,35 @@ def curve():
 
 
 def audit():
-    """What an audit prints, of parts made by hand: a real one takes its time, and has tests of its own."""
-    one = evaluate(build([0, 1], [0, 1], [1, 1]))
-    tested = SelfTest("pgd", "stub", ThreatModel("linf", 0.1), 1, 1, 1, 0, 0.5)
+    """The JSON of an audit, built by hand: a real one is slow and has its own tests."""
+    pgd = evaluate(build([0, 1], [0, 1], [1, 1]))
+    self_test = SelfTest("pgd", "stub", ThreatModel("linf", 0.1), 1, 1, 1, 0, 0.5)
     answer = Answer("threat-model", "Is it precise?", "pass", "linf 0.1", "arXiv:1902.06705")
-    whole = Audit("stub", one.attack.threat, {"pgd": one}, tested, one.robust_accuracy, (answer,), one.findings)
-    return strict(json.dumps(whole.to_dict()))
+    result = Audit("stub", pgd.attack.threat, {"pgd": pgd}, self_test, pgd.robust_accuracy, (answer,), pgd.findings)
+    return strict(json.dumps(result.to_dict()))
 
 
 @pytest.mark.parametrize("command", sorted(commands()))
-def test_every_command_takes_json_and_says_in_the_document_what_it_prints(command):
+def test_every_command_has_json_and_is_documented(command):
     assert "--json" in [option for parameter in commands()[command].params for option in parameter.opts]
     assert command in PRINTED_BY
 
 
 @pytest.mark.parametrize("command", sorted(set(commands()) - {"demo"}))
-def test_what_a_command_prints_is_what_the_document_says(command, printed):
+def test_the_json_of_a_command_is_as_documented(command, printed):
     check(printed[command], PRINTED_BY[command], set(), where=command)
 
 
-def test_every_object_of_the_document_is_printed_by_some_command(printed):
+def test_every_documented_object_is_printed_by_some_command(printed):
     seen: set[str] = set()
     for command, value in printed.items():
         check(value, PRINTED_BY[command], seen)
     assert seen | {"Evaluation"} == set(SECTIONS)
 
 
-def test_one_kind_of_listing_is_that_kind_alone():
-    for kind in ("models", "studies", "methods", "suites", "datasets", "archives"):
-        assert set(call("list", kind)) == {"schema", kind}
+def test_the_list_of_one_category_has_only_that():
+    for category in ("models", "studies", "methods", "suites", "datasets", "archives"):
+        assert set(call("list", category)) == {"schema", category}
 
 
 def test_evaluations_are_a_list_in_the_order_of_their_archives(printed):
@@ -165,31 +167,31 @@ def test_evaluations_are_a_list_in_the_order_of_their_archives(printed):
     assert printed["run"][0]["archive"] is None
 
 
-def test_what_no_image_can_tell_is_null():
-    nothing = evaluate(build([0, 1], [1, 0], [1, 0], norm="l2", epsilon=math.inf))
-    check(strict(json.dumps(to_records([nothing]))), "list of ListedEvaluation", set())
+def test_values_without_images_are_null():
+    evaluation = evaluate(build([0, 1], [1, 0], [1, 0], norm="l2", epsilon=math.inf))
+    check(strict(json.dumps(to_records([evaluation]))), "list of ListedEvaluation", set())
 
 
-def test_findings_of_a_comparison_are_told_at_each_evaluation_that_they_are_about():
-    labels, broken = np.zeros(100, int), np.ones(100, int)
+def test_findings_of_a_comparison_are_listed_with_each_of_its_evaluations():
+    labels, wrong = np.zeros(100, int), np.ones(100, int)
     weak = evaluate(build(labels, labels, labels, method="pgd"))
-    strong = evaluate(build(labels, labels, broken, method="square", backward_passes=labels))
-    elsewhere = evaluate(build(labels, labels, broken, classifier_digest="e" * 16))
-    listed = to_records([weak, elsewhere, strong], ["a.h5", "b.h5", "c.h5"])
+    strong = evaluate(build(labels, labels, wrong, method="square", backward_passes=labels))
+    other = evaluate(build(labels, labels, wrong, classifier_digest="e" * 16))
+    listed = to_records([weak, other, strong], ["a.h5", "b.h5", "c.h5"])
     codes = [{finding["code"] for finding in one["cross_findings"]} for one in listed]
     assert codes[0] == codes[2] != set()
     assert codes[1] == set()
     assert [one["archive"] for one in listed] == ["a.h5", "b.h5", "c.h5"]
 
 
-def test_an_archive_that_does_not_hold_is_told_in_json_and_by_the_exit_code(tmp_path, trained, digits):
+def test_an_archive_that_does_not_hold_fails_in_json_and_in_the_exit_code(tmp_path, trained, digits):
     from dataclasses import replace
 
     from advlab.engine.attack import attack
 
     result = attack(trained, digits.take(5), "fgsm", progress=False)
     path = replace(result, x_adv=1 - result.x_adv).save(tmp_path / "doctored.h5")
-    done = CliRunner().invoke(main, ["verify", str(path), "--json"])
-    assert done.exit_code == 1
-    assert strict(done.stdout)["holds"] is False
-    assert "does not hold" in done.stderr
+    outcome = CliRunner().invoke(main, ["verify", str(path), "--json"])
+    assert outcome.exit_code == 1
+    assert strict(outcome.stdout)["holds"] is False
+    assert "does not hold" in outcome.stderr

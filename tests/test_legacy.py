@@ -1,4 +1,4 @@
-"""Files of TensorFlow 1.x and standalone Keras, and files with code inside, through ``hdf5.read_model``."""
+"""Files of TensorFlow 1.x and standalone Keras, and files with code inside, through ``files.read_model``."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class TestEmbeddedCode:
         assert not marker.exists()
 
     @pytest.mark.parametrize("old", [False, True], ids=["keras-3", "keras-2"])
-    def test_runs_on_trust(self, tmp_path, old):
+    def test_runs_if_trusted(self, tmp_path, old):
         marker = tmp_path / "ran"
         path = write_old(tmp_path / "l.h5", with_lambda(old=old, marker=str(marker)), {})
         np.testing.assert_allclose(predictions(path, trust=True), X + 1)
@@ -162,7 +162,7 @@ class TestEmbeddedCode:
         with pytest.raises(InvalidFile, match=r"this Keras does not have|holds Python code"):
             files.read_model(path)
 
-    def test_a_registered_class_is_built_only_on_trust(self, tmp_path):
+    def test_a_registered_class_is_built_only_if_trusted(self, tmp_path):
         class Doubling(keras.layers.Layer):
             def call(self, x):
                 return 2 * x

@@ -18,7 +18,7 @@ def margins(classifier, x: np.ndarray, labels: np.ndarray) -> np.ndarray:
     return logits[rows, labels] - logits[rows, 1 - labels]
 
 
-def lowered(classifier, result) -> np.ndarray:
+def margin_drop(classifier, result) -> np.ndarray:
     return margins(classifier, result.x, result.labels) - margins(classifier, result.x_adv, result.labels)
 
 
@@ -37,22 +37,22 @@ def direction(classifier) -> np.ndarray:
 @pytest.mark.parametrize("method", ["fgsm", "bim", "pgd"])
 def test_linf_lowers_the_margin_by_epsilon_times_the_1_norm(linear, two, method):
     result = attack(linear, two, method, epsilon=0.05)
-    np.testing.assert_allclose(lowered(linear, result), 0.05 * np.abs(direction(linear)).sum(), rtol=1e-5)
+    np.testing.assert_allclose(margin_drop(linear, result), 0.05 * np.abs(direction(linear)).sum(), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("method", "parameters"), [("fgsm", {}), ("bim", {}), ("pgd", {"random_start": False})])
 def test_l2_lowers_the_margin_by_epsilon_times_the_2_norm(linear, two, method, parameters):
     result = attack(linear, two, method, norm="l2", epsilon=0.3, **parameters)
-    np.testing.assert_allclose(lowered(linear, result), 0.3 * np.linalg.norm(direction(linear)), rtol=1e-5)
+    np.testing.assert_allclose(margin_drop(linear, result), 0.3 * np.linalg.norm(direction(linear)), rtol=1e-5)
 
 
 @pytest.mark.parametrize(("method", "parameters"), [("fgsm", {}), ("bim", {}), ("pgd", {"random_start": False})])
 def test_l1_lowers_the_margin_by_epsilon_times_the_largest_weight(linear, two, method, parameters):
     result = attack(linear, two, method, norm="l1", epsilon=0.3, **parameters)
-    np.testing.assert_allclose(lowered(linear, result), 0.3 * np.abs(direction(linear)).max(), rtol=1e-5)
+    np.testing.assert_allclose(margin_drop(linear, result), 0.3 * np.abs(direction(linear)).max(), rtol=1e-5)
 
 
-def test_the_softmax_is_taken_off_and_the_logits_are_exact(linear, two):
+def test_the_final_softmax_is_stripped_and_the_logits_are_exact(linear, two):
     expected = two.x.reshape(len(two), -1) @ linear.keras_model.get_weights()[0]
     np.testing.assert_allclose(linear.logits(two.x), expected, atol=1e-5)
     assert linear.notes == ()
@@ -71,11 +71,11 @@ def test_a_target_is_approached_along_its_own_weights(grey):
 def test_a_minimal_method_finds_the_distance_to_the_boundary(linear, two, method, norm):
     result = attack(linear, two, method, norm=norm, steps=400)
     change = np.abs(result.x_adv - result.x).reshape(len(two), -1).astype(float)
-    found = {"linf": change.max(1), "l2": np.linalg.norm(change, axis=1), "l1": change.sum(1)}[norm]
+    sizes = {"linf": change.max(1), "l2": np.linalg.norm(change, axis=1), "l1": change.sum(1)}[norm]
     rows = np.flatnonzero(result.correct)
     assert len(rows) >= 10
     assert result.success.all()
-    ratio = [found[row] / smallest(linear, result.x[row], result.labels[row], norm) for row in rows]
+    ratio = [sizes[row] / smallest(linear, result.x[row], result.labels[row], norm) for row in rows]
     assert min(ratio) >= 1 - 1e-5
     assert np.median(ratio) < 1.03
 
@@ -83,29 +83,29 @@ def test_a_minimal_method_finds_the_distance_to_the_boundary(linear, two, method
 def smallest(classifier, x: np.ndarray, label: int, norm: str) -> float:
     """The distance of one image to the boundary within the box: the radius at which the best change of that norm, each
     pixel as far as the box lets it, takes up the whole margin."""
-    slope = direction(classifier) * (1 if label else -1)
+    gradient = direction(classifier) * (1 if label else -1)
     margin = margins(classifier, x[None], np.array([label]))[0]
-    room = np.where(slope > 0, 1 - x.ravel(), x.ravel()).astype(float)
+    room = np.where(gradient > 0, 1 - x.ravel(), x.ravel()).astype(float)
     if norm == "l1":
-        order = np.argsort(-np.abs(slope))
-        gain = np.cumsum(np.abs(slope[order]) * room[order])
+        order = np.argsort(-np.abs(gradient))
+        gain = np.cumsum(np.abs(gradient[order]) * room[order])
         full = np.searchsorted(gain, margin)
         rest = margin - (gain[full - 1] if full else 0)
-        return room[order][:full].sum() + rest / np.abs(slope[order[full]])
+        return room[order][:full].sum() + rest / np.abs(gradient[order[full]])
 
-    def short(radius: float) -> float:
-        step = radius if norm == "linf" else radius * np.abs(slope)  # in l2 the length of the ray, not of the change
-        return margin - (np.abs(slope) * np.minimum(step, room)).sum()
+    def remaining_margin(radius: float) -> float:
+        step = radius if norm == "linf" else radius * np.abs(gradient)  # in l2 the length of the ray, not of the change
+        return margin - (np.abs(gradient) * np.minimum(step, room)).sum()
 
-    radius = brentq(short, 0, 1e3)
-    return radius if norm == "linf" else float(np.linalg.norm(np.minimum(radius * np.abs(slope), room)))
+    radius = brentq(remaining_margin, 0, 1e3)
+    return radius if norm == "linf" else float(np.linalg.norm(np.minimum(radius * np.abs(gradient), room)))
 
 
 @pytest.mark.parametrize(("norm", "order"), [("linf", 1), ("l2", 2)])
 def test_apgd_reaches_the_edge_of_the_ball(linear, two, norm, order):
     result = attack(linear, two, "apgd", norm=norm, epsilon=0.05)
     np.testing.assert_allclose(
-        lowered(linear, result),
+        margin_drop(linear, result),
         0.05 * np.linalg.norm(direction(linear), ord=order),
         rtol=1e-5 if norm == "linf" else 1e-3,
     )

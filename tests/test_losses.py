@@ -1,4 +1,4 @@
-"""Losses: the log-odds of the label, its ranking and its gradient where cross-entropy has none left."""
+"""Losses: the log-odds of the label, its ranking and its gradient where that of cross-entropy vanishes."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def test_dlr_is_as_the_paper_defines_it_and_blind_to_shift_and_scale():
     )
     np.testing.assert_allclose(dlr(tf.constant(7 * LOGITS + 3), LABELS), dlr(tf.constant(LOGITS), LABELS), rtol=1e-3)
     aim = (LABELS + 1) % 10
-    rise = LOGITS[np.arange(50), aim] - own
+    gap = LOGITS[np.arange(50), aim] - own
     spread = ordered[:, 0] - (ordered[:, 2] + ordered[:, 3]) / 2
-    np.testing.assert_allclose(targeted_dlr(tf.constant(LOGITS), LABELS, aim), rise / spread, rtol=1e-4)
+    np.testing.assert_allclose(targeted_dlr(tf.constant(LOGITS), LABELS, aim), gap / spread, rtol=1e-4)
 
 
 def test_dlr_falls_back_to_differences_where_there_are_too_few_classes():

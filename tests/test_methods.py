@@ -70,14 +70,14 @@ def run(trained, data, name, norm, **options):
     return attack(trained, data, name, norm=norm, progress=False, **options)
 
 
-FOUND: dict[tuple[str, str], object] = {}
+RESULTS: dict[tuple[str, str], object] = {}
 
 
 def once(trained, few, name, norm):
-    """The result of the method on the few images, crafted once for all tests that look at it."""
-    if (name, norm) not in FOUND:
-        FOUND[name, norm] = run(trained, few, name, norm)
-    return FOUND[name, norm]
+    """The result of the method on the few images, crafted once for all tests that use it."""
+    if (name, norm) not in RESULTS:
+        RESULTS[name, norm] = run(trained, few, name, norm)
+    return RESULTS[name, norm]
 
 
 def sizes(result) -> np.ndarray:
@@ -86,7 +86,7 @@ def sizes(result) -> np.ndarray:
 
 
 @every
-def test_the_result_is_whole_inside_its_ball_and_as_predicted(trained, few, name, norm):
+def test_the_result_is_complete_inside_its_ball_and_as_predicted(trained, few, name, norm):
     result = once(trained, few, name, norm)
     assert result.x_adv.dtype == np.float32
     assert result.x_adv.shape == result.x.shape
@@ -111,7 +111,7 @@ def test_a_minimal_method_finds_what_succeeds_and_a_bounded_one_uses_its_budget(
     if load_method(name).goal == "minimal":
         assert result.success.mean() > (
             0.7 if name == "newtonfool" else 0.9
-        )  # which stands still where the model is sure
+        )  # which makes no progress where the model is sure
         np.testing.assert_array_equal(sizes(result)[~result.correct | ~result.success], 0)
     elif norm != "none":
         assert np.all(sizes(result) > 0)
@@ -129,12 +129,12 @@ def test_a_sample_does_not_depend_on_its_neighbours(trained, few, name, norm):
 
 
 @native
-def test_the_best_look_of_each_sample_is_kept(trained, few, name, norm):
+def test_the_best_iterate_of_each_sample_is_kept(trained, few, name, norm):
     result = once(trained, few, name, norm)
     planned = steps.plan(import_module(f"advlab.methods.{name}").craft, result.attack, few.shape)
     loss = LOSSES[planned.loss](trained.logits(tf.constant(result.x_adv)), tf.constant(few.y, tf.int32)).numpy()
-    counted = result.diagnostics["trace_steps"] >= planned.counts_from
-    best = np.nanmax(result.diagnostics["loss_trace"][:, counted], axis=1)
+    eligible = result.diagnostics["trace_steps"] >= planned.counts_from
+    best = np.nanmax(result.diagnostics["loss_trace"][:, eligible], axis=1)
     if load_method(name).goal == "bounded":
         np.testing.assert_allclose(loss, best, rtol=1e-3, atol=1e-3)
 

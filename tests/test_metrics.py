@@ -18,7 +18,7 @@ def test_wilson_interval_equals_published_values(successes, n, low, high):
     assert metrics.wilson(successes, n) == pytest.approx((low, high), abs=5e-5)
 
 
-def test_wilson_interval_of_no_samples_knows_nothing():
+def test_wilson_interval_of_no_samples_is_all_of_zero_to_one():
     assert metrics.wilson(0, 0) == (0.0, 1.0)
 
 
@@ -73,8 +73,8 @@ def test_distances_by_hand_and_l0_counts_positions_over_all_channels():
 
 
 def test_distances_do_not_depend_on_the_chunks_they_are_computed_in():
-    draw = np.random.default_rng(0)
-    x, x_adv = (draw.random((1500, 3, 3, 1), np.float32) for _ in range(2))
+    rng = np.random.default_rng(0)
+    x, x_adv = (rng.random((1500, 3, 3, 1), np.float32) for _ in range(2))
     flat = (x_adv.astype(np.float64) - x).reshape(1500, -1)
     sizes = distances(x, x_adv)
     np.testing.assert_allclose(sizes.l2, np.linalg.norm(flat, axis=1), rtol=1e-12)
@@ -111,20 +111,20 @@ def test_per_class_splits_by_label():
 def test_flow_distance_is_the_median_of_each_pair_among_the_chosen_samples():
     labels, predicted = np.array([0, 0, 0, 0, 1, 2]), np.array([1, 1, 1, 1, 2, 0])
     sizes, among = np.array([0.5, 0.1, 0.2, 0.4, 0.7, 9.0]), np.array([True] * 5 + [False])
-    found = metrics.flow_distance(labels, predicted, sizes, among, 3)
-    assert found[0, 1] == pytest.approx(0.3)
-    assert found[1, 2] == 0.7
-    assert np.isnan(found).sum() == 7
+    flow = metrics.flow_distance(labels, predicted, sizes, among, 3)
+    assert flow[0, 1] == pytest.approx(0.3)
+    assert flow[1, 2] == 0.7
+    assert np.isnan(flow).sum() == 7
 
 
 def test_flow_distance_equals_a_median_for_each_pair():
-    draw = np.random.default_rng(0)
-    labels, predicted, sizes = draw.integers(0, 4, 500), draw.integers(0, 4, 500), draw.random(500)
-    among = draw.random(500) < 0.6
-    found = metrics.flow_distance(labels, predicted, sizes, among, 4)
+    rng = np.random.default_rng(0)
+    labels, predicted, sizes = rng.integers(0, 4, 500), rng.integers(0, 4, 500), rng.random(500)
+    among = rng.random(500) < 0.6
+    flow = metrics.flow_distance(labels, predicted, sizes, among, 4)
     for a in range(4):
         for b in range(4):
-            assert found[a, b] == np.median(sizes[among & (labels == a) & (predicted == b)])
+            assert flow[a, b] == np.median(sizes[among & (labels == a) & (predicted == b)])
 
 
 def test_flow_distance_of_nothing_is_not_a_number():
@@ -132,7 +132,7 @@ def test_flow_distance_of_nothing_is_not_a_number():
     assert np.isnan(metrics.flow_distance(np.zeros(3, int), np.ones(3, int), np.ones(3), nothing, 2)).all()
 
 
-def test_shift_histogram_has_forty_bins_and_leaves_out_what_is_no_number():
+def test_shift_histogram_has_forty_bins_and_leaves_out_nan():
     counts = metrics.shift_histogram(np.array([-1, -0.96, -0.94, 0, 0.99, 1 + 1e-7, math.nan]))
     assert len(counts) == 40
-    assert {place: count for place, count in enumerate(counts) if count} == {0: 2, 1: 1, 20: 1, 39: 2}
+    assert {number: count for number, count in enumerate(counts) if count} == {0: 2, 1: 1, 20: 1, 39: 2}

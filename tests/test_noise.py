@@ -1,4 +1,4 @@
-"""Noise images, and the class ``unknown`` that is taught with them."""
+"""Noise images, and the class ``unknown`` that is trained on them."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from scipy import stats
 import advlab
 from advlab import load_dataset
 from advlab.data.dataset import Dataset
-from advlab.data.noise import DRAWN, TAUGHT, noise_images, shuffled
+from advlab.data.noise import SYNTHETIC_DISTRIBUTIONS, TRAINING_DISTRIBUTIONS, noise_images, shuffled
 from advlab.declarations.methods import load_method
 from advlab.errors import InvalidFile, InvalidValue, UnknownName
 
 SHAPE = (7, 10, 3)
 
 
-@pytest.mark.parametrize("distribution", DRAWN)
+@pytest.mark.parametrize("distribution", SYNTHETIC_DISTRIBUTIONS)
 def test_images_have_256_levels_and_a_row_depends_on_seed_and_number_alone(distribution: str):
     x = noise_images(20, SHAPE, distribution, seed=3)
     assert (x.dtype, x.shape) == (np.float32, (20, *SHAPE))
@@ -32,15 +32,15 @@ def test_images_have_256_levels_and_a_row_depends_on_seed_and_number_alone(distr
     assert (x != noise_images(20, SHAPE, distribution, seed=4)).any((1, 2, 3)).sum() > 15
 
 
-def test_uniform_and_gaussian_noise_have_the_moments_of_their_laws():
+def test_uniform_and_gaussian_noise_have_their_distributions():
     uniform, gaussian = (
         noise_images(200, (28, 28, 1), distribution).astype(np.float64) for distribution in ("uniform", "gaussian")
     )
     assert stats.kstest(uniform.ravel(), "uniform").statistic < 0.01
     assert (gaussian == 0).mean() == pytest.approx(stats.norm.cdf(-2), abs=0.003)
     inner = gaussian[(gaussian > 0) & (gaussian < 1)]
-    law = stats.truncnorm(-2, 2, loc=0.5, scale=0.25)
-    assert stats.kstest(inner, law.cdf).statistic < 0.01
+    expected = stats.truncnorm(-2, 2, loc=0.5, scale=0.25)
+    assert stats.kstest(inner, expected.cdf).statistic < 0.01
 
 
 def test_salt_and_pepper_is_black_or_white_in_all_channels_at_even_odds():
@@ -50,8 +50,8 @@ def test_salt_and_pepper_is_black_or_white_in_all_channels_at_even_odds():
     assert x[..., 0].mean() == pytest.approx(0.5, abs=4 * 0.5 / math.sqrt(7000))
 
 
-def test_the_kinds_of_one_seed_are_independent():
-    first = np.stack([noise_images(1000, (4, 4, 1), distribution)[:, 0, 0, 0] for distribution in DRAWN])
+def test_the_distributions_of_one_seed_are_independent():
+    first = np.stack([noise_images(1000, (4, 4, 1), name)[:, 0, 0, 0] for name in SYNTHETIC_DISTRIBUTIONS])
     assert np.abs(np.corrcoef(first) - np.eye(5)).max() < 0.12
 
 
@@ -72,25 +72,25 @@ def test_smooth_noise_is_linear_between_the_points_of_a_4_by_4_grid():
 
 def test_shuffling_keeps_the_colours_of_an_image_and_depends_on_it_alone():
     images = np.random.default_rng(0).random((4, *SHAPE)).astype(np.float32)
-    moved = shuffled(images, seed=1)
-    for before, after in zip(images.reshape(4, -1, 3), moved.reshape(4, -1, 3), strict=True):
+    permuted = shuffled(images, seed=1)
+    for before, after in zip(images.reshape(4, -1, 3), permuted.reshape(4, -1, 3), strict=True):
         assert sorted(before.tolist()) == sorted(after.tolist())
         assert (before == after).all(1).sum() < 10
-    np.testing.assert_array_equal(moved[:2], shuffled(images[:2], seed=1))
-    assert (moved != shuffled(images, seed=2)).any((1, 2, 3)).all()
+    np.testing.assert_array_equal(permuted[:2], shuffled(images[:2], seed=1))
+    assert (permuted != shuffled(images, seed=2)).any((1, 2, 3)).all()
 
 
-def test_the_kinds_are_called_as_in_the_attack_method():
-    assert load_method("noise").choices["distribution"] == TAUGHT
+def test_the_distributions_have_the_names_of_the_attack_method():
+    assert load_method("noise").choices["distribution"] == TRAINING_DISTRIBUTIONS
 
 
 @pytest.mark.parametrize(("n", "seed"), [(0, 0), (-1, 0), (2.5, 0), (True, 0), (3, -1)])
-def test_numbers_that_are_none_are_refused(n, seed):
+def test_invalid_numbers_and_seeds_are_refused(n, seed):
     with pytest.raises(InvalidValue, match="must be an int in"):
         noise_images(n, SHAPE, seed=seed)
 
 
-def test_an_unknown_kind_gets_the_nearest_one():
+def test_an_unknown_distribution_gets_the_nearest_one():
     with pytest.raises(UnknownName, match=r"Unknown distribution of noise 'gausian'. Did you mean 'gaussian'\?"):
         noise_images(1, SHAPE, "gausian")
     with pytest.raises(UnknownName, match="smooth"):
@@ -117,7 +117,7 @@ def test_after_every_ten_images_comes_one_of_the_class_unknown(noisy: Dataset):
     assert noisy.name == "digits+noise"
 
 
-def test_the_three_kinds_take_turns(noisy: Dataset):
+def test_the_three_distributions_alternate(noisy: Dataset):
     noise = noisy.x[noisy.y == 10]
     assert [len(np.unique(x)) == 2 for x in noise] == [turn % 3 == 2 for turn in range(44)]
     # A Gaussian image is grey more often than a uniform one.
@@ -134,10 +134,10 @@ def test_limit_and_seed_are_those_of_take(noisy: Dataset):
 def test_the_noise_of_training_of_testing_and_of_the_evaluation_differ(noisy: Dataset):
     train = load_dataset("digits+noise", split="train")
     assert np.bincount(train.y)[10] == 1348 // 10
-    seen = [x.tobytes() for x in train.x[train.y == 10]]
+    trained = [x.tobytes() for x in train.x[train.y == 10]]
     tested = [x.tobytes() for x in noisy.x[noisy.y == 10]]
-    evaluated = [x.tobytes() for distribution in TAUGHT for x in noise_images(1000, noisy.shape, distribution)]
-    assert len(set(seen + tested + evaluated)) == len(seen) + len(tested) + len(evaluated)
+    evaluated = [x.tobytes() for name in TRAINING_DISTRIBUTIONS for x in noise_images(1000, noisy.shape, name)]
+    assert len(set(trained + tested + evaluated)) == len(trained) + len(tested) + len(evaluated)
 
 
 def test_the_users_own_images_get_noise_too(tmp_path: Path):
@@ -148,7 +148,7 @@ def test_the_users_own_images_get_noise_too(tmp_path: Path):
     assert np.flatnonzero(own.y == 3).tolist() == [10, 21]
 
 
-def test_a_file_that_is_called_so_is_read_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_a_file_of_such_a_name_is_read_as_it_is(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.chdir(tmp_path)
     with Path("own+noise").open("wb") as file:
         np.savez(file, x=np.zeros((2, 4, 4)), y=np.arange(2))
@@ -174,7 +174,7 @@ def test_too_few_images_are_refused(tmp_path: Path):
         load_dataset(f"{tmp_path / 'few.npz'}+noise")
 
 
-def test_the_listing_of_data_sets_tells_of_them():
+def test_the_listing_of_data_sets_mentions_them():
     assert "unknown" in advlab.available("datasets")["<dataset>+noise"]
 
 

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory) -> Path:
-    """Built by way of the source distribution, so that both are whole."""
+    """Built from the source distribution, so that both are complete."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--no-isolation", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, capture_output=True)
@@ -43,8 +43,8 @@ def test_it_works_from_an_empty_folder(wheel, tmp_path, workspace):
     environment.pop("ADVLAB_WORKSPACE")
 
     def run(*words: str) -> str:
-        done = subprocess.run(words, cwd=empty, env=environment, capture_output=True, text=True, check=True)
-        return done.stdout
+        process = subprocess.run(words, cwd=empty, env=environment, capture_output=True, text=True, check=True)
+        return process.stdout
 
     where = run(sys.executable, "-c", "import advlab; print(advlab.__file__)").strip()
     assert Path(where).is_relative_to(site)
@@ -57,9 +57,9 @@ def test_it_works_from_an_empty_folder(wheel, tmp_path, workspace):
 
 def test_the_editable_checkout_works_from_an_empty_folder(tmp_path):
     advlab = Path(sys.executable).with_name("advlab")
-    done = subprocess.run([advlab, "list"], cwd=tmp_path, capture_output=True, text=True, check=True)
-    assert "shipped" in done.stdout
-    assert "quick" in done.stdout
+    process = subprocess.run([advlab, "list"], cwd=tmp_path, capture_output=True, text=True, check=True)
+    assert "shipped" in process.stdout
+    assert "quick" in process.stdout
 
 
 def test_pins_are_names_and_versions_only():

@@ -18,8 +18,8 @@ def last_iterate(method: str):
     """The same method, but returning its last iterate instead of the best one: what the toolbox returns."""
     module = import_module(f"advlab.methods.{method}")
 
-    def craft(problem, *, steps: int = 10, step: float = 2.0):
-        options = {} if method == "fgsm" else {"steps": steps, "relative_step_size": step}
+    def craft(problem, *, steps: int = 10, relative_step_size: float = 2.0):
+        options = {} if method == "fgsm" else {"steps": steps, "relative_step_size": relative_step_size}
         if method == "pgd":
             options["random_start"] = False
         return module.craft(problem, **options)._replace(keep="last")

@@ -26,9 +26,9 @@ def test_a_bounded_attack_is_as_strong(trained, digits, compile):
 def test_a_success_in_bfloat16_alone_does_not_stop_a_sample(trained, digits):
     result = attack(trained, digits, "pgd", epsilon=0.05, early_stop=True, precision="bfloat16")
     first = result.diagnostics["first_success"]
-    fell = (first > 0) & result.correct
-    assert fell.sum() > 50
-    assert result.success[fell].all(), "each one that stopped is a success in float32"
+    is_misclassified = (first > 0) & result.correct
+    assert is_misclassified.sum() > 50
+    assert result.success[is_misclassified].all(), "each one that stopped is a success in float32"
 
 
 def test_a_minimal_method_finds_the_same_distances(trained, digits):

@@ -1,4 +1,4 @@
-"""What a classifier says about images: the table and the figure."""
+"""What a classifier predicts for images: the table and the figure."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from advlab.figures import CLEAN, INK, MEAN, ROBUST
 GREY = np.linspace(0, 1, 36, dtype=np.float32).reshape(6, 6)
 
 
-def made(probabilities, labels, names=("cat", "dog", "eel"), size=(6, 6, 1), notes=()):
+def predictions(probabilities, labels, names=("cat", "dog", "eel"), size=(6, 6, 1), notes=()):
     n = len(labels)
     return Predictions(
         "stub",
@@ -27,21 +27,21 @@ def made(probabilities, labels, names=("cat", "dog", "eel"), size=(6, 6, 1), not
     )
 
 
-THREE = made([[0.7, 0.2, 0.1], [0.05, 0.35, 0.6], [0.25, 0.5, 0.25]], [0, 1, -1])
+THREE = predictions([[0.7, 0.2, 0.1], [0.05, 0.35, 0.6], [0.25, 0.5, 0.25]], [0, 1, -1])
 
 
-def test_the_table_names_what_is_likeliest_and_marks_what_is_right_and_wrong():
+def test_the_table_names_what_is_likeliest_and_marks_what_is_correct_and_wrong():
     assert THREE.table().splitlines() == [
         "image  predicted  confidence  true   next",
         "0.png  cat             70.0%  ✓ cat  dog 20.0%, eel 10.0%",
         "1.png  eel             60.0%  ✗ dog  dog 35.0%, cat 5.0%",
         "2.png  dog             50.0%         cat 25.0%, eel 25.0%",
     ]
-    assert repr(THREE) == "Predictions of stub: 3 images, 1 of 2 right"
+    assert repr(THREE) == "Predictions of stub: 3 images, 1 of 2 correct"
 
 
 def test_the_table_leaves_out_columns_without_an_entry():
-    unknown = made([[0.7, 0.2, 0.1]], [-1])
+    unknown = predictions([[0.7, 0.2, 0.1]], [-1])
     assert unknown.table(1).splitlines() == ["image  predicted  confidence", "0.png  cat             70.0%"]
     assert repr(unknown) == "Predictions of stub: 1 images"
     with pytest.raises(InvalidValue, match="an int in the range"):
@@ -57,8 +57,8 @@ def test_json_says_what_is_not_known_by_null():
 
 
 def test_a_slice_has_the_images_of_its_rows():
-    cut = THREE[1:]
-    assert (len(cut), cut.sources, cut.labels.tolist()) == (2, ("1.png", "2.png"), [1, -1])
+    part = THREE[1:]
+    assert (len(part), part.sources, part.labels.tolist()) == (2, ("1.png", "2.png"), [1, -1])
     with pytest.raises(InvalidValue, match="slice"):
         THREE[0]
 
@@ -78,7 +78,7 @@ def bars(figure, number=0):
     }
 
 
-def test_the_figure_says_what_was_predicted_how_confidently_and_whether_that_is_right():
+def test_the_figure_says_what_was_predicted_how_confidently_and_whether_that_is_correct():
     figure = figures.predictions(THREE)
     assert words(figure) == [("cat 70% (cat) ✓", ROBUST), ("eel 60% (dog) ✗", MEAN), ("dog 50%", INK)]
     assert bars(figure, 0) == {"cat": (0.7, ROBUST), "dog": (0.2, CLEAN), "eel": (0.1, CLEAN)}
@@ -106,7 +106,7 @@ def test_colours_stay_colours():
 
 @pytest.mark.parametrize(("columns", "grid"), [(3, (5, 3)), (5, (3, 5)), (20, (1, 15))])
 def test_fifteen_images_make_a_grid_of_cells_that_do_not_overlap(columns, grid):
-    figure = figures.predictions(made([[0.7, 0.2, 0.1]] * 15, [0] * 15), columns=columns)
+    figure = figures.predictions(predictions([[0.7, 0.2, 0.1]] * 15, [0] * 15), columns=columns)
     downwards = [(-round(p.y0, 6), round(p.x0, 6)) for p in (axis.get_position() for axis in figure.axes[::2])]
     assert tuple(len({*side}) for side in zip(*downwards, strict=True)) == grid
     assert downwards == sorted(downwards)
@@ -150,14 +150,14 @@ def test_a_figure_is_saved_as_what_its_name_ends_in(name, start, tmp_path):
     assert figures.save(figures.predictions(THREE), tmp_path / f"again-{name}").read_bytes() == path.read_bytes()
 
 
-def test_a_figure_of_another_kind_is_refused_and_leaves_nothing(tmp_path):
+def test_a_figure_of_another_format_is_refused_and_leaves_nothing(tmp_path):
     with pytest.raises(InvalidValue, match=r"\.png, \.svg or \.pdf"):
         figures.save(figures.predictions(THREE), tmp_path / "a.gif")
     assert not [path for path in tmp_path.iterdir() if path.is_file()]
 
 
 def test_a_notebook_shows_the_first_images_and_what_to_know():
-    text = made([[0.7, 0.2, 0.1]] * 16, [0] * 16, ("<b>", "$x$", "eel"), notes=("a < b",))._repr_html_()
+    text = predictions([[0.7, 0.2, 0.1]] * 16, [0] * 16, ("<b>", "$x$", "eel"), notes=("a < b",))._repr_html_()
     assert text.count("&lt;b&gt; 70% (&lt;b&gt;) ✓") == 15
     assert "the first 15" in text
     assert "<p>a &lt; b</p>" in text

@@ -25,8 +25,8 @@ def test_a_stream_depends_on_the_sample_and_not_on_its_neighbours():
     many = random.streams(7, 0, tf.range(100))
     few = random.streams(7, 0, tf.constant([40, 3]))
     np.testing.assert_array_equal(tf.gather(many, [40, 3]), few)
-    for kind in (random.uniform, random.normal):
-        np.testing.assert_array_equal(tf.gather(kind(many, 5, 1, 9), [40, 3]), kind(few, 5, 1, 9))
+    for distribution in (random.uniform, random.normal):
+        np.testing.assert_array_equal(tf.gather(distribution(many, 5, 1, 9), [40, 3]), distribution(few, 5, 1, 9))
 
 
 def test_seed_restart_sample_step_and_draw_each_change_the_numbers():

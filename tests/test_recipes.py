@@ -1,4 +1,4 @@
-"""Recipes and suites are read from TOML, and whatever they get wrong is refused with the file, the key and the cure."""
+"""Recipes and suites are read from TOML, and whatever they get wrong is refused with the file, the key and the fix."""
 
 import json
 from dataclasses import FrozenInstanceError, asdict, replace
@@ -50,10 +50,10 @@ def suite(tmp_path):
 
 
 def test_a_recipe_is_its_file(recipe):
-    read = recipe()
-    assert (read.name, read.title, read.dataset, read.version) == ("mine", "A test", "digits", 1)
-    assert read.architecture == {"name": "mlp", "hidden": [8]}
-    assert (read.training.optimizer, read.training.batch_size, read.training.epochs) == ("adam", 32, 2)
+    loaded = recipe()
+    assert (loaded.name, loaded.title, loaded.dataset, loaded.version) == ("mine", "A test", "digits", 1)
+    assert loaded.architecture == {"name": "mlp", "hidden": [8]}
+    assert (loaded.training.optimizer, loaded.training.batch_size, loaded.training.epochs) == ("adam", 32, 2)
 
 
 def test_what_a_recipe_leaves_out_has_a_default(recipe):
@@ -63,35 +63,35 @@ def test_what_a_recipe_leaves_out_has_a_default(recipe):
 
 
 def test_optional_settings_are_read(recipe):
-    read = recipe(
+    loaded = recipe(
         add="learning_rate = 0.5\nvalidation_split = 0.2\ntrain_samples = 100\n"
         "early_stopping = { patience = 3 }\n[published]\ntest_accuracy = 0.9\n"
     )
-    assert read.training.learning_rate == 0.5
-    assert read.training.train_samples == 100
-    assert read.training.early_stopping == EarlyStopping(3, "val_loss")
-    assert read.published == {"test_accuracy": 0.9}
+    assert loaded.training.learning_rate == 0.5
+    assert loaded.training.train_samples == 100
+    assert loaded.training.early_stopping == EarlyStopping(3, "val_loss")
+    assert loaded.published == {"test_accuracy": 0.9}
 
 
 def test_the_settings_of_a_recipe_are_what_its_weights_depend_on(recipe):
-    read = recipe()
-    assert settings(read) == {
+    loaded = recipe()
+    assert settings(loaded) == {
         "dataset": "digits",
         "architecture": {"name": "mlp", "hidden": [8]},
         "training": {"optimizer": "adam", "batch_size": 32, "epochs": 2},
     }
-    often = replace(read.training, checkpoint_every=7)
-    assert settings(replace(read, title="Other", published={"note": "new"}, training=often)) == settings(read)
+    often = replace(loaded.training, checkpoint_every=7)
+    assert settings(replace(loaded, title="Other", published={"note": "new"}, training=often)) == settings(loaded)
     for change in (
         {"dataset": "mnist"},
-        {"architecture": {**read.architecture, "dropout": 0.1}},
-        {"training": replace(read.training, seed=7)},
-        {"training": replace(read.training, early_stopping=EarlyStopping(3, "loss"))},
+        {"architecture": {**loaded.architecture, "dropout": 0.1}},
+        {"training": replace(loaded.training, seed=7)},
+        {"training": replace(loaded.training, early_stopping=EarlyStopping(3, "loss"))},
     ):
-        assert settings(replace(read, **change)) != settings(read)
+        assert settings(replace(loaded, **change)) != settings(loaded)
 
 
-def test_the_card_of_an_older_version_may_lack_settings_that_came_later(recipe):
+def test_the_card_of_an_older_version_may_lack_settings_that_were_added_later(recipe):
     stored = json.loads(json.dumps(asdict(recipe())))
     del stored["training"]["precision"]
     assert settings(stored) == settings(recipe())
@@ -118,7 +118,7 @@ def test_a_changed_copy_is_checked_like_a_file(recipe):
         ("batch_size = 32", "batch_size = '32'", InvalidValue, "training.batch_size must be an int.* Got '32'"),
         ('"adam"', '"adan"', UnknownName, "Unknown training.optimizer 'adan'. Did you mean 'adam'"),
         ("title", "titel", UnknownName, "Unknown key 'titel'. Did you mean 'title'"),
-        ('title = "A test"', "title = 3", InvalidValue, "title must be a text in quotes. Got 3"),
+        ('title = "A test"', "title = 3", InvalidValue, "title must be a string in quotes. Got 3"),
         ('dataset = "digits"', "", InvalidValue, "The key dataset is missing"),
         ('"mlp"', '"mpl"', UnknownName, "Unknown architecture.name 'mpl'. Did you mean 'mlp'"),
         ('name = "mlp"', "", InvalidValue, "architecture.name is missing. Allowed: convnet, mlp, rnn"),
@@ -128,11 +128,11 @@ def test_a_changed_copy_is_checked_like_a_file(recipe):
         ("hidden = [8]", "hidden = [8, 0]", InvalidValue, "architecture.hidden must be a list of ints"),
         ("[8]", "[8]\ndropuot = 0.1", UnknownName, "key of architecture 'mlp': 'dropuot'. Did you mean 'dropout'"),
         ("[8]", "[8]\ndropout = 1", InvalidValue, r"architecture.dropout must be a float in the range \[0, 1\). Got 1"),
-        ("[8]", "[8]\nactivation = 1", InvalidValue, "architecture.activation must be a text"),
+        ("[8]", "[8]\nactivation = 1", InvalidValue, "architecture.activation must be a string"),
         ("[training]", "[[training]]", InvalidValue, "training must be a table"),
     ],
 )
-def test_a_mistake_in_a_recipe_is_refused_with_file_key_value_and_cure(recipe, old, new, error, message):
+def test_a_mistake_in_a_recipe_is_refused_with_file_key_value_and_fix(recipe, old, new, error, message):
     with pytest.raises(error, match=f"mine.toml: .*{message}"):
         recipe(old, new)
 
@@ -201,9 +201,9 @@ def test_every_shipped_recipe_names_its_source(name):
 
 @pytest.mark.parametrize("name", sorted(workspace.suites()))
 def test_every_shipped_suite_aims_each_of_its_attacks(name):
-    read = load_suite(name)
-    for norm in read.norms or (None,):
-        entries = read.entries(norm)
+    loaded = load_suite(name)
+    for norm in loaded.norms or (None,):
+        entries = loaded.entries(norm)
         assert entries
         assert {entry.attack().threat.norm for entry in entries} <= {norm} or norm is None
 

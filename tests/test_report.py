@@ -1,4 +1,4 @@
-"""The page: what it says, what it holds, and that it asks the network for nothing."""
+"""The report page: its text and its contents, without any network request."""
 
 import math
 import re
@@ -29,13 +29,13 @@ class Page(HTMLParser):
         self.feed(text)
 
     def handle_starttag(self, tag, attributes):
-        found = dict(attributes)
+        values = dict(attributes)
         self.elements.append(tag)
-        if "id" in found:
-            self.ids.append(found["id"])
+        if "id" in values:
+            self.ids.append(values["id"])
         if tag == "img":
-            self.images.append(found)
-        self.addresses += [found[name] for name in ("src", "href", "xlink:href", "srcset", "action") if name in found]
+            self.images.append(values)
+        self.addresses += [values[name] for name in ("src", "href", "xlink:href", "srcset", "action") if name in values]
 
     def handle_data(self, data):
         self.words.append(data)
@@ -45,36 +45,36 @@ class Page(HTMLParser):
         return " ".join(" ".join(self.words).replace("\N{NO-BREAK SPACE}", " ").split())
 
 
-def attacked(broken=150, **fields):
-    adversarial = np.where(np.arange(200) < broken, (LABELS + 1) % 3, LABELS)
+def attacked(successes=150, **fields):
+    adversarial = np.where(np.arange(200) < successes, (LABELS + 1) % 3, LABELS)
     return evaluate(build(LABELS, LABELS, adversarial, **fields))
 
 
-def test_the_first_sentence_is_the_answer():
+def test_the_first_sentence_is_the_summary():
     page = Page(report([attacked(60, method="fgsm"), attacked(150)]))
     assert (
         "Of 200 test images of digits, stub classifies 100.0 % correctly; under the strongest attack here "
         "(PGD, L∞ 0.1) 25.0 % [19.5, 31.4] remain correct." in page.text
     )
-    assert "its mean confidence in the true class falls from 90 % to 26 %" in page.text
+    assert "its mean confidence in the true class drops from 90 % to 26 %" in page.text
     assert "any of the 2 attacks" not in page.text
 
 
-def test_attacks_that_break_different_images_are_also_counted_together():
+def test_attacks_that_succeed_on_different_images_are_also_counted_together():
     other = np.where(np.arange(200) >= 100, (LABELS + 1) % 3, LABELS)
     page = Page(report([attacked(50, method="fgsm"), evaluate(build(LABELS, LABELS, other))]))
-    assert "any of the 2 attacks with this budget breaks it, 25.0 %" in page.text
+    assert "any of the 2 attacks with this budget succeeds, 25.0 %" in page.text
 
 
-def test_a_minimal_attack_is_told_by_its_distance():
+def test_a_minimal_attack_is_summarised_by_its_distance():
     page = Page(report(attacked(150, method="deepfool", norm="l2", epsilon=math.inf, change=0.125)))
     assert "a change of L2 size 0.5 or less suffices (DeepFool)" in page.text
     assert "strongest attack here" not in page.text
-    held = Page(report(attacked(20, method="deepfool", norm="l2", epsilon=math.inf)))
-    assert "DeepFool could not change more than half of its correct predictions" in held.text
+    robust = Page(report(attacked(20, method="deepfool", norm="l2", epsilon=math.inf)))
+    assert "DeepFool does not succeed on more than half of the correct images" in robust.text
 
 
-def test_findings_are_told_with_what_to_do_and_their_absence_too():
+def test_findings_are_shown_with_what_to_do_and_their_absence_too():
     checks = len(CHECKS) + len(CROSS_CHECKS)
     assert f"None of the {checks} checks found a fault" in Page(report(attacked(190, split="test"))).text
     page = Page(report(attacked(split="train")))
@@ -83,9 +83,9 @@ def test_findings_are_told_with_what_to_do_and_their_absence_too():
     assert f"Can this be believed? 1 warning 1 info from {checks} checks" in page.text
 
 
-def test_what_attacks_show_about_each_other_is_told_among_the_findings():
-    blind = attacked(190, method="square", backward_passes=np.zeros(200, np.int32))
-    page = Page(report([blind, attacked(100)]))
+def test_findings_of_the_comparison_of_attacks_are_shown_too():
+    square = attacked(190, method="square", backward_passes=np.zeros(200, np.int32))
+    page = Page(report([square, attacked(100)]))
     assert "attacks compared:" in page.text
 
 
@@ -111,18 +111,18 @@ def test_names_that_are_code_are_harmless():
     assert "$x^$" in report(attacked(classifier="$x^$"))
 
 
-def test_pictures_have_words_for_those_who_cannot_see_them():
+def test_pictures_have_alternative_texts():
     page = Page(report(attacked()))
-    shown = [image for image in page.images if "src" in image]  # the others get picture and words from the script
+    shown = [image for image in page.images if "src" in image]  # the script fills in the others
     assert len(shown) >= 36
     assert all(image["alt"] for image in shown)
     assert "amplified 5 times" in shown[1]["alt"]
-    assert "right:" in page.text
+    assert "correct:" in page.text
     assert "wrong:" in page.text
     assert page.elements.count("h1") == 1
 
 
-def test_how_it_was_made_is_told_to_the_last_digest():
+def test_the_details_have_command_seed_versions_and_digests():
     page = Page(report(attacked(command="advlab attack --method pgd --seed 7")))
     for fact in ("advlab attack --method pgd --seed 7", "c" * 64, "d" * 64, "advlab 0.1.0", "seed 0"):
         assert fact in page.text
@@ -143,15 +143,15 @@ def test_transfer_and_several_classifiers_each_get_their_sentence():
 
 
 def test_report_is_written_whole_or_not_at_all(tmp_path):
-    place = tmp_path / "folder" / "report.html"
-    assert place.parent.exists() is False
-    assert report(attacked(), place) == place.read_text("utf-8")
-    assert [path.name for path in place.parent.iterdir()] == ["report.html"]
+    page = tmp_path / "folder" / "report.html"
+    assert page.parent.exists() is False
+    assert report(attacked(), page) == page.read_text("utf-8")
+    assert [path.name for path in page.parent.iterdir()] == ["report.html"]
     with pytest.raises(AdvlabError, match="Cannot write"):
-        report(attacked(), place / "inside.html")
+        report(attacked(), page / "inside.html")
     with pytest.raises(InvalidValue, match=r"end it in \.html"):
-        report(attacked(), place.with_suffix(".h5"))
-    assert [path.name for path in place.parent.iterdir()] == ["report.html"]
+        report(attacked(), page.with_suffix(".h5"))
+    assert [path.name for path in page.parent.iterdir()] == ["report.html"]
 
 
 def test_nothing_to_report_is_an_error():
@@ -162,7 +162,7 @@ def test_nothing_to_report_is_an_error():
 @pytest.mark.parametrize("shape", [(4, 4, 3), (300, 200, 3), (4, 4, 2)])
 def test_colour_large_and_odd_images_are_shown(shape):
     images = Page(report(evaluate(build([0, 1], [0, 1], [1, 1], shape=shape)))).images
-    assert len([image for image in images if "src" in image]) == 6  # the example and one of two on paper
+    assert len([image for image in images if "src" in image]) == 6  # the example and one of two in the sheet
 
 
 def test_an_evaluation_where_nothing_was_correct_still_has_a_page():
@@ -174,9 +174,9 @@ def test_an_evaluation_where_nothing_was_correct_still_has_a_page():
 @pytest.mark.thorough
 def test_ten_thousand_images_stay_quick_and_small():
     evaluation = evaluate(many())
-    begin = time.process_time()
+    start = time.process_time()
     text = report([evaluation])
-    assert time.process_time() - begin < 3
+    assert time.process_time() - start < 3
     assert len(text.encode()) < 5_000_000
 
 
@@ -206,7 +206,7 @@ def test_png_keeps_every_level_of_grey():
     np.testing.assert_array_equal(np.rint(decoded[..., 0] * 255), np.arange(256).reshape(16, 16))
 
 
-def test_svg_is_the_same_every_time_and_takes_the_colour_around_it():
+def test_svg_is_deterministic_and_has_the_text_colour_of_the_page():
     first, second = (figures.svg(figures.confidence_shift(attacked())) for _ in range(2))
     assert first == second
     assert first.startswith("<svg")

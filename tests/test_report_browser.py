@@ -16,7 +16,7 @@ NASTY = "<script>document.title = 'broken in'</script>"
 INSTALL = "The report is tested in Chromium, which is not installed: apt-get install -y chromium"
 MAIN = ("body", ".lead", ".robust", ".interval", ".note", ".eyebrow", ".verdict > a", "nav a", "thead th", "td")
 INSPECTOR = (
-    ".said",
+    ".sentence",
     ".tools select",
     ".tools button",
     ".level",
@@ -24,12 +24,12 @@ INSPECTOR = (
     "li.right",
     "li.wrong",
     "li:not([class])",
-    ".what",
+    ".role",
 )
 
 
 def minimal(**fields):
-    """Image ``i`` falls at ``(i + 1) / 200``; the last ten never do, and image 0 was wrong before."""
+    """Image ``i`` is adversarial from ``(i + 1) / 200`` on, the last ten never; image 0 is misclassified when clean."""
     clean = np.where(np.arange(60) == 0, (LABELS + 1) % 3, LABELS)
     adversarial = np.where(np.arange(60) < 50, (LABELS + 1) % 3, LABELS)
     change = (np.arange(60) + 1) / 200
@@ -64,7 +64,7 @@ def browser(tmp_path_factory):
 
 @pytest.fixture
 def page(browser):
-    browser.look(1400)
+    browser.set_viewport(1400)
     return browser.open(browser.place)
 
 
@@ -95,11 +95,11 @@ def thumb(page, position):
     )
 
 
-def known(page, test):
-    """The positions of the embedded images that fulfil a test in JavaScript."""
+def positions(page, condition):
+    """The positions of the embedded images that fulfil a condition in JavaScript."""
     return page.evaluate(
         f"JSON.parse(document.getElementById('data').textContent).choices[0].samples"
-        f".filter({test}).map(s => s.position)"
+        f".filter({condition}).map(s => s.position)"
     )
 
 
@@ -111,20 +111,22 @@ def test_it_loads_without_an_error_and_without_a_request(page):
     assert [url for url in page.requests if not url.startswith("data:")] == [page.place.as_uri()]
 
 
-def test_names_that_are_code_stay_names(page):
+def test_names_that_are_code_are_shown_as_text(page):
     assert page.evaluate("document.title").startswith("Robustness of stub")
     assert "broken in" not in page.evaluate("document.title.replaceAll(/<script>.*?<.script>/g, '')")
     assert page.evaluate("document.querySelectorAll('script').length") == 2
-    page.evaluate(f"document.querySelectorAll('.thumb')[{thumb(page, known(page, 's => s.label === 1')[0])}].click()")
+    page.evaluate(
+        f"document.querySelectorAll('.thumb')[{thumb(page, positions(page, 's => s.label === 1')[0])}].click()"
+    )
     assert NASTY in text(page, "#verdict")
 
 
-def test_a_click_picks_an_image_and_shows_what_the_classifier_answered(page):
+def test_a_click_selects_an_image_and_shows_its_predictions(page):
     choose(page, 1)  # the bounded attack, with no slider
     assert page.evaluate("document.getElementById('slider').checkVisibility()") is False
-    position = known(page, "s => s.outcome === 'fooled' && s.label === 2")[0]
+    position = positions(page, "s => s.outcome === 'adversarial' && s.label === 2")[0]
     page.evaluate(f"document.querySelectorAll('.thumb')[{thumb(page, position)}].click()")
-    assert text(page, "#verdict") == f"Image {position}, true class bag: fooled, now shirt."
+    assert text(page, "#verdict") == f"Image {position}, true class bag: adversarial, classified as shirt."
     assert text(page, "#before .right") == "✓ bag90.0 %"
     assert text(page, "#after .wrong") == "✗ shirt90.0 %"
     assert text(page, "#after .right") == "✓ bag5.0 %"
@@ -135,7 +137,7 @@ def test_a_click_picks_an_image_and_shows_what_the_classifier_answered(page):
         assert page.evaluate(f"document.getElementById('{picture}').naturalWidth") == 4
 
 
-def test_the_arrow_keys_walk_over_the_images_and_keep_the_focus(page):
+def test_the_arrow_keys_move_over_the_images_and_keep_the_focus(page):
     page.evaluate("document.querySelector('.thumb[tabindex=\"0\"]').focus()")
     focused = "[...document.querySelectorAll('.thumb')].indexOf(document.activeElement)"
     checked = "[...document.querySelectorAll('.thumb')].findIndex(t => t.getAttribute('aria-checked') === 'true')"
@@ -152,34 +154,37 @@ def test_the_arrow_keys_walk_over_the_images_and_keep_the_focus(page):
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
 
 
-def test_the_slider_tells_accuracy_and_fells_the_images_in_their_order(page):
-    falling = known(page, "s => s.outcome === 'fooled'")
+def test_the_slider_shows_robust_accuracy_and_the_outcome_of_each_image(page):
+    adversarial = positions(page, "s => s.outcome === 'adversarial'")
     end = page.evaluate("Number(document.getElementById('epsilon').max)")
     assert end == 200
     for number in (0, 100, end):
         slide(page, number)
         epsilon = 0.25 * number / end
-        fallen = [position for position in falling if (position + 1) / 200 <= epsilon + 1e-6]
+        expected = [position for position in adversarial if (position + 1) / 200 <= epsilon + 1e-6]
         marks = page.evaluate(
-            "[...document.querySelectorAll('.thumb')].filter(t => t.dataset.outcome === 'fooled').length"
+            "[...document.querySelectorAll('.thumb')].filter(t => t.dataset.outcome === 'adversarial').length"
         )
-        assert marks == len(fallen)
+        assert marks == len(expected)
     assert text(page, "#level").startswith("Of 60 train images of digits, 16.7 % [")
     assert page.evaluate("field.getAttribute('aria-valuetext')") == "epsilon L∞ 0.25: 16.7\xa0% remain correct"
     assert text(page, "#size") == "L∞ 0.25"
 
 
-def test_an_image_stands_until_epsilon_reaches_where_it_falls(page):
-    position = next(p for p in known(page, "s => s.label === 0 && s.falls > 0.06 && s.falls < 0.2"))
+def test_an_image_is_still_robust_until_epsilon_reaches_its_smallest_change(page):
+    position = next(p for p in positions(page, "s => s.label === 0 && s.distance > 0.06 && s.distance < 0.2"))
     page.evaluate(f"document.querySelectorAll('.thumb')[{thumb(page, position)}].click()")
-    falls = (position + 1) / 200
-    slide(page, math.floor(falls / 0.25 * 200) - 2)
-    assert "true class shirt: stands at" in text(page, "#verdict")
-    assert f"falls at {falls:.3g}" in text(page, "#verdict")
+    distance = (position + 1) / 200
+    slide(page, math.floor(distance / 0.25 * 200) - 2)
+    assert "true class shirt: still robust at" in text(page, "#verdict")
+    assert f"adversarial from {distance:.3g}" in text(page, "#verdict")
     assert page.evaluate("document.getElementById('adversarial').src === document.getElementById('clean').src")
     assert page.evaluate("document.querySelector('#after .wrong')") is None
-    slide(page, math.ceil(falls / 0.25 * 200) + 2)
-    assert text(page, "#verdict") == f"Image {position}, true class shirt: falls at {falls:.3g}, as {NASTY}."
+    slide(page, math.ceil(distance / 0.25 * 200) + 2)
+    assert (
+        text(page, "#verdict")
+        == f"Image {position}, true class shirt: adversarial from {distance:.3g}, classified as {NASTY}."
+    )
     assert page.evaluate("document.getElementById('adversarial').src !== document.getElementById('clean').src")
 
 
@@ -194,7 +199,9 @@ def test_the_arrow_keys_move_the_slider(page):
 def test_the_button_shows_the_clean_image_in_place_of_the_adversarial_one(page):
     choose(page, 1)
     same = "document.getElementById('adversarial').src === document.getElementById('clean').src"
-    page.evaluate(f"document.querySelectorAll('.thumb')[{thumb(page, known(page, 's => s.position > 9')[0])}].click()")
+    page.evaluate(
+        f"document.querySelectorAll('.thumb')[{thumb(page, positions(page, 's => s.position > 9')[0])}].click()"
+    )
     assert page.evaluate(same) is False
     page.evaluate("document.getElementById('swap').click()")
     assert page.evaluate(same) is True
@@ -202,35 +209,35 @@ def test_the_button_shows_the_clean_image_in_place_of_the_adversarial_one(page):
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_stands_out_from_what_is_behind_it(page, scheme):
-    page.look(1400, scheme=scheme)
+def test_text_has_enough_contrast(page, scheme):
+    page.set_viewport(1400, scheme=scheme)
     choose(page, 1)
     page.evaluate("document.querySelectorAll('.thumb')[5].click()")
     for selector in (*MAIN, *INSPECTOR):
         ratio = page.evaluate(f"({CONTRAST})('{selector}')")
-        assert ratio is not None, f"nothing is '{selector}'"
+        assert ratio is not None, f"no element is '{selector}'"
         assert ratio >= 4.5, f"{selector} has contrast {ratio:.2f} in {scheme}"
 
 
 @pytest.mark.parametrize("width", [400, 1400])
 def test_nothing_is_wider_than_the_window(page, width):
-    page.look(width)
+    page.set_viewport(width)
     for choice in (0, 1):
         choose(page, choice)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_on_paper_there_are_pictures_in_place_of_what_needs_a_mouse(page):
+def test_in_print_there_are_pictures_instead_of_the_inspector(page):
     shown = "document.querySelector('{}').checkVisibility()"
     assert page.evaluate(shown.format(".sheet")) is False
-    page.look(800, media="print")
+    page.set_viewport(800, media="print")
     assert page.evaluate(shown.format("#inspector")) is False
     assert page.evaluate(shown.format("nav")) is False
     assert page.evaluate(shown.format(".sheet")) is True
     assert page.evaluate("getComputedStyle(document.querySelector('.plot')).breakInside") == "avoid"
 
 
-def test_without_the_script_the_pictures_are_there(page):
+def test_without_the_script_the_pictures_are_shown(page):
     page.send("Emulation.setScriptExecutionDisabled", value=True)
     page.open(page.place)
     shown = [page.evaluate(f"document.querySelector('{s}').checkVisibility()") for s in (".sheet", "#inspector")]
@@ -247,10 +254,10 @@ selector => {
   const light = (colour) => numbers(colour).slice(0, 3).map((v) => v / 255)
     .map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4))
     .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
-  let behind = element;
-  while (numbers(getComputedStyle(behind).backgroundColor)[3] === 0) behind = behind.parentElement;
-  const both = [getComputedStyle(element).color, getComputedStyle(behind).backgroundColor].map(light);
-  both.sort((a, b) => a - b);
-  return (both[1] + 0.05) / (both[0] + 0.05);
+  let background = element;
+  while (numbers(getComputedStyle(background).backgroundColor)[3] === 0) background = background.parentElement;
+  const luminances = [getComputedStyle(element).color, getComputedStyle(background).backgroundColor].map(light);
+  luminances.sort((a, b) => a - b);
+  return (luminances[1] + 0.05) / (luminances[0] + 0.05);
 }
 """

@@ -1,4 +1,4 @@
-"""What the page embeds for its inspector, and which sections it has when."""
+"""The data that the page embeds for its inspector, and the sections of a page."""
 
 import json
 import math
@@ -15,14 +15,14 @@ LABELS = np.arange(100) % 3
 NASTY = "</script><script>alert(1)</script>&\u2028<!--"
 
 
-def attacked(broken=60, **fields):
-    """The images from number ``broken`` on hold."""
-    adversarial = np.where(np.arange(100) < broken, (LABELS + 1) % 3, LABELS)
+def attacked(successes=60, **fields):
+    """The first ``successes`` images are adversarial, the others still robust."""
+    adversarial = np.where(np.arange(100) < successes, (LABELS + 1) % 3, LABELS)
     return evaluate(build(LABELS, LABELS, adversarial, **fields))
 
 
 def minimal(**fields):
-    """Image ``i`` falls at ``(i + 1) / 400``; the last ten never do."""
+    """Image ``i`` is adversarial from ``(i + 1) / 400`` on, the last ten never."""
     return attacked(90, method="fmn", epsilon=math.inf, change=(np.arange(100) + 1) / 400, **fields)
 
 
@@ -34,7 +34,7 @@ def sections(text):
     return set(re.findall(r'<section[^>]* aria-labelledby="(\w+)"', text))
 
 
-def test_the_sample_is_the_same_for_every_attack_and_the_page_says_that_it_is_one():
+def test_the_sample_is_the_same_for_every_attack():
     text = report([attacked(), attacked(30, method="fgsm")])
     first, second = ([s["position"] for s in choice["samples"]] for choice in data_of(text)["choices"])
     assert first == second == sorted(set(first))
@@ -52,51 +52,51 @@ def test_attacks_share_the_pictures_of_clean_images():
     assert len(set(data["pictures"])) == len(data["pictures"])
 
 
-def test_an_entry_says_what_the_classifier_answered_and_how_sure_it_was():
+def test_an_entry_has_predictions_and_confidences():
     samples = data_of(report(attacked(60)))["choices"][0]["samples"]
     for sample in samples:
         label = LABELS[sample["position"]]
         after = (label + 1) % 3 if sample["position"] < 60 else label
         assert sample["label"] == label
         assert sample["predicted"] == [label, after]
-        assert sample["outcome"] == ("fooled" if sample["position"] < 60 else "held")
+        assert sample["outcome"] == ("adversarial" if sample["position"] < 60 else "robust")
         assert sample["bars"] == [0, 1, 2]
         assert sample["before"] == pytest.approx([0.9 if c == label else 0.05 for c in range(3)])
         assert sample["after"] == pytest.approx([0.9 if c == after else 0.05 for c in range(3)])
         assert sample["amplified"] == 5
 
 
-def test_of_many_classes_the_likeliest_have_bars_and_always_the_label_and_the_answers():
+def test_of_many_classes_the_likeliest_have_bars_and_always_the_label_and_the_predictions():
     clean = one_hot_like(np.zeros(3, int), 50)
     result = build([40] * 3, [0] * 3, [30] * 3, k=50, clean_probabilities=clean)
     for sample in data_of(report(evaluate(result)))["choices"][0]["samples"]:
         assert len(sample["bars"]) == 10
         assert {0, 30, 40} <= set(sample["bars"])
-        assert sample["outcome"] == "wrong"
+        assert sample["outcome"] == "misclassified"
 
 
-def test_what_an_earlier_part_of_a_cascade_broke_did_not_hold():
+def test_images_that_a_part_of_a_cascade_skips_are_not_robust():
     attempted = np.arange(100) >= 50
     adversarial = np.where(np.arange(100) < 50, LABELS, (LABELS + 1) % 3)
     samples = data_of(report(evaluate(build(LABELS, LABELS, adversarial, attempted=attempted))))["choices"][0][
         "samples"
     ]
-    assert {s["outcome"] for s in samples if s["position"] < 50} == {"earlier"}
-    assert {s["outcome"] for s in samples if s["position"] >= 50} == {"fooled"}
+    assert {s["outcome"] for s in samples if s["position"] < 50} == {"skipped"}
+    assert {s["outcome"] for s in samples if s["position"] >= 50} == {"adversarial"}
 
 
-def test_the_slider_looks_up_the_curve_and_says_where_each_image_falls():
+def test_the_slider_has_the_curve_and_the_smallest_change_of_each_image():
     choice = data_of(report(minimal()))["choices"][0]
     curve = choice["curve"]
     assert len(curve["epsilon"]) == len(curve["accuracy"]) == 201
     assert (curve["epsilon"][0], curve["epsilon"][-1]) == (0, pytest.approx(0.225))
     for epsilon, (value, low, high) in zip(curve["epsilon"], curve["accuracy"], strict=True):
-        held = 1 - min(math.floor(epsilon * 400 + 1e-4), 90) / 100
-        assert value == pytest.approx(held, abs=0.0101)  # an image on the edge may round to either side
+        robust = 1 - min(math.floor(epsilon * 400 + 1e-4), 90) / 100
+        assert value == pytest.approx(robust, abs=0.0101)  # an image on the edge may round to either side
         assert low <= value <= high
     for sample in choice["samples"]:
-        at = sample["position"]
-        assert sample["falls"] == (None if at >= 90 else pytest.approx((at + 1) / 400, abs=1e-6))
+        position = sample["position"]
+        assert sample["distance"] == (None if position >= 90 else pytest.approx((position + 1) / 400, abs=1e-6))
 
 
 def test_several_attacks_in_one_norm_make_one_curve_of_each_images_smallest_change():
@@ -104,14 +104,14 @@ def test_several_attacks_in_one_norm_make_one_curve_of_each_images_smallest_chan
     choices = data_of(report([minimal(), far]))["choices"]
     assert [choice["name"] for choice in choices] == ["any epsilon, L∞", "fmn linf", "deepfool linf"]
     assert [choice["curve"] is None for choice in choices] == [False, True, True]
-    both, near, other = (choice["samples"] for choice in choices)
-    for one, two, three in zip(both, near, other, strict=True):
+    joint, fmn, deepfool = (choice["samples"] for choice in choices)
+    for one, two, three in zip(joint, fmn, deepfool, strict=True):
         first = one["position"] < 50  # 50 / 400 = 0.125, and NumPy takes the first of equals
-        assert one["falls"] == pytest.approx(min((one["position"] + 1) / 400, 0.125), abs=1e-6)
+        assert one["distance"] == pytest.approx(min((one["position"] + 1) / 400, 0.125), abs=1e-6)
         assert one["adversarial"] == (two if first else three)["adversarial"]
 
 
-def test_a_bisection_makes_a_curve_as_far_as_it_searched():
+def test_a_bisection_makes_a_curve_up_to_its_limit():
     bisected = attacked(40, epsilon=0.5, change=(np.arange(100) + 1) / 400, settings={"goal": "minimal"})
     curve = data_of(report(bisected))["choices"][0]["curve"]
     assert curve["epsilon"][-1] == 0.5
@@ -124,15 +124,15 @@ def test_epsilon_counts_whole_pixels_in_l0():
     assert [value for value, *_ in curve["accuracy"]] == pytest.approx([1, 0.1])
 
 
-def test_a_section_appears_where_there_is_something_to_show():
-    always = {"findings", "attacks", "shift", "calibration", "images", "sheet", "made"}
+def test_a_section_appears_only_with_content():
+    always = {"findings", "attacks", "shift", "calibration", "images", "sheet", "details"}
     assert sections(report(attacked(0))) == always
     assert sections(report(attacked())) == always | {"flow"}
     assert sections(report(minimal())) == always | {"flow", "curves"}
-    assert sections(report([attacked(), moved(attacked())])) == always | {"flow", "transfer"}
+    assert sections(report([attacked(), transferred(attacked())])) == always | {"flow", "transfer"}
 
 
-def moved(evaluation):
+def transferred(evaluation):
     class Other:
         name, digest = "other", "e" * 64
 
@@ -142,9 +142,11 @@ def moved(evaluation):
     return evaluate(evaluation.result, Other())
 
 
-def test_transfer_shows_sources_by_targets():
-    text = " ".join(re.sub("<[^>]+>", " ", report([attacked(60), moved(attacked(60))])).split()).replace("\xa0", " ")
-    assert "crafted against stub other stub: pgd linf 0.1 40.0 % [30.9, 49.8] its own 100.0 % [96.3, 100.0]" in text
+def test_transfer_has_sources_by_targets():
+    text = " ".join(re.sub("<[^>]+>", " ", report([attacked(60), transferred(attacked(60))])).split()).replace(
+        "\xa0", " "
+    )
+    assert "crafted against stub other stub: pgd linf 0.1 40.0 % [30.9, 49.8] white box 100.0 % [96.3, 100.0]" in text
 
 
 def test_calibration_errors_are_in_the_table():
@@ -155,13 +157,13 @@ def test_calibration_errors_are_in_the_table():
     assert re.findall(r">([\d.]+) %<", row) == ["10.0", "50.0"]
 
 
-def test_how_many_end_up_confidently_wrong_is_told():
+def test_the_rate_of_confidently_wrong_images_is_reported():
     sure = one_hot_like((LABELS + 1) % 3, 3, 0.95)
     text = " ".join(re.sub("<[^>]+>", " ", report(attacked(60, adversarial_probabilities=sure))).split())
-    assert "stub under PGD, L∞ 0.1: 100.0 % [96.3, 100.0] of the images that were right" in text.replace("\xa0", " ")
+    assert "stub under PGD, L∞ 0.1: 100.0 % [96.3, 100.0] of the images that were correct" in text.replace("\xa0", " ")
 
 
-def test_the_flow_is_told_in_words_too():
+def test_the_largest_class_flow_is_also_text():
     assert "stub: c becomes a most often: 20 of 60 changed images." not in report(attacked(60))
     assert "stub: a becomes b most often: 20 of 60 changed images." in report(attacked(60))
 
@@ -175,9 +177,9 @@ def test_names_cannot_end_the_data():
     assert data_of(text)["choices"][0]["classes"][0] == NASTY
 
 
-def test_probabilities_that_are_no_numbers_leave_the_data_readable():
-    broken = np.full((100, 3), np.nan, np.float32)
-    data = data_of(report(evaluate(build(LABELS, LABELS, LABELS, adversarial_probabilities=broken))))
+def test_nan_probabilities_leave_the_data_readable():
+    probabilities = np.full((100, 3), np.nan, np.float32)
+    data = data_of(report(evaluate(build(LABELS, LABELS, LABELS, adversarial_probabilities=probabilities))))
     assert data["choices"][0]["samples"][0]["after"] == [0, 0, 0]
 
 

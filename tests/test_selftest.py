@@ -1,4 +1,4 @@
-"""The self-test: what is planted is there, a sound attack finds it, a broken one does not."""
+"""The self-test: planted examples are adversarial, a sound attack finds them, a faulty one does not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import pytest
 import advlab
 from advlab.errors import InvalidValue, UnknownName
 from advlab.threat import ThreatModel
-from advlab.workflows.selftest import planted, selftest
+from advlab.workflows.selftest import run_selftest, selftest
 
 FEW = 12
 
@@ -26,26 +26,26 @@ def test_the_planted_example_is_adversarial_inside_the_ball_and_the_clean_image_
     from advlab.engine.attack import attack
     from advlab.results import combine
 
-    seen = []
+    clean_predictions = []
 
-    def look(head, one):
-        seen.append(head.probabilities(one.x).argmax(1)[0])
-        return attack(head, one, "noise", norm=norm, epsilon=epsilon, progress=False)
+    def run(head, image):
+        clean_predictions.append(head.probabilities(image.x).argmax(1)[0])
+        return attack(head, image, "noise", norm=norm, epsilon=epsilon, progress=False)
 
-    tested = planted(trained, digits.take(FEW), ThreatModel(norm, epsilon), look, "noise")
-    assert tested.planted == FEW
-    assert seen == [0] * FEW
-    assert tested.found <= 2
-    assert combine.within(look(trained, digits.take(1)), ThreatModel(norm, epsilon)) is not None
+    self_test = run_selftest(trained, digits.take(FEW), ThreatModel(norm, epsilon), run, "noise")
+    assert self_test.planted == FEW
+    assert clean_predictions == [0] * FEW
+    assert self_test.found <= 2
+    assert combine.within(run(trained, digits.take(1)), ThreatModel(norm, epsilon)) is not None
 
 
 @pytest.mark.parametrize(("method", "options"), [("pgd", {}), ("ddn", {"norm": "l2", "epsilon": 1.5})])
 def test_a_sound_attack_finds_what_is_planted_and_a_random_search_does_not(trained, digits, method, options):
-    tested = selftest(trained, method, digits, samples=FEW, progress=False, **options)
-    assert tested.found == tested.planted == FEW
-    assert tested.random <= 2
-    assert f"found {FEW} of {FEW} planted" in str(tested)
-    assert tested.to_dict()["threat"]["norm"] == options.get("norm", "linf")
+    self_test = selftest(trained, method, digits, samples=FEW, progress=False, **options)
+    assert self_test.found == self_test.planted == FEW
+    assert self_test.random <= 2
+    assert f"found {FEW} of {FEW} planted" in str(self_test)
+    assert self_test.to_dict()["threat"]["norm"] == options.get("norm", "linf")
 
 
 def test_an_attack_with_its_sign_flipped_fails(trained, digits):
@@ -58,27 +58,27 @@ def test_an_attack_with_its_sign_flipped_fails(trained, digits):
             update=lambda state, query, step: loop.update(state, query._replace(gradient=-query.gradient), step)
         )
 
-    def run(head, one):
-        return attack(head, one, downhill, norm="linf", epsilon=0.1, progress=False)
+    def run(head, image):
+        return attack(head, image, downhill, norm="linf", epsilon=0.1, progress=False)
 
-    tested = planted(trained, digits.take(FEW), ThreatModel("linf", 0.1), run, "downhill")
-    assert tested.found < 0.5 * tested.planted
+    self_test = run_selftest(trained, digits.take(FEW), ThreatModel("linf", 0.1), run, "downhill")
+    assert self_test.found < 0.5 * self_test.planted
 
 
-def test_a_standard_suite_reports_its_own_test(trained, digits):
+def test_a_standard_suite_reports_its_self_test(trained, digits):
     evaluations = advlab.run("standard", trained, digits.take(6), epsilon=0.1, selftest=4, progress=False)
     assert [e.attack.method for e in evaluations] == ["apgd", "apgd", "fab", "square", "standard"]
     test = evaluations[-1].result.settings["selftest"]
     assert (test["planted"], test["found"]) == (4, 4)
 
 
-def test_features_are_what_the_last_dense_layer_is_given(rgb):
+def test_features_are_the_inputs_of_the_last_dense_layer(rgb):
     from advlab.classifiers.logits import features_of
 
     classifier, data = rgb
-    body = features_of(classifier.keras_model)
+    feature_model = features_of(classifier.keras_model)
     weights, bias = classifier.keras_model.layers[-1].get_weights()
-    logits = np.asarray(body(data.x)) @ weights + bias
+    logits = np.asarray(feature_model(data.x)) @ weights + bias
     np.testing.assert_allclose(logits, classifier.logits(data.x), atol=1e-4)
 
 

@@ -29,21 +29,21 @@ def weights_of(classifier) -> np.ndarray:
 
 def fewest(weights: np.ndarray, x: np.ndarray, label: int) -> int:
     """How many pixels must change until a linear classifier of two classes errs: the most useful ones first."""
-    slope = weights[:, 1 - label] - weights[:, label]
-    gain = np.sort(np.where(slope > 0, slope * (1 - x), -slope * x))[::-1]
-    return int(np.searchsorted(gain.cumsum(), -(x @ slope)) + 1)
+    gradient = weights[:, 1 - label] - weights[:, label]
+    gain = np.sort(np.where(gradient > 0, gradient * (1 - x), -gradient * x))[::-1]
+    return int(np.searchsorted(gain.cumsum(), -(x @ gradient)) + 1)
 
 
 def test_sigma_zero_finds_the_fewest_pixels_of_a_linear_classifier(linear, two):
     result = attack(linear, two, "sigma_zero", steps=300)
     rows = np.flatnonzero(result.correct)
     optimum = np.array([fewest(weights_of(linear), result.x[row].ravel(), result.labels[row]) for row in rows])
-    found = changed(result)[rows].sum(1)
+    counts = changed(result)[rows].sum(1)
     assert len(rows) >= 10
     assert optimum.max() > 1
     assert result.success.all()
-    assert np.all(found >= optimum)
-    assert np.mean(found == optimum) >= 0.9
+    assert np.all(counts >= optimum)
+    assert np.mean(counts == optimum) >= 0.9
 
 
 @pytest.mark.parametrize("parameters", [{"sigma": 0.0}, {"step_size": 0.0}, {"threshold": 1.0, "rate": 1.0}])
@@ -52,32 +52,32 @@ def test_sigma_zero_stays_finite_with_extreme_parameters(linear, two, parameters
     assert np.isfinite(result.x_adv).all()
 
 
-def points(kind: str) -> np.ndarray:
+def points(case: str) -> np.ndarray:
     """float32 ``(200, 2, 30)``."""
     draw = np.random.default_rng(0)
-    slopes = draw.normal(size=(200, 2, 30)).astype(np.float32)
-    if kind == "opposed":
-        slopes[:, 1] = 0.1 * slopes[:, 1] - slopes[:, 0]
-    elif kind == "ties":
-        slopes = slopes.round()
-    elif kind == "few left":
-        slopes[:, :, 2:] = -np.inf
-    elif kind == "none left":
-        slopes[:] = -np.inf
-    elif kind == "hopeless":
-        slopes[:, 0] = -abs(slopes[:, 0])
-    return slopes
+    gradients = draw.normal(size=(200, 2, 30)).astype(np.float32)
+    if case == "opposed":
+        gradients[:, 1] = 0.1 * gradients[:, 1] - gradients[:, 0]
+    elif case == "ties":
+        gradients = gradients.round()
+    elif case == "few left":
+        gradients[:, :, 2:] = -np.inf
+    elif case == "none left":
+        gradients[:] = -np.inf
+    elif case == "hopeless":
+        gradients[:, 0] = -abs(gradients[:, 0])
+    return gradients
 
 
-@pytest.mark.parametrize("kind", ["any", "opposed", "ties", "few left", "none left", "hopeless"])
-def test_the_best_pair_is_that_of_all_pairs(kind):
-    slopes = points(kind)
-    products = np.maximum(slopes[:, :, :, None] + slopes[:, :, None], 0).prod(1)
+@pytest.mark.parametrize("case", ["any", "opposed", "ties", "few left", "none left", "hopeless"])
+def test_the_best_pair_is_that_of_all_pairs(case):
+    gradients = points(case)
+    products = np.maximum(gradients[:, :, :, None] + gradients[:, :, None], 0).prod(1)
     products[:, range(30), range(30)] = 0
     best = products.max((1, 2))
-    marked = best_pair(tf.constant(slopes)).numpy()
+    marked = best_pair(tf.constant(gradients)).numpy()
     np.testing.assert_array_equal(marked.sum(1), np.where(best > 0, 2, 0))
-    sums = np.where(marked[:, None], slopes, 0).sum(2)
+    sums = np.where(marked[:, None], gradients, 0).sum(2)
     np.testing.assert_allclose(np.where(best > 0, sums.prod(1), 0), best, rtol=1e-5)
 
 
@@ -107,7 +107,7 @@ def test_jsma_changes_the_pairs_of_the_papers_algorithm(grey, increase):
     np.testing.assert_array_equal(result.x_adv[result.x != result.x_adv], float(increase))
 
 
-def test_jsma_changes_no_more_than_its_share(trained, digits):
+def test_jsma_changes_no_more_than_its_fraction(trained, digits):
     data = digits.take(60)
     few, more = (attack(trained, data, "jsma", fraction=fraction) for fraction in (0.01, 0.05))
     assert changed(few).sum(1).max() == 6  # of the 7 positions allowed
@@ -115,10 +115,10 @@ def test_jsma_changes_no_more_than_its_share(trained, digits):
     assert few.success.sum() < more.success.sum()
 
 
-def test_jsma_ends_each_sample_by_itself_and_looks_no_further(trained, digits):
+def test_jsma_ends_each_sample_by_itself_and_queries_no_more(trained, digits):
     result = attack(trained, digits.take(60), "jsma", fraction=0.05)
     rows = result.correct & result.success
-    # Each look before the last is followed by one more forward pass for two gradients, as is the look that succeeds.
+    # Each query before the last is followed by one more forward pass for two gradients, as is the one that succeeds.
     np.testing.assert_array_equal(result.forward_passes[rows], changed(result)[rows].sum(1) + 2)
 
 

@@ -13,17 +13,17 @@ from advlab.engine.attack import attack
 from advlab.methods._apgd_l1 import _largest
 from advlab.problem.balls import L1Ball
 from advlab.problem.losses import log_odds
-from tests.test_linear import direction, lowered
+from tests.test_linear import direction, margin_drop
 
 
 def test_a_linear_classifier_loses_epsilon_times_its_largest_weight(linear, grey):
     two = replace(grey, y=grey.y % 2, classes=("a", "b"))
     result = attack(linear, two, "apgd", norm="l1", epsilon=0.3)
-    np.testing.assert_allclose(lowered(linear, result), 0.3 * np.abs(direction(linear)).max(), rtol=1e-3)
+    np.testing.assert_allclose(margin_drop(linear, result), 0.3 * np.abs(direction(linear)).max(), rtol=1e-3)
 
 
 @pytest.mark.thorough
-def test_aiming_at_each_wrong_class_breaks_at_least_what_pgd_breaks_with_as_many_steps(trained, digits):
+def test_aiming_at_each_wrong_class_fools_as_many_as_pgd_with_as_many_steps(trained, digits):
     data = digits.take(60)
     plain = attack(trained, data, "pgd", norm="l1", epsilon=3, steps=30, restarts=3)
     aimed = attack(trained, data, "apgd", norm="l1", epsilon=3, steps=30, loss="dlr", n_target_classes=3)
@@ -40,7 +40,7 @@ def test_a_few_steps_are_enough_for_an_image_inside_the_ball(trained, digits, st
     assert np.all(size <= 3)
 
 
-def test_the_looks_in_larger_balls_are_not_kept(trained, digits):
+def test_the_iterates_in_larger_balls_are_not_kept(trained, digits):
     result = attack(trained, digits.take(50), "apgd", norm="l1", epsilon=3)
     trace, outside = result.diagnostics["loss_trace"], result.diagnostics["trace_steps"] < 60
     assert trace[:, outside].max(1).mean() > trace[:, ~outside].max(1).mean()
@@ -57,10 +57,10 @@ projected = tf.function(lambda x, epsilon, far: L1Ball(x, epsilon).project(far),
 def test_the_largest_entries_are_found_whatever_their_size(scale, count):
     values = np.random.default_rng(0).exponential(size=(50, 6, 6, 1)).astype(np.float32) ** 3 * np.float32(scale)
     counts = tf.fill([50, 1, 1, 1], float(count))
-    kept = largest(tf.constant(values), counts).numpy()
+    is_largest = largest(tf.constant(values), counts).numpy()
     last = np.sort(values.reshape(50, -1))[:, -count].reshape(-1, 1, 1, 1)
-    assert np.all(kept[values >= last.repeat(6, 1).repeat(6, 2)])
-    assert np.all(values[kept] >= 0.999 * np.broadcast_to(last, values.shape)[kept])
+    assert np.all(is_largest[values >= last.repeat(6, 1).repeat(6, 2)])
+    assert np.all(values[is_largest] >= 0.999 * np.broadcast_to(last, values.shape)[is_largest])
 
 
 @pytest.mark.parametrize("scale", [0.01, 1.0, 100.0])
@@ -71,8 +71,8 @@ def test_the_projection_is_exact_however_far_the_point(scale, epsilon):
     draw = np.random.default_rng(int(scale))
     x = draw.uniform(-0.3, 1.3, (20, 28, 28, 1)).clip(0, 1).astype(np.float32)
     far = (x + scale * draw.standard_t(2, x.shape)).astype(np.float32)
-    got = projected(tf.constant(x), tf.constant(epsilon, tf.float64), tf.constant(far)).numpy().astype(float) - x
-    assert np.all(np.abs(got).sum((1, 2, 3)) <= epsilon)
+    result = projected(tf.constant(x), tf.constant(epsilon, tf.float64), tf.constant(far)).numpy().astype(float) - x
+    assert np.all(np.abs(result).sum((1, 2, 3)) <= epsilon)
     for row in range(len(x)):
         change = far[row].astype(float) - x[row]
         room = np.where(change > 0, 1.0 - x[row], x[row])
@@ -82,4 +82,4 @@ def test_the_projection_is_exact_however_far_the_point(scale, epsilon):
 
         top = np.abs(change).max()
         t = 0.0 if size(0).sum() <= epsilon else brentq(lambda t, s=size: s(t).sum() - epsilon, 0, top, xtol=1e-14)
-        np.testing.assert_allclose(np.abs(got[row]), size(t), atol=3e-6 * epsilon + 3e-5 * max(1, scale))
+        np.testing.assert_allclose(np.abs(result[row]), size(t), atol=3e-6 * epsilon + 3e-5 * max(1, scale))

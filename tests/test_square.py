@@ -11,13 +11,13 @@ import tensorflow as tf
 from advlab.engine.attack import attack
 from advlab.methods import _square_pairs as pairs
 from advlab.problem import random
-from tests.test_linear import direction, lowered
+from tests.test_linear import direction, margin_drop
 
 
 @pytest.mark.parametrize("width", [1, 3, 7])
 def test_windows_have_their_width_and_reach_every_corner(width):
-    drawn = random.uniform(random.streams(0, 0, tf.range(3000)), 0, 0, 2)
-    row, column = pairs.place(drawn[:, 0], width, 7), pairs.place(drawn[:, 1], width, 9)
+    draws = random.uniform(random.streams(0, 0, tf.range(3000)), 0, 0, 2)
+    row, column = pairs.window_offsets(draws[:, 0], width, 7), pairs.window_offsets(draws[:, 1], width, 9)
     inside = pairs.window(row, column, width).numpy()[..., 0]
     np.testing.assert_array_equal(inside.sum((1, 2)), width**2)
     assert inside[:, [0, 0, -1, -1], [0, -1, 0, -1]].any(0).all()
@@ -34,30 +34,30 @@ def published_half(height: int, width: int, power: int) -> np.ndarray:
 
 @pytest.mark.parametrize("power", [1, 2])
 @pytest.mark.parametrize("width", [3, 5, 9, 13])
-@pytest.mark.parametrize("turned", [False, True])
-def test_the_pattern_is_the_published_one(width, power, turned):
+@pytest.mark.parametrize("is_transposed", [False, True])
+def test_the_pattern_is_the_published_one(width, power, is_transposed):
     upper, lower = published_half(width // 2, width, power), published_half(width - width // 2, width, power)
     expected = np.concatenate([upper, -lower])
-    place = tf.range(width)[None]
+    offsets = tf.range(width)[None]
     shape = tf.constant(pairs._shape(width, power))
-    pattern = pairs._pattern(shape, place, place, tf.constant([turned])).numpy()[0, :, :, 0]
-    np.testing.assert_allclose(pattern, expected.T if turned else expected, rtol=1e-5)
+    pattern = pairs._pattern(shape, offsets, offsets, tf.constant([is_transposed])).numpy()[0, :, :, 0]
+    np.testing.assert_allclose(pattern, expected.T if is_transposed else expected, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
-    ("norm", "order", "share"),
+    ("norm", "order", "fraction"),
     [
         ("linf", 1, 0.99),
         pytest.param("l2", 2, 0.7, marks=pytest.mark.thorough),
         pytest.param("l1", np.inf, 0.5, marks=pytest.mark.thorough),
     ],
 )
-def test_it_comes_near_the_optimum_of_a_linear_classifier(linear, grey, norm, order, share):
+def test_it_comes_near_the_optimum_of_a_linear_classifier(linear, grey, norm, order, fraction):
     two = replace(grey, y=grey.y % 2, classes=("a", "b"))
     result = attack(linear, two, "square", norm=norm, epsilon=0.05, steps=2000)
     best = 0.05 * np.linalg.norm(direction(linear), ord=order)
-    assert np.all(lowered(linear, result) <= best * (1 + 1e-5))
-    assert np.median(lowered(linear, result)) > share * best
+    assert np.all(margin_drop(linear, result) <= best * (1 + 1e-5))
+    assert np.median(margin_drop(linear, result)) > fraction * best
 
 
 @pytest.mark.parametrize("norm", ["l2", "l1"])

@@ -1,4 +1,4 @@
-"""Studies: what a run keeps, and what it computes again."""
+"""Studies: which results a run keeps, and which it computes again."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from advlab.declarations.studies import load_study
 from advlab.errors import AdvlabError, FileExists, InvalidFile
 from advlab.evaluation.metrics import Rate, wilson
 from advlab.evaluation.study import StudyResult, load_study_result
-from tests.small_studies import HEAD, ROWS, declared, measured
+from tests.small_studies import HEAD, ROWS, measured, write_study
 
 ROOT = Path(__file__).parent.parent
 
@@ -27,8 +27,8 @@ def run(path: Path, **options) -> StudyResult:
 
 @pytest.fixture(autouse=True)
 def nothing_to_free(monkeypatch):
-    """A row frees what it leaves: here that would mean to look through all that earlier tests have left."""
-    monkeypatch.setattr("advlab.workflows.study._forget", lambda: None)
+    """A row frees its memory: here that would mean to search all that earlier tests have left in it."""
+    monkeypatch.setattr("advlab.workflows.study._clear_session", lambda: None)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def cheap(tmp_path):
     suite = tmp_path / "cheap.toml"
     attacks = "".join(f'[[attack]]\nmethod = "{method}"\nearly_stop = false\n' for method in ("noise", "fgsm"))
     suite.write_text(f'title = "Cheap"\n{attacks}', "utf-8")
-    return declared(tmp_path, ROWS, HEAD.replace("quick", str(suite)))
+    return write_study(tmp_path, ROWS, HEAD.replace("quick", str(suite)))
 
 
 class TestRun:
@@ -69,12 +69,12 @@ class TestRun:
 
 
 class Counted:
-    """Stands for training and attacking: it notes which rows were asked for, and fails where it is told to."""
+    """Replaces training and attacking: records the requested rows, and raises the errors in ``raising``."""
 
     def __init__(self, monkeypatch):
         self.names: list[str] = []
         self.raising: dict[str, BaseException] = {}
-        monkeypatch.setattr("advlab.workflows.study._measured", self)
+        monkeypatch.setattr("advlab.workflows.study._measure", self)
 
     def __call__(self, row, study, force, progress):
         self.names.append(row.name)
@@ -89,52 +89,52 @@ def counted(monkeypatch):
 
 
 class TestResume:
-    def test_results_that_are_there_are_refused_without_resume_or_force(self, tmp_path, counted):
-        run(declared(tmp_path))
+    def test_existing_results_are_refused_without_resume_or_force(self, tmp_path, counted):
+        run(write_study(tmp_path))
         with pytest.raises(FileExists, match=r"--resume .* --force"):
-            run(declared(tmp_path))
+            run(write_study(tmp_path))
         assert counted.names == ["base", "linear"]
 
     def test_resume_computes_what_is_missing(self, tmp_path, counted):
-        run(declared(tmp_path), rows="2")
-        result = run(declared(tmp_path), resume=True)
+        run(write_study(tmp_path), rows="2")
+        result = run(write_study(tmp_path), resume=True)
         assert counted.names == ["linear", "base"]
         assert [row.name for row in result.rows] == ["base", "linear"]
 
     @pytest.mark.parametrize("change", [("epochs = 1 }", "epochs = 2 }"), ("samples = 8", "samples = 9")])
     def test_resume_computes_again_what_has_changed(self, tmp_path, counted, change, capsys):
-        path = declared(tmp_path)
+        path = write_study(tmp_path)
         advlab.study(path)
         counted.names.clear()
-        declared(tmp_path, ROWS.replace(*change, 1), HEAD.replace(*change))
+        write_study(tmp_path, ROWS.replace(*change, 1), HEAD.replace(*change))
         advlab.study(path, resume=True)
         assert counted.names == (["base"] if "epochs" in change[0] else ["base", "linear"])
         assert "base: its settings have changed" in capsys.readouterr().err
 
-    def test_other_epochs_do_not_replace_finished_rows_unasked(self, tmp_path, counted):
-        run(declared(tmp_path))
+    def test_other_epochs_do_not_replace_finished_rows_without_force(self, tmp_path, counted):
+        run(write_study(tmp_path))
         for other in ({"epochs": 3}, {"samples": 3}):
             with pytest.raises(FileExists, match=r"other epochs or samples would replace.*--force"):
-                run(declared(tmp_path), resume=True, **other)
+                run(write_study(tmp_path), resume=True, **other)
         assert counted.names == ["base", "linear"]
 
     def test_notes_and_published_figures_are_no_reason_to_compute_again(self, tmp_path, counted):
-        run(declared(tmp_path))
-        path = declared(tmp_path, ROWS.replace("because", "since").replace("0.5", "0.6"))
+        run(write_study(tmp_path))
+        path = write_study(tmp_path, ROWS.replace("because", "since").replace("0.5", "0.6"))
         result = run(path, resume=True)
         assert counted.names == ["base", "linear"]
         assert "(60.00)" in result.markdown()
         assert "since" in workspace.study_path("small", ".md").read_text("utf-8")
 
-    def test_force_computes_the_asked_rows_anew_and_keeps_the_others(self, tmp_path, counted):
-        run(declared(tmp_path))
-        result = run(declared(tmp_path), rows="base", force=True)
+    def test_force_computes_the_requested_rows_again_and_keeps_the_others(self, tmp_path, counted):
+        run(write_study(tmp_path))
+        result = run(write_study(tmp_path), rows="base", force=True)
         assert counted.names == ["base", "linear", "base"]
         assert len(result.rows) == 2
 
     @pytest.mark.thorough
-    def test_a_classifier_that_was_trained_just_so_is_not_trained_again_unless_forced(self, cheap, monkeypatch):
-        ready = advlab.train("digits", epochs=1)
+    def test_a_classifier_of_the_same_settings_is_not_trained_again_unless_forced(self, cheap, monkeypatch):
+        existing = advlab.train("digits", epochs=1)
         trained = []
 
         def counting(recipe, *, train=advlab.train, **options):
@@ -145,11 +145,11 @@ class TestResume:
         (workspace.root() / "models" / "damaged.h5").write_bytes(b"no classifier")
         result = run(cheap)
         assert trained == ["linear"]
-        assert result.row("base").test_accuracy == ready.card["test_accuracy"]
-        assert result.row("base").train_seconds == ready.card["seconds"]
-        again = run(cheap, rows="base", force=True)
+        assert result.row("base").test_accuracy == existing.card["test_accuracy"]
+        assert result.row("base").train_seconds == existing.card["seconds"]
+        forced = run(cheap, rows="base", force=True)
         assert trained == ["linear", "base"]
-        assert again.row("base").test_accuracy == ready.card["test_accuracy"]
+        assert forced.row("base").test_accuracy == existing.card["test_accuracy"]
 
     def test_an_error_in_a_row_is_its_result_and_resume_tries_it_again(self, tmp_path, monkeypatch):
         def failing(*arguments, **options):
@@ -157,35 +157,35 @@ class TestResume:
 
         with monkeypatch.context() as patch:
             patch.setattr("advlab.workflows.study.train", failing)
-            result = run(declared(tmp_path))
+            result = run(write_study(tmp_path))
         assert [row.error for row in result.rows] == ["the loss became nan"] * 2
         assert "failed" in result.table()
         assert "Rows 1-2: the loss became nan" in workspace.study_path("small", ".md").read_text("utf-8")
         assert not workspace.study_path("small", ".svg").exists()
         counted = Counted(monkeypatch)
-        assert run(declared(tmp_path), rows="2", resume=True).row("linear").error is None
+        assert run(write_study(tmp_path), rows="2", resume=True).row("linear").error is None
         assert counted.names == ["linear"]
 
     def test_an_interruption_leaves_the_finished_rows(self, tmp_path, counted):
         counted.raising["linear"] = KeyboardInterrupt()
         with pytest.raises(KeyboardInterrupt, match=r"1 of 2 rows .* --resume"):
-            run(declared(tmp_path))
-        stored = load_study_result(load_study(declared(tmp_path)), workspace.study_path("small", ".json"))
+            run(write_study(tmp_path))
+        stored = load_study_result(load_study(write_study(tmp_path)), workspace.study_path("small", ".json"))
         assert [row.name for row in stored.rows] == ["base"]
 
     def test_rows_that_another_process_finishes_meanwhile_are_kept(self, tmp_path, counted, monkeypatch):
-        path = declared(tmp_path)
+        path = write_study(tmp_path)
 
         def slowly(row, *arguments):
             if row.name == "base":
                 run(path, rows="linear")
             return counted(row, *arguments)
 
-        monkeypatch.setattr("advlab.workflows.study._measured", slowly)
+        monkeypatch.setattr("advlab.workflows.study._measure", slowly)
         assert [row.name for row in run(path, rows="base").rows] == ["base", "linear"]
 
-    def test_a_full_disk_is_told_and_leaves_what_was_there(self, tmp_path, counted, monkeypatch):
-        path = declared(tmp_path)
+    def test_a_full_disk_is_reported_and_leaves_the_old_files(self, tmp_path, counted, monkeypatch):
+        path = write_study(tmp_path)
         run(path, rows="1")
         before = workspace.study_path("small", ".json").read_bytes()
 
@@ -199,29 +199,29 @@ class TestResume:
         assert workspace.study_path("small", ".json").read_bytes() == before
 
     @pytest.mark.parametrize("damage", ["{", "[]", '{"schema": 9}', '{"schema": 1, "versions": {}, "rows": [{}]}'])
-    def test_a_damaged_result_is_refused_with_what_to_do(self, tmp_path, counted, damage):
+    def test_a_damaged_result_is_refused_with_the_fix(self, tmp_path, counted, damage):
         path = workspace.study_path("small", ".json")
         path.parent.mkdir(parents=True)
         path.write_text(damage)
         with pytest.raises(InvalidFile, match=r"small\.json"):
-            run(declared(tmp_path), resume=True)
+            run(write_study(tmp_path), resume=True)
         assert counted.names == []
 
-    def test_a_data_set_that_is_not_there_is_told_before_any_row(self, tmp_path, counted):
+    def test_a_missing_data_set_is_reported_before_any_row(self, tmp_path, counted):
         (tmp_path / "own.toml").write_text(
             Path(ROOT / "models" / "digits.toml").read_text("utf-8").replace('"digits"', '"nowhere.npz"'), "utf-8"
         )
         rows = f'[[row]]\nname = "own"\nrecipe = "{tmp_path / "own.toml"}"\n'
         with pytest.raises(AdvlabError, match="nowhere"):
-            run(declared(tmp_path, rows))
+            run(write_study(tmp_path, rows))
         assert counted.names == []
 
 
-def test_the_command_prints_the_table_and_says_how_to_go_on(tmp_path, counted):
-    done = CliRunner().invoke(main, ["study", str(declared(tmp_path)), "--rows", "1"])
-    assert done.exit_code == 0, done.output
-    assert "1 base" in done.stdout
-    assert "--resume" in done.stderr
-    assert "Row 1: because" in done.stderr
+def test_the_command_prints_the_table_and_the_next_step(tmp_path, counted):
+    completed = CliRunner().invoke(main, ["study", str(write_study(tmp_path)), "--rows", "1"])
+    assert completed.exit_code == 0, completed.output
+    assert "1 base" in completed.stdout
+    assert "--resume" in completed.stderr
+    assert "Row 1: because" in completed.stderr
     wrong = CliRunner().invoke(main, ["study", "mnist-mpl"])
     assert "Did you mean 'mnist-mlp'" in wrong.stderr

@@ -7,19 +7,19 @@ import pytest
 from advlab.declarations.recipes import EarlyStopping, load_recipe
 from advlab.declarations.studies import load_study
 from advlab.errors import AdvlabError, InvalidValue, UnknownName
-from tests.small_studies import declared
+from tests.small_studies import write_study
 
 
 class TestDeclaration:
     def test_a_row_changes_what_it_names_and_keeps_the_rest_of_the_base(self, tmp_path):
         base = load_recipe("digits")
-        recipe = load_study(declared(tmp_path)).recipes()[1]
+        recipe = load_study(write_study(tmp_path)).recipes()[1]
         assert dict(recipe.architecture) == {**base.architecture, "activation": "linear"}
         assert (recipe.training.optimizer, recipe.training.epochs) == ("sgd", 1)
         assert recipe.training.batch_size == base.training.batch_size
         assert recipe.name == "small-linear"
 
-    def test_another_kind_of_architecture_replaces_the_whole_and_a_row_may_have_another_base(self, tmp_path):
+    def test_another_architecture_replaces_all_settings_and_a_row_may_have_another_base(self, tmp_path):
         rows = """
         [[row]]
         name = "recurrent"
@@ -29,37 +29,37 @@ class TestDeclaration:
         recipe = "mnist-mlp-256"
         training = { early_stopping = { patience = 2, monitor = "loss" } }
         """
-        first, second = load_study(declared(tmp_path, rows)).recipes()
+        first, second = load_study(write_study(tmp_path, rows)).recipes()
         assert dict(first.architecture) == {"name": "rnn", "units": 4}
         assert second.dataset == "mnist"
         assert second.training.early_stopping == EarlyStopping(2, "loss")
 
     def test_a_grid_has_a_row_for_each_combination_named_by_its_values(self, tmp_path):
         grid = '[grid]\n"architecture.hidden" = [[8, 8], [16]]\n"training.batch_size" = [32, 64]\n'
-        study = load_study(declared(tmp_path, grid))
+        study = load_study(write_study(tmp_path, grid))
         assert [row.name for row in study.rows] == [
             f"hidden {hidden} batch size {size}" for hidden in ("8-8", "16") for size in (32, 64)
         ]
         assert study.rows[2].recipe.architecture["hidden"] == [16]
-        assert study.varied() == ("architecture.hidden", "training.batch_size")
+        assert study.varied_settings() == ("architecture.hidden", "training.batch_size")
 
     def test_a_row_named_like_one_of_the_grid_keeps_what_it_does_not_name(self, tmp_path):
         row = '[[row]]\nname = "dropout 0.2"\narchitecture = { activation = "tanh" }\n'
-        study = load_study(declared(tmp_path, f'{row}[grid]\n"architecture.dropout" = [0.1, 0.2]\n'))
+        study = load_study(write_study(tmp_path, f'{row}[grid]\n"architecture.dropout" = [0.1, 0.2]\n'))
         assert study.recipes()[1].architecture["dropout"] == 0.2
         assert study.recipes()[1].architecture["activation"] == "tanh"
         with pytest.raises(InvalidValue, match=r"Got 'dropout 0\.2' twice"):
-            load_study(declared(tmp_path, f'{row}{row}[grid]\n"architecture.dropout" = [0.1, 0.2]\n'))
+            load_study(write_study(tmp_path, f'{row}{row}[grid]\n"architecture.dropout" = [0.1, 0.2]\n'))
 
     def test_a_row_named_like_one_of_the_grid_adds_to_it(self, tmp_path):
         grid = '[[row]]\nname = "dropout 0.2"\nnote = "why"\n[grid]\n"architecture.dropout" = [0.1, 0.2]\n'
-        study = load_study(declared(tmp_path, grid))
+        study = load_study(write_study(tmp_path, grid))
         assert [(row.name, row.note) for row in study.rows] == [("dropout 0.1", ""), ("dropout 0.2", "why")]
         assert study.rows[1].recipe.architecture["dropout"] == 0.2
 
     def test_figures_of_the_base_are_printed_for_the_base_alone(self, tmp_path):
         rows = '[[row]]\nname = "E"\n[[row]]\nname = "wide"\narchitecture = { hidden = [1024] }\n'
-        same, other = load_study(declared(tmp_path, rows, 'title = "T"\nrecipe = "mnist-mlp-256"\n')).recipes()
+        same, other = load_study(write_study(tmp_path, rows, 'title = "T"\nrecipe = "mnist-mlp-256"\n')).recipes()
         assert same.published["test_accuracy"] == 0.985
         assert other.published == {}
 
@@ -75,23 +75,23 @@ class TestDeclaration:
             ('name = "a"\npublished = { test_accuracy = 98.5 }', ["row 1", "a float in the range [0, 1]", "98.5"]),
             ('name = "a, b"', ["row 1", "without commas"]),
             ('name = "a"\nrecipe = "digit"', ["row 1", "Did you mean 'digits'"]),
-            ("note = 'no name'", ["row 1", "name must be a text"]),
+            ("note = 'no name'", ["row 1", "name must be a string"]),
             ('name = "a"\n[[row]]\nname = "a"', ["'a' twice"]),
             ('name = "a b"\n[[row]]\nname = "a-b"', ["'small-a-b' twice"]),
         ],
     )
     def test_a_wrong_row_is_refused_with_file_row_and_what_is_allowed(self, tmp_path, row, words):
-        path = declared(tmp_path, f"[[row]]\n{row}\n")
-        with pytest.raises(AdvlabError) as told:
+        path = write_study(tmp_path, f"[[row]]\n{row}\n")
+        with pytest.raises(AdvlabError) as caught:
             load_study(path)
-        assert all(word in str(told.value) for word in (str(path), *words)), told.value
+        assert all(word in str(caught.value) for word in (str(path), *words)), caught.value
 
     @pytest.mark.parametrize(
         ("head", "words"),
         [
             ('title = "T"\nrecipe = "digits"\n', ["at least one [[row]]"]),
             ('title = "T"\nrecipie = "digits"\n', ["Did you mean 'recipe'"]),
-            ('recipe = "digits"\n[[row]]\nname = "a"\n', ["title must be a text"]),
+            ('recipe = "digits"\n[[row]]\nname = "a"\n', ["title must be a string"]),
             ('title = "T"\n[[row]]\nname = "a"\n', ["recipe must be the name of a recipe"]),
             ('title = "T"\nrecipe = "digits"\nsuite = "standrad"\n[[row]]\nname = "a"\n', ["Did you mean 'standard'"]),
             ('title = "T"\nrecipe = "digits"\nsuite = "minimal"\n[[row]]\nname = "a"\n', ["takes no epsilon"]),
@@ -103,19 +103,19 @@ class TestDeclaration:
         ],
     )
     def test_a_wrong_study_is_refused_with_the_file(self, tmp_path, head, words):
-        path = declared(tmp_path, "", head)
-        with pytest.raises(AdvlabError) as told:
+        path = write_study(tmp_path, "", head)
+        with pytest.raises(AdvlabError) as caught:
             load_study(path)
-        assert all(word in str(told.value) for word in (str(path), *words)), told.value
+        assert all(word in str(caught.value) for word in (str(path), *words)), caught.value
 
-    def test_rows_are_chosen_by_number_range_and_name(self, tmp_path):
+    def test_rows_are_selected_by_number_range_and_name(self, tmp_path):
         grid = '[grid]\n"architecture.dropout" = [0.1, 0.2, 0.3, 0.4, 0.5]\n'
-        study = load_study(declared(tmp_path, grid))
-        chosen = [row.name[-1] for row in study.chosen("5, 2-3,dropout 0.1")]
-        assert chosen == ["1", "2", "3", "5"]
-        assert study.chosen(None) == study.chosen([1, "2-5"]) == study.rows
+        study = load_study(write_study(tmp_path, grid))
+        selected = [row.name[-1] for row in study.select("5, 2-3,dropout 0.1")]
+        assert selected == ["1", "2", "3", "5"]
+        assert study.select(None) == study.select([1, "2-5"]) == study.rows
         for wrong in ("0", "6", "3-2"):
             with pytest.raises(InvalidValue, match="rows 1-5"):
-                study.chosen(wrong)
+                study.select(wrong)
         with pytest.raises(UnknownName, match=r"Did you mean 'dropout 0\.5'"):
-            study.chosen("dropuot 0.5")
+            study.select("dropuot 0.5")

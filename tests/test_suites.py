@@ -1,4 +1,4 @@
-"""Suites: what is declared, a cascade of survivors, the smallest change, and taking up where an earlier run ended."""
+"""Suites: their declarations, cascades, the smallest change, and resuming an earlier run."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import advlab
-from advlab import workspace as places
+from advlab import workspace
 from advlab.declarations.suites import load_suite
 from advlab.distances import distances
 from advlab.errors import InvalidValue, UnknownName
@@ -73,7 +73,7 @@ def test_more_targets_than_wrong_classes_are_all_wrong_classes(rgb):
     np.testing.assert_array_equal(result.forward_passes, 2 * 4)
 
 
-def test_each_attack_of_a_cascade_sees_only_what_is_left_standing(trained, few, small):
+def test_each_attack_of_a_cascade_gets_only_the_images_that_are_still_robust(trained, few, small):
     results = [e.result for e in advlab.run(small, trained, few, epsilon=0.05, progress=False)]
     *parts, worst = results
     assert parts[0].attempted.all()
@@ -87,18 +87,18 @@ def test_each_attack_of_a_cascade_sees_only_what_is_left_standing(trained, few, 
     assert distances(worst.x, worst.x_adv).linf.max() <= 0.05
 
 
-def test_a_part_of_a_cascade_is_verified_as_it_was_recorded(few, small, workspace):
+def test_a_part_of_a_cascade_verifies_as_recorded(few, small, workspace):
     advlab.run(small, "digits", few, epsilon=0.05, save=True, progress=False)
     part = next((workspace / "attacks" / "digits" / "small-linf-0.05").glob("fab*.h5"))
-    found = advlab.verify(part)
-    assert found.holds
-    assert found.accuracy == found.recorded_accuracy
+    verification = advlab.verify(part)
+    assert verification.holds
+    assert verification.accuracy == verification.recorded_accuracy
 
 
 def test_the_worst_case_is_at_least_as_bad_as_each_attack_alone(trained, few, small):
     worst = advlab.run(small, trained, few, epsilon=0.05, progress=False)[-1]
-    alone = advlab.attack(trained, few, "pgd", epsilon=0.05, steps=10, progress=False)
-    assert worst.robust.sum() <= alone.robust.sum()
+    pgd = advlab.attack(trained, few, "pgd", epsilon=0.05, steps=10, progress=False)
+    assert worst.robust.sum() <= pgd.robust.sum()
 
 
 def test_a_norm_has_its_own_settings(small):
@@ -107,16 +107,16 @@ def test_a_norm_has_its_own_settings(small):
     assert load_suite(small).entries()[1].attack().restarts == 1
 
 
-def test_a_second_run_takes_up_what_the_first_has_saved(trained, few, small, monkeypatch):
+def test_a_second_run_reuses_the_archives_of_the_first(trained, few, small, monkeypatch):
     first = advlab.run(small, trained, few, epsilon=0.05, save=True, progress=False)
-    folder = places.archive_path(trained.name, "x").parent
+    folder = workspace.archive_path(trained.name, "x").parent
     assert (folder / "small-linf-0.05.h5").exists()
     assert len(list((folder / "small-linf-0.05").glob("*.h5"))) == 3
     last = sorted((folder / "small-linf-0.05").glob("fab*.h5"))[0]
     last.unlink()
     crafted = []
-    craft = run_suite._craft
-    monkeypatch.setattr(run_suite, "_craft", lambda *a: (crafted.append(a[2].method), craft(*a))[1])
+    attack_with = run_suite._attack_with
+    monkeypatch.setattr(run_suite, "_attack_with", lambda *a: (crafted.append(a[0].method), attack_with(*a))[1])
     second = advlab.run(small, trained, few, epsilon=0.05, save=True, progress=False)
     assert crafted == ["fab"]
     np.testing.assert_array_equal(first[-1].result.x_adv, second[-1].result.x_adv)
@@ -129,10 +129,10 @@ def test_the_smallest_change_is_no_larger_than_that_of_any_method(trained, few, 
     path = tmp_path / "least.toml"
     methods = "".join(f'[[attack]]\nmethod = "{name}"\nearly_stop = false\n' for name in ("ddn", "fmn", "sigma_zero"))
     path.write_text(f'title = "Least"\nmode = "smallest"\nnorms = ["l2", "l0"]\n{methods}')
-    *parts, least = (e.result for e in advlab.run(str(path), trained, few, norm="l2", progress=False))
+    *parts, smallest = (e.result for e in advlab.run(str(path), trained, few, norm="l2", progress=False))
     assert [part.attack.method for part in parts] == ["ddn", "fmn"]
     sizes = [np.where(part.success, distances(part.x, part.x_adv).l2, np.inf) for part in parts]
-    np.testing.assert_allclose(distances(least.x, least.x_adv).l2, np.min(sizes, axis=0))
+    np.testing.assert_allclose(distances(smallest.x, smallest.x_adv).l2, np.min(sizes, axis=0))
     with pytest.raises(InvalidValue, match=r"takes no epsilon\. Got 0.3"):
         advlab.run(str(path), trained, few, epsilon=0.3)
 
@@ -166,7 +166,7 @@ def test_a_mistake_in_a_suite_is_explained(tmp_path, line, error, message):
         ("under.l5 = { restarts = 2 }", UnknownName, "under 'l5'"),
         ("under.linf = { method = 'fgsm' }", UnknownName, "under.linf 'method'"),
         ("under.linf = { parameters = { stepps = 2 } }", UnknownName, "Did you mean 'steps'"),
-        ("epsilon = 0.1", InvalidValue, "are those of the whole"),
+        ("epsilon = 0.1", InvalidValue, "are those of the suite"),
     ],
 )
 def test_a_mistake_in_an_attack_of_a_cascade_is_explained(tmp_path, under, error, message):

@@ -1,4 +1,4 @@
-"""What a classifier is made of, counted by hand, and what its card says."""
+"""The summary of a classifier: layers and weights counted by hand, and its model card."""
 
 from __future__ import annotations
 
@@ -18,35 +18,35 @@ FIXTURES = ROOT / "tests" / "fixtures"
 
 
 def test_the_layers_of_the_shipped_digits_are_counted_as_by_hand():
-    found = advlab.summary("digits")
+    summary = advlab.summary("digits")
     # Kernels and biases of a dense layer: (inputs + 1) x units.
-    sizes = [layer.output[0] for layer in found.layers if layer.type in ("Flatten", "Dense")]
+    sizes = [layer.output[0] for layer in summary.layers if layer.type in ("Flatten", "Dense")]
     assert sizes[0] == 784
     by_hand = [(before + 1) * after for before, after in pairwise(sizes)]
-    assert [layer.parameters for layer in found.layers if layer.parameters] == by_hand
-    assert found.parameters == found.trainable == sum(by_hand)
-    assert found.input == (28, 28)
-    assert found.classes == found.layers[-1].output[0] == 10
+    assert [layer.parameters for layer in summary.layers if layer.parameters] == by_hand
+    assert summary.parameters == summary.trainable == sum(by_hand)
+    assert summary.input == (28, 28)
+    assert summary.classes == summary.layers[-1].output[0] == 10
 
 
-def test_the_file_is_told_by_its_checksum_and_the_classifier_by_its_digest(trained):
-    found = advlab.summary("digits")
-    content = Path(found.path).read_bytes()
-    assert (found.bytes, found.sha256) == (len(content), hashlib.sha256(content).hexdigest())
-    assert found.digest == trained.digest
+def test_the_file_has_its_checksum_and_the_classifier_its_digest(trained):
+    summary = advlab.summary("digits")
+    content = Path(summary.path).read_bytes()
+    assert (summary.bytes, summary.sha256) == (len(content), hashlib.sha256(content).hexdigest())
+    assert summary.digest == trained.digest
     in_memory = advlab.summary(trained)
     assert (in_memory.path, in_memory.bytes, in_memory.sha256) == (None, None, None)
-    assert in_memory.layers == found.layers
-    assert in_memory.table().splitlines()[:5] == found.table().splitlines()[:5]
+    assert in_memory.layers == summary.layers
+    assert in_memory.table().splitlines()[:5] == summary.table().splitlines()[:5]
 
 
-def test_weights_that_training_leaves_alone_are_told_apart(rgb):
-    found = advlab.summary(rgb[0])
+def test_weights_that_are_not_trainable_are_counted_separately(rgb):
+    summary = advlab.summary(rgb[0])
     # Convolution 3 x 3 of 3 colours into 4, batch normalization of 4, dense of 10 x 10 x 4 into 3.
-    assert [layer.parameters for layer in found.layers] == [(9 * 3 + 1) * 4, 4 * 4, 0, (400 + 1) * 3]
-    assert [layer.output for layer in found.layers] == [(10, 10, 4), (10, 10, 4), (400,), (3,)]
-    assert found.parameters - found.trainable == 2 * 4
-    assert "trainable" in found.table()
+    assert [layer.parameters for layer in summary.layers] == [(9 * 3 + 1) * 4, 4 * 4, 0, (400 + 1) * 3]
+    assert [layer.output for layer in summary.layers] == [(10, 10, 4), (10, 10, 4), (400,), (3,)]
+    assert summary.parameters - summary.trainable == 2 * 4
+    assert "trainable" in summary.table()
 
 
 def lines(table):
@@ -54,15 +54,15 @@ def lines(table):
     return {line.split()[0]: line for line in table.splitlines() if line.strip()}
 
 
-def test_the_table_says_what_the_card_says():
-    found = advlab.summary(ROOT / "models" / "pretrained" / "fashion.h5")
-    table = found.table()
-    told = lines(table)
-    assert told["total"].split() == ["total", "47,722"]
-    assert told["hidden_1"].split() == ["hidden_1", "Dense", "56", "43,960"]
-    assert f"test {found.card['test_accuracy']:.2%} (published 87.04%)" in told["accuracy"]
-    assert all(setting in told["training"] for setting in ("adam", "batch size 32", "seed 0"))
-    assert "10: T-shirt/top, Trouser" in told["classes"]
+def test_the_table_has_the_facts_of_the_card():
+    summary = advlab.summary(ROOT / "models" / "pretrained" / "fashion.h5")
+    table = summary.table()
+    rows = lines(table)
+    assert rows["total"].split() == ["total", "47,722"]
+    assert rows["hidden_1"].split() == ["hidden_1", "Dense", "56", "43,960"]
+    assert f"test {summary.card['test_accuracy']:.2%} (published 87.04%)" in rows["accuracy"]
+    assert all(setting in rows["training"] for setting in ("adam", "batch size 32", "seed 0"))
+    assert "10: T-shirt/top, Trouser" in rows["classes"]
     assert max(map(len, table.splitlines())) <= 100
 
 
@@ -85,26 +85,26 @@ def test_each_entry_of_a_card_has_its_line(fields, line, linear):
     assert line in advlab.summary(named).table().splitlines()
 
 
-def test_names_from_a_file_cannot_steer_a_terminal(linear):
-    steering = advlab.Classifier.from_keras(linear.keras_model, card=card(ended="\x1b[2J"))
-    assert "\x1b" not in advlab.summary(steering).table()
+def test_names_from_a_file_cannot_control_a_terminal(linear):
+    classifier = advlab.Classifier.from_keras(linear.keras_model, card=card(ended="\x1b[2J"))
+    assert "\x1b" not in advlab.summary(classifier).table()
 
 
 @pytest.mark.parametrize("path", sorted(FIXTURES.glob("keras2_*.h5")), ids=lambda path: path.stem)
 def test_files_of_keras_2_without_a_card_are_summarised(path):
-    found = advlab.summary(path)
-    assert found.card == {}
-    assert found.parameters == sum(layer.parameters for layer in found.layers)
-    assert "none: advlab did not write this file" in lines(found.table())["card"]
+    summary = advlab.summary(path)
+    assert summary.card == {}
+    assert summary.parameters == sum(layer.parameters for layer in summary.layers)
+    assert "none: advlab did not write this file" in lines(summary.table())["card"]
 
 
 def test_a_notebook_shows_the_table(linear):
-    found = advlab.summary(advlab.Classifier.from_keras(linear.keras_model, card=card(ended="<b>")))
-    assert "&lt;b&gt;" in found._repr_html_()
-    assert repr(found) == f"Summary of {found.name}: 2 layers, 72 parameters"
+    summary = advlab.summary(advlab.Classifier.from_keras(linear.keras_model, card=card(ended="<b>")))
+    assert "&lt;b&gt;" in summary._repr_html_()
+    assert repr(summary) == f"Summary of {summary.name}: 2 layers, 72 parameters"
 
 
-def test_what_is_no_classifier_is_refused(tmp_path):
+def test_files_and_names_of_no_classifier_are_refused(tmp_path):
     with pytest.raises(UnknownName, match="Did you mean 'digits'"):
         advlab.summary("digit")
     (tmp_path / "a.h5").write_text("nothing")
@@ -112,8 +112,8 @@ def test_what_is_no_classifier_is_refused(tmp_path):
         advlab.summary(tmp_path / "a.h5")
 
 
-def test_the_command_prints_the_table_and_what_to_type_next():
-    done = CliRunner().invoke(main, ["show", "digits"])
-    assert done.exit_code == 0, done.output
-    assert done.stdout == advlab.summary("digits").table() + "\n"
-    assert done.stderr == "Next: advlab predict digits IMAGE.png\n"
+def test_the_command_prints_the_table_and_the_next_command():
+    result = CliRunner().invoke(main, ["show", "digits"])
+    assert result.exit_code == 0, result.output
+    assert result.stdout == advlab.summary("digits").table() + "\n"
+    assert result.stderr == "Next: advlab predict digits IMAGE.png\n"

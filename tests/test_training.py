@@ -1,4 +1,4 @@
-"""Training follows its recipe, repeats itself to the bit, says what it measured, and never harms a produced file."""
+"""Training follows its recipe, repeats itself bit for bit, records what it measured, and damages no produced file."""
 
 import importlib.util
 from dataclasses import replace
@@ -20,12 +20,14 @@ from tests.conftest import weights
 
 @pytest.fixture
 def optimizers(monkeypatch):
-    """The optimizers that trainings make."""
-    made = []
+    """The optimizers of the training runs."""
+    optimizers = []
     monkeypatch.setattr(
-        training, "_optimizer", lambda settings, make=training._optimizer: made.append(make(settings)) or made[-1]
+        training,
+        "_optimizer",
+        lambda settings, make=training._optimizer: optimizers.append(make(settings)) or optimizers[-1],
     )
-    return made
+    return optimizers
 
 
 def test_the_recipe_sets_optimizer_rate_batches_and_samples(recipe, optimizers):
@@ -47,9 +49,9 @@ def test_epochs_and_seed_replace_those_of_the_recipe(recipe):
     assert card["recipe"]["training"]["seed"] == 7
 
 
-def test_validation_images_are_the_last_share_and_are_not_trained_on(recipe, last_fifth_wrong):
-    chosen = replace(recipe(validation_split=0.2, epochs=20, learning_rate=0.02), dataset=last_fifth_wrong)
-    card = train(chosen, save=False).card
+def test_validation_images_are_the_last_fraction_and_are_not_trained_on(recipe, last_fifth_wrong):
+    small_recipe = replace(recipe(validation_split=0.2, epochs=20, learning_rate=0.02), dataset=last_fifth_wrong)
+    card = train(small_recipe, save=False).card
     assert card["train_accuracy"] > 0.95
     assert card["validation_accuracy"] < 0.05
 
@@ -66,14 +68,14 @@ def test_early_stopping_waits_for_its_patience_and_keeps_the_best_epoch(recipe, 
         assert stopped.card[figure] == first.card[figure]
 
 
-def test_the_card_says_what_was_done_and_measured(recipe):
-    chosen = replace(recipe(), published={"test_accuracy": 0.9})
-    classifier = train(chosen, save=False)
-    card, test = classifier.card, load_dataset(chosen.dataset, split="test")
+def test_the_card_records_settings_and_measurements(recipe):
+    small_recipe = replace(recipe(), published={"test_accuracy": 0.9})
+    classifier = train(small_recipe, save=False)
+    card, test = classifier.card, load_dataset(small_recipe.dataset, split="test")
     assert card["name"] == "thirds"
     assert card["parameters"] == 36 * 8 + 8 + 8 * 3 + 3
     assert (card["classes"], card["class_names"]) == (3, ["0", "1", "2"])
-    assert card["data_digest"] == load_dataset(chosen.dataset, split="train").digest
+    assert card["data_digest"] == load_dataset(small_recipe.dataset, split="train").digest
     assert card["test_accuracy"] == np.mean(classifier.probabilities(test.x).argmax(1) == test.y)
     assert card["validation_accuracy"] is None
     assert card["published"] == {"test_accuracy": 0.9}
@@ -109,9 +111,9 @@ def test_a_produced_file_is_refused_before_any_work_and_replaced_by_force(recipe
     assert h5py.is_hdf5(path)
 
 
-def test_a_training_interrupted_in_its_first_epoch_leaves_no_file(recipe, workspace, monkeypatch):
-    def interrupt(self, amount=1, **facts):
-        if facts:
+def test_a_run_interrupted_in_its_first_epoch_leaves_no_file(recipe, workspace, monkeypatch):
+    def interrupt(self, amount=1, **postfix):
+        if postfix:
             raise KeyboardInterrupt
 
     monkeypatch.setattr(training.Progress, "advance", interrupt)
@@ -120,15 +122,15 @@ def test_a_training_interrupted_in_its_first_epoch_leaves_no_file(recipe, worksp
     assert not [path for path in workspace.rglob("*") if path.is_file()]
 
 
-def test_a_loss_that_is_not_a_number_ends_the_training_with_nothing_saved(recipe, workspace):
+def test_a_loss_that_becomes_nan_ends_the_run_with_nothing_saved(recipe, workspace):
     linear = {"name": "mlp", "hidden": [8, 8], "activation": "linear"}
     with pytest.raises(AdvlabError, match=r"'thirds' cannot.*epoch 1 of 50 the loss became nan.*now 100000"):
         train(recipe(linear, optimizer="sgd", learning_rate=1e5, batch_size=1, epochs=50))
     assert not list(workspace.rglob("*.h5"))
 
 
-def test_a_loss_that_is_lost_later_leaves_the_last_good_weights_and_says_so(recipe, workspace):
-    """One step an epoch: the first update is too large, the next ones grow beyond all numbers."""
+def test_a_loss_that_becomes_nan_later_leaves_the_last_good_weights_and_says_so(recipe, workspace):
+    """One step an epoch: the first update is too large, the next ones grow to infinity."""
     linear = {"name": "mlp", "hidden": [8, 8], "activation": "linear"}
     wild = {"optimizer": "sgd", "learning_rate": 1e5, "batch_size": 300}
     classifier = train(recipe(linear, **wild, epochs=50))
@@ -162,7 +164,7 @@ def test_a_name_of_checkpoints_is_refused(recipe):
         train(recipe(), name="mine.partial")
 
 
-def test_the_training_curve_lies_beside_the_weights(recipe, workspace):
+def test_the_training_curve_is_saved_beside_the_weights(recipe, workspace):
     train(recipe())
     assert "<svg" in (workspace / "models" / "thirds.svg").read_text("utf-8")
 
@@ -178,7 +180,7 @@ def test_a_curve_that_the_disk_refuses_does_not_cost_the_classifier(recipe, work
 
 
 def test_a_long_history_is_thinned_evenly_with_its_first_and_last_epoch(recipe, monkeypatch):
-    monkeypatch.setattr(training, "_MOST_POINTS", 5)
+    monkeypatch.setattr(training, "_MAX_POINTS", 5)
     history = train(recipe(epochs=9), save=False).card["history"]
     assert history["epoch"] == [1, 3, 5, 7, 9]
     assert {len(values) for values in history.values()} == {5}
@@ -217,7 +219,7 @@ def test_data_that_does_not_fit_is_refused(recipe, architecture, settings, messa
         train(recipe(architecture, **settings), save=False)
 
 
-def test_data_of_other_classes_than_the_recipe_asks_for_is_refused(recipe):
+def test_data_of_other_classes_than_the_recipe_requires_is_refused(recipe):
     assert train(replace(recipe(), classes=3), save=False).classes == 3
     with pytest.raises(Mismatch, match=r"Recipe 'thirds' is for 10 classes, but data set '.*' has 3\. Use other data"):
         train(replace(recipe(), classes=10), save=False)
@@ -246,8 +248,10 @@ def test_logs_for_tensorboard_have_loss_and_accuracy_of_each_epoch(recipe, tmp_p
         logs = EventAccumulator(str(tmp_path / "logs" / split))
         logs.Reload()
         for figure in ("loss", "accuracy"):
-            told = {event.step: float(tf.make_ndarray(event.tensor_proto)) for event in logs.Tensors(f"epoch_{figure}")}
-            assert told == pytest.approx(dict(enumerate(card["history"][f"{prefix}{figure}"])), rel=1e-3)
+            logged = {
+                event.step: float(tf.make_ndarray(event.tensor_proto)) for event in logs.Tensors(f"epoch_{figure}")
+            }
+            assert logged == pytest.approx(dict(enumerate(card["history"][f"{prefix}{figure}"])), rel=1e-3)
 
 
 def test_digits_are_learned_in_seconds():
@@ -256,6 +260,6 @@ def test_digits_are_learned_in_seconds():
 
 @pytest.mark.real_data
 def test_fashion_reaches_its_published_accuracy():
-    """Within 1.5 points: seeds differ by a point, and another processor rounds to the likes of another seed."""
+    """Within 1.5 points: seeds differ by a point, and the rounding of another processor acts like another seed."""
     published = load_recipe("fashion").published["test_accuracy"]
     assert train("fashion", save=False).card["test_accuracy"] == pytest.approx(published, abs=0.015)

@@ -36,11 +36,19 @@ def white_box(**fields):
 def test_a_cell_counts_success_among_what_the_target_classifies_correctly():
     other = Stub(clean=[0, 1, 1, 1], adversarial=[0, 1, 2, 1])
     matrix = transfer_matrix([evaluate(white_box()), evaluate(white_box(), other)])
-    home, away = matrix.cells[0]
-    assert (home.robust_accuracy.count, home.robust_accuracy.total, home.white_box) == (1, 4, True)
-    assert (home.success_rate.count, home.success_rate.total) == (3, 4)
-    assert (away.robust_accuracy.count, away.robust_accuracy.total, away.white_box) == (2, 4, False)
-    assert (away.success_rate.count, away.success_rate.total) == (1, 3)
+    white_box_cell, transfer_cell = matrix.cells[0]
+    assert (white_box_cell.robust_accuracy.count, white_box_cell.robust_accuracy.total, white_box_cell.white_box) == (
+        1,
+        4,
+        True,
+    )
+    assert (white_box_cell.success_rate.count, white_box_cell.success_rate.total) == (3, 4)
+    assert (transfer_cell.robust_accuracy.count, transfer_cell.robust_accuracy.total, transfer_cell.white_box) == (
+        2,
+        4,
+        False,
+    )
+    assert (transfer_cell.success_rate.count, transfer_cell.success_rate.total) == (1, 3)
 
 
 def test_the_diagonal_is_the_white_box_and_the_rest_is_none_where_nothing_was_measured():
@@ -123,7 +131,7 @@ def test_json_is_strict_and_null_where_nothing_was_measured_or_nothing_can_be_co
     assert data["cells"][0][2]["success_rate"] == {"value": None, "low": 0.0, "high": 1.0, "count": 0, "total": 0}
     assert data["cells"][1][0] is None
     assert data["sources"][0]["attack"] == "pgd linf 0.1"
-    assert data["n_target_classes"][2] == {"classifier": "other", "digest": "o" * 16}
+    assert data["targets"][2] == {"classifier": "other", "digest": "o" * 16}
 
 
 def test_notebooks_get_a_table_with_names_escaped():
@@ -156,16 +164,16 @@ def dense():
 
 def test_transfer_predicts_the_clean_images_once_for_each_model_and_never_the_white_box(dense):
     (source, target), results = dense
-    asked = []
-    plain = target.probabilities
-    target.probabilities = lambda x: asked.append(len(x)) or plain(x)
+    batches = []
+    probabilities = target.probabilities
+    target.probabilities = lambda x: batches.append(len(x)) or probabilities(x)
     source.probabilities = lambda x: pytest.fail("the white box is read as recorded")
     # As read from two files: equal images, two arrays.
     matrix = transfer([results[0], replace(results[1], x=results[1].x.copy())], [source, target])
     del target.probabilities, source.probabilities
-    assert asked == [60, 60, 60]
-    again = [evaluate(result, target) for result in results]
-    assert [row[1].robust_accuracy for row in matrix.cells] == [one.robust_accuracy for one in again]
+    assert batches == [60, 60, 60]
+    expected = [evaluate(result, target) for result in results]
+    assert [row[1].robust_accuracy for row in matrix.cells] == [one.robust_accuracy for one in expected]
     assert [row[0].white_box for row in matrix.cells] == [True, True]
 
 
@@ -175,9 +183,9 @@ def test_the_command_reads_archives_and_model_files(dense, tmp_path, workspace):
     path = results[1].save()
     page = tmp_path / "page.html"
     words = ["transfer", str(path), "--model", str(tmp_path / "target.h5"), "--output", str(page)]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 0, done.output
-    assert done.stdout.splitlines()[0].split() == ["crafted", "against", "dense-0", "target"]
+    outcome = CliRunner().invoke(main, words)
+    assert outcome.exit_code == 0, outcome.output
+    assert outcome.stdout.splitlines()[0].split() == ["crafted", "against", "dense-0", "target"]
     assert page.exists()
     data = json.loads(CliRunner().invoke(main, [*words[:4], "--json"]).stdout)
     assert [cell["white_box"] for cell in data["cells"][0]] == [True, False]
@@ -185,6 +193,6 @@ def test_the_command_reads_archives_and_model_files(dense, tmp_path, workspace):
 
 def test_an_unknown_model_is_named(dense, tmp_path):
     path = dense[1][0].save(tmp_path / "a.h5")
-    done = CliRunner().invoke(main, ["transfer", str(path), "--model", "digit"])
-    assert done.exit_code == 1
-    assert "Did you mean 'digits'?" in done.stderr
+    outcome = CliRunner().invoke(main, ["transfer", str(path), "--model", "digit"])
+    assert outcome.exit_code == 1
+    assert "Did you mean 'digits'?" in outcome.stderr

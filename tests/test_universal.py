@@ -11,7 +11,7 @@ from tests.conftest import linear_classifier
 
 
 def delta_of(result) -> np.ndarray:
-    """The one perturbation, read where some image shows it whole: the change of largest size at each pixel."""
+    """The one perturbation, read where some image has all of it: the change of largest size at each pixel."""
     change = result.x_adv - result.x
     return np.take_along_axis(change, np.abs(change).argmax(0, keepdims=True), 0)
 
@@ -38,9 +38,9 @@ def test_on_a_linear_classifier_it_is_the_sign_of_the_weights():
 
 
 def test_a_target_draws_more_images_to_it(trained, digits):
-    aimed = attack(trained, digits, "universal", epsilon=0.3, target=1, epochs=20)
-    free = attack(trained, digits, "universal", epsilon=0.3, epochs=20)
-    assert aimed.success.sum() > (free.adversarial_probabilities.argmax(1) == 1)[aimed.attempted].sum()
+    targeted = attack(trained, digits, "universal", epsilon=0.3, target=1, epochs=20)
+    untargeted = attack(trained, digits, "universal", epsilon=0.3, epochs=20)
+    assert targeted.success.sum() > (untargeted.adversarial_probabilities.argmax(1) == 1)[targeted.attempted].sum()
 
 
 def test_restarts_keep_the_perturbation_that_fools_more(trained, digits):

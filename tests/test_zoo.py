@@ -1,4 +1,4 @@
-"""The zoo of the repository is what its recipes make: recipes, records, table and shipped weights agree."""
+"""The zoo of the repository is the result of its recipes: recipes, records, table and shipped weights agree."""
 
 from __future__ import annotations
 
@@ -57,14 +57,14 @@ def test_every_recipe_has_a_record_and_no_record_is_left_over(zoo):
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_record_is_of_the_recipe_as_it_stands(zoo, name):
-    recipe, found = zoo.recipes()[name], zoo.records().get(name)
-    assert found, RERUN
-    assert found["recipe"] == settings(recipe), RERUN
+def test_a_record_is_of_the_current_recipe(zoo, name):
+    recipe, stored = zoo.recipes()[name], zoo.records().get(name)
+    assert stored, RERUN
+    assert stored["recipe"] == settings(recipe), RERUN
     if "parameters" in recipe.published:
-        assert found["parameters"] == recipe.published["parameters"]
-    assert 1 <= found["epochs_run"] <= recipe.training.epochs
-    robust = found["robust_accuracy"]
+        assert stored["parameters"] == recipe.published["parameters"]
+    assert 1 <= stored["epochs_run"] <= recipe.training.epochs
+    robust = stored["robust_accuracy"]
     assert (robust["suite"], robust["norm"], robust["epsilon"]) == (zoo.SUITE, zoo.NORM, zoo.EPSILON)
     assert (robust["low"], robust["high"]) == pytest.approx(wilson(robust["count"], robust["total"]))
     images = zoo.IMAGES if recipe.architecture["name"] == "mlp" else zoo.FEW
@@ -78,10 +78,10 @@ def test_no_figure_is_more_than_a_point_from_its_source_without_a_reason(zoo):
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.stem)
 def test_shipped_weights_are_those_that_were_measured(zoo, path):
-    classifier, found = load_classifier(path), zoo.records().get(path.stem)
-    assert found, RERUN
-    assert (classifier.digest, path.stat().st_size) == (found["digest"], found["bytes"]), RERUN
-    assert classifier.card["test_accuracy"] == found["test_accuracy"]
+    classifier, stored = load_classifier(path), zoo.records().get(path.stem)
+    assert stored, RERUN
+    assert (classifier.digest, path.stat().st_size) == (stored["digest"], stored["bytes"]), RERUN
+    assert classifier.card["test_accuracy"] == stored["test_accuracy"]
     assert settings(zoo.recipes()[path.stem]) == settings(classifier.card["recipe"])
 
 
@@ -103,17 +103,17 @@ def test_shipped_weights_are_few_megabytes(zoo):
         ("mnist-gru", "GRU 256, dropout 0.2"),
     ],
 )
-def test_architectures_are_said_in_words(zoo, name, words):
+def test_architectures_are_described_in_words(zoo, name, words):
     assert zoo.architecture(load_recipe(name)) == words
 
 
-def test_penalties_and_normalization_are_said_too(zoo, recipe):
+def test_penalties_and_normalization_are_described_too(zoo, recipe):
     more = {**recipe.architecture, "l1": 1e-5, "l2": 0.001, "batch_normalization": True, "activation": "tanh"}
     words = "56-56 tanh, l1 1e-05, l2 0.001, batch normalization"
     assert zoo.architecture(replace(recipe, architecture=more)) == words
 
 
-def test_training_is_said_in_words(zoo, recipe):
+def test_training_is_described_in_words(zoo, recipe):
     assert zoo.training(recipe) == zoo.training(recipe, 6) == "Adam, 6 epochs, batch 32"
     assert zoo.training(recipe, 4) == "Adam, 4 of 6 epochs, batch 32"
     assert zoo.training(load_recipe("mnist-softmax")) == "SGD at 0.5, 10 epochs, batch 128, first 55,000 images"
@@ -152,7 +152,7 @@ def test_more_than_a_point_needs_a_note(zoo, recipe, accuracy, unexplained):
     assert "unexplained" not in zoo.row(explained, measured, shipped=False)
 
 
-def test_a_training_accuracy_apart_needs_a_note_too(zoo, recipe):
+def test_a_deviating_training_accuracy_needs_a_note_too(zoo, recipe):
     recipe = replace(recipe, published={"train_accuracy": 0.99})
     assert "train 89.13% (99.00%, -9.87 unexplained)" in zoo.row(recipe, record(recipe, zoo), shipped=False)
 
@@ -174,8 +174,8 @@ def test_measured_weights_replace_shipped_ones_and_what_has_no_room_goes(elsewhe
     shutil.copy(digits, weights / "changed.h5")
     for name in ("digits", "large"):
         (zoo.PRETRAINED / f"{name}.h5").write_bytes(bytes(300_000))
-    zoo.remember("digits", {"digest": load_classifier("digits").digest})
-    zoo.remember("changed", {"digest": "of other weights"})
+    zoo.store("digits", {"digest": load_classifier("digits").digest})
+    zoo.store("changed", {"digest": "of other weights"})
     monkeypatch.setattr(zoo, "ROOM", 500_000)
     zoo.ship(weights)
     assert [path.name for path in zoo.PRETRAINED.iterdir()] == ["digits.h5"]
@@ -185,22 +185,22 @@ def test_measured_weights_replace_shipped_ones_and_what_has_no_room_goes(elsewhe
 @pytest.mark.thorough
 def test_a_model_is_measured_once_and_again_when_it_changes(elsewhere, tmp_path, monkeypatch):
     zoo, digits = elsewhere, load_recipe("digits")
-    few = replace(digits, training=replace(digits.training, epochs=1))
+    brief = replace(digits, training=replace(digits.training, epochs=1))
     weights, suite = tmp_path / "digits.h5", tmp_path / "brief.toml"
     suite.write_text('title = "T"\nmode = "cascade"\nnorms = ["linf"]\n[[attack]]\nmethod = "fgsm"\n', "utf-8")
     monkeypatch.setattr(zoo, "SUITE", str(suite))
     monkeypatch.setattr(zoo, "IMAGES", 5)
-    first = zoo.measured(few, weights)
+    first = zoo.measured(brief, weights)
     assert first["digest"] == load_classifier(weights).digest
     assert (first["bytes"], first["epochs_run"]) == (weights.stat().st_size, 1)
     assert first["robust_accuracy"]["total"] == 5
-    zoo.remember("digits", first | {"seconds": -1})
-    assert zoo.measured(few, weights)["seconds"] == -1
-    zoo.remember("digits", first | {"digest": "of other weights"})
-    assert zoo.measured(few, weights) == first
-    zoo.remember("digits", first | {"seconds": -1})
+    zoo.store("digits", first | {"seconds": -1})
+    assert zoo.measured(brief, weights)["seconds"] == -1
+    zoo.store("digits", first | {"digest": "of other weights"})
+    assert zoo.measured(brief, weights) == first
+    zoo.store("digits", first | {"seconds": -1})
     monkeypatch.setattr(zoo, "EPSILON", 0.01)
-    assert zoo.measured(few, weights)["robust_accuracy"]["epsilon"] == 0.01
+    assert zoo.measured(brief, weights)["robust_accuracy"]["epsilon"] == 0.01
     with pytest.raises(SystemExit, match="was trained by another recipe than models/digits"):
         zoo.measured(digits, weights)
 

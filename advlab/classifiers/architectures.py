@@ -33,7 +33,7 @@ def mlp(
     """Fully connected layers, each followed by dropout; no hidden layer makes it softmax regression.
 
     ``l1`` and ``l2`` penalise the kernels of the hidden layers (both: elastic net). ``batch_normalization`` acts before
-    the activation. ``kernel_initializer`` serves every layer: a Keras name, or ``{class_name, config}``.
+    the activation. ``kernel_initializer`` applies to every layer: a Keras name, or ``{class_name, config}``.
     """
     layers: list[keras.layers.Layer] = [keras.layers.Flatten(name="flatten")]
     for number, units in enumerate(hidden, 1):
@@ -51,7 +51,7 @@ def mlp(
             layers.append(keras.layers.Activation(_activation(activation), name=f"activation_{number}"))
         layers += _dropout(dropout, number)
     layers.append(_probabilities(classes, kernel_initializer))
-    return _model("mlp", _channel_dropped(input_shape), layers)
+    return _model("mlp", _without_grey_channel(input_shape), layers)
 
 
 def convnet(
@@ -97,7 +97,7 @@ def rnn(
     layer = cells[cell](units, dropout=dropout, name="recurrent")
     if bidirectional:
         layer = keras.layers.Bidirectional(layer, name="bidirectional")
-    shape = _channel_dropped(input_shape)
+    shape = _without_grey_channel(input_shape)
     rows = [keras.layers.Reshape((shape[0], shape[1] * shape[2]), name="rows")] if len(shape) == 3 else []
     return _model("rnn", shape, [*rows, layer, _probabilities(classes)])
 
@@ -106,17 +106,17 @@ def _model(name: str, shape: Shape, layers: Sequence[keras.layers.Layer]) -> ker
     return keras.Sequential([keras.Input(shape, name="image"), *layers], name=name)
 
 
-def _channel_dropped(shape: Shape) -> Shape:
+def _without_grey_channel(shape: Shape) -> Shape:
     """``(h, w, 1)`` as ``(h, w)``: the shape in which books and tutorials feed grey images to dense layers."""
     return shape[:2] if len(shape) == 3 and shape[2] == 1 else shape
 
 
-def _dropout(share: float, number: int) -> list[keras.layers.Layer]:
-    return [keras.layers.Dropout(share, name=f"dropout_{number}")] if share else []
+def _dropout(rate: float, number: int) -> list[keras.layers.Layer]:
+    return [keras.layers.Dropout(rate, name=f"dropout_{number}")] if rate else []
 
 
 def _probabilities(classes: int, initializer: str | Mapping[str, Any] = "glorot_uniform") -> keras.layers.Layer:
-    """Always in float32: with half of the bits, probabilities near 1 could not be told apart."""
+    """Always in float32: in 16 bits, probabilities near 1 could not be distinguished."""
     return keras.layers.Dense(
         classes,
         activation="softmax",
@@ -127,29 +127,29 @@ def _probabilities(classes: int, initializer: str | Mapping[str, Any] = "glorot_
 
 
 def _activation(name: str) -> Callable[..., Any]:
-    known = [key for key, value in vars(keras.activations).items() if key.islower() and inspect.isfunction(value)]
-    names = sorted(set(known) - {"deserialize", "get", "serialize"})
+    functions = [key for key, value in vars(keras.activations).items() if key.islower() and inspect.isfunction(value)]
+    names = sorted(set(functions) - {"deserialize", "get", "serialize"})
     if name not in names:
         raise unknown("activation", name, names)
     return keras.activations.get(name)
 
 
-def _initializer(given: str | Mapping[str, Any]) -> keras.initializers.Initializer:
-    """A fresh initialiser for each layer: one that is shared would give equal layers equal weights."""
+def _initializer(setting: str | Mapping[str, Any]) -> keras.initializers.Initializer:
+    """A new initialiser for each layer: a shared one would give equal layers equal weights."""
     try:
-        return keras.initializers.get(given if isinstance(given, str) else dict(given))
+        return keras.initializers.get(setting if isinstance(setting, str) else dict(setting))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidValue(
             f"kernel_initializer must be a Keras initializer, such as 'glorot_uniform', or a table such as "
-            f"{{ class_name = 'TruncatedNormal', config = {{ stddev = 1.0 }} }}. Got {given!r}."
+            f"{{ class_name = 'TruncatedNormal', config = {{ stddev = 1.0 }} }}. Got {setting!r}."
         ) from error
 
 
 def _check_extent(extent: int, convolutions: int, kernel: int, pool: int) -> None:
-    left = extent
+    size = extent
     for number in range(convolutions):
-        left = (left // pool if number else left) - kernel + 1
-        if left < 1:
+        size = (size // pool if number else size) - kernel + 1
+        if size < 1:
             raise Mismatch(
                 f"Images of {extent} pixels are too small for {convolutions} convolutions of {kernel} pixels with "
                 f"pooling by {pool}: nothing is left for convolution {number + 1}. Use fewer filters or larger images."

@@ -1,4 +1,4 @@
-"""The model card: what a saved classifier says about itself, as JSON in the root attribute ``advlab`` of its file."""
+"""The model card: what a saved classifier states about itself, as JSON in the root attribute ``advlab`` of its file."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ ATTRIBUTE = "advlab"
 def read_card(path: Path) -> dict[str, Any]:
     """The card of a saved classifier; ``{}`` for a Keras file that advlab did not write.
 
-    Raises ``InvalidFile`` for a file that is no HDF5 or whose card is damaged.
+    Raises ``InvalidFile`` for a file that is not HDF5 or whose card is damaged.
     """
-    with opened(path) as file:
+    with open_hdf5(path) as file:
         text = file.attrs.get(ATTRIBUTE)
     if text is None:
         return {}
@@ -51,11 +51,11 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
 
 
 @contextlib.contextmanager
-def opened(path: Path) -> Iterator[h5py.File]:
-    """An HDF5 file to read from; ``InvalidFile`` where it is missing, no HDF5, truncated or damaged inside."""
+def open_hdf5(path: Path) -> Iterator[h5py.File]:
+    """Open an HDF5 file for reading; ``InvalidFile`` where it is missing, not HDF5, truncated or damaged inside."""
     if not path.is_file():
-        kind = "is a folder, not an HDF5 file" if path.is_dir() else "does not exist"
-        raise InvalidFile(f"'{path}' {kind}. Give the path of a saved .h5 file.")
+        reason = "is a folder, not an HDF5 file" if path.is_dir() else "does not exist"
+        raise InvalidFile(f"'{path}' {reason}. Give the path of a saved .h5 file.")
     try:
         with h5py.File(path, "r") as file:
             yield file

@@ -1,4 +1,4 @@
-"""A Keras image classifier seen through its logits, whatever its input shape, pixel scale and last layer."""
+"""The logits of a Keras image classifier, whatever its input shape, pixel scale and last layer."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class Classifier:
     """A classifier of ``k`` classes over images float32 ``(n, h, w, c)`` in [0, 1].
 
     The model behind it is given ``scale * image + offset`` (numbers, or one for each channel), reshaped to the input
-    it expects: ``(h, w, c)``, ``(h, w)`` or flat. It always runs in inference mode. A softmax at its end is taken off,
-    so ``logits`` are pre-activations; one sigmoid unit ``z`` becomes the two logits ``(0, z)``. What cannot be taken
-    off falls back to log p, recorded in ``notes`` as ``log-probabilities``.
+    it expects: ``(h, w, c)``, ``(h, w)`` or flat. It always runs in inference mode. A final softmax is stripped, so
+    ``logits`` are pre-activations; one sigmoid unit ``z`` becomes the two logits ``(0, z)``. What cannot be stripped
+    falls back to log p, recorded in ``notes`` as ``log-probabilities``.
     """
 
     def __init__(
@@ -49,17 +49,17 @@ class Classifier:
             )
         if not getattr(keras_model, "inputs", None) or not getattr(keras_model, "outputs", None):
             raise InvalidValue(
-                f"Model '{name}' is a subclass of keras.Model that does not tell the shape of its input. Wrap it: "
+                f"Model '{name}' is a subclass of keras.Model that does not state its input shape. Wrap it: "
                 "inputs = keras.Input((28, 28, 1)); keras.Model(inputs, model(inputs))."
             )
         if len(keras_model.inputs) != 1 or len(keras_model.outputs) != 1:
             raise InvalidValue(f"Model '{name}' must have one input and one output to be a classifier.")
         self.keras_model = keras_model
         self.name = name
-        self.source = name  # what load_classifier was asked for: how to find it again
+        self.source = name  # the argument of load_classifier: how to find it again
         self.scale, self.offset = _finite("scale", scale), _finite("offset", offset)
         self.card = dict(card or {})
-        self._lowered: Classifier | None = None
+        self._bfloat16: Classifier | None = None
         self.compiled: dict[Any, Any] = {}  # functions traced for this model; they live and die with it
         shape = tuple(keras_model.input_shape[1:])
         self._input_shape = shape
@@ -79,8 +79,11 @@ class Classifier:
         name: str | None = None,
         card: dict[str, Any] | None = None,
     ) -> Classifier:
-        """Wrap a model in memory. A model trained on 0-255 pixels wants ``scale=255``; on pixels in [-1, 1],
-        ``scale=2, offset=-1``; on standardised pixels, ``scale=1/std, offset=-mean/std``."""
+        """Wrap a model in memory.
+
+        A model trained on 0-255 pixels needs ``scale=255``; on pixels in [-1, 1], ``scale=2, offset=-1``; on
+        standardised pixels, ``scale=1/std, offset=-mean/std``.
+        """
         return cls(model, name=name or str(getattr(model, "name", "model")), scale=scale, offset=offset, card=card)
 
     @classmethod
@@ -89,18 +92,18 @@ class Classifier:
 
         ``trust=True`` allows code embedded in the file (Lambda layers) to run.
         """
-        place = Path(path)
-        model = read_model(place, trust=trust)
-        card = read_card(place) if place.suffix != ".keras" else {}
+        file = Path(path)
+        model = read_model(file, trust=trust)
+        card = read_card(file) if file.suffix != ".keras" else {}
         scale, offset = card.get("scale", 1.0), card.get("offset", 0.0)
-        return cls(model, name=place.stem, scale=scale, offset=offset, card=card)
+        return cls(model, name=file.stem, scale=scale, offset=offset, card=card)
 
     def save(self, path: str | PathLike[str]) -> Path:
         """Write the Keras model as HDF5 with its model card, whole or not at all."""
-        place = Path(path)
+        file = Path(path)
         scaling = {"scale": self.scale.tolist(), "offset": self.offset.tolist()}
-        write_model(self.keras_model, place, self.card | scaling)
-        return place
+        write_model(self.keras_model, file, self.card | scaling)
+        return file
 
     def rescaled(self, scale: Numbers | None, offset: Numbers | None) -> Classifier:
         """The same model fed with other pixel units; None keeps what it has."""
@@ -116,20 +119,20 @@ class Classifier:
         other.source = self.source
         return other
 
-    def lowered(self) -> Classifier:
-        """A copy that computes in bfloat16, with weights in float32 and logits that are float32 numbers again.
+    def in_bfloat16(self) -> Classifier:
+        """A copy that computes in bfloat16, with weights and logits in float32.
 
-        It is made once; each call brings its weights up to date.
+        It is created once; each call updates its weights.
         """
 
-        def in_bfloat16(layer: keras.Layer) -> keras.Layer:
+        def clone(layer: keras.Layer) -> keras.Layer:
             return type(layer).from_config({**layer.get_config(), "dtype": "mixed_bfloat16"})
 
-        if self._lowered is None:
-            model = keras.models.clone_model(self.keras_model, clone_function=in_bfloat16)
-            self._lowered = Classifier(model, name=self.name, scale=self.scale, offset=self.offset)
-        self._lowered.keras_model.set_weights(self.keras_model.get_weights())
-        return self._lowered
+        if self._bfloat16 is None:
+            model = keras.models.clone_model(self.keras_model, clone_function=clone)
+            self._bfloat16 = Classifier(model, name=self.name, scale=self.scale, offset=self.offset)
+        self._bfloat16.keras_model.set_weights(self.keras_model.get_weights())
+        return self._bfloat16
 
     def __repr__(self) -> str:
         return f"Classifier {self.name}: {self.keras_model.count_params():,} parameters, {self.classes} classes"
@@ -148,7 +151,7 @@ class Classifier:
         """The data set that the model card names; raises ``InvalidValue`` for a model without one."""
         if "dataset" not in self.card:
             raise InvalidValue(
-                f"Model '{self.name}' does not say which data set it was trained on. "
+                f"Model '{self.name}' does not state which data set it was trained on. "
                 "Load one with advlab.load_dataset and pass it."
             )
         return self.card["dataset"]
@@ -173,10 +176,10 @@ class Classifier:
         return max(sum(math.prod(d or 1 for d in shape[1:]) for shape in shapes), 1000)
 
     def adapted(self, x: tf.Tensor) -> tf.Tensor:
-        """What the Keras model is given for images ``(n, h, w, c)``: scaled, and in the shape it expects."""
+        """The input of the Keras model for images ``(n, h, w, c)``: scaled, and in the shape it expects."""
         scaled = x * self.scale + self.offset if np.any(self.scale != 1) or np.any(self.offset != 0) else x
-        inner = [-1 if d is None else d for d in self._input_shape]
-        return scaled if len(inner) == 3 else tf.reshape(scaled, [tf.shape(x)[0], *inner])
+        shape = [-1 if d is None else d for d in self._input_shape]
+        return scaled if len(shape) == 3 else tf.reshape(scaled, [tf.shape(x)[0], *shape])
 
     def logits(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n, k)`` from images ``(n, h, w, c)``; differentiable, and traceable in a ``tf.function``."""
@@ -187,13 +190,13 @@ class Classifier:
         """float32 ``(n, k)`` from images float32 ``(n, h, w, c)`` in [0, 1], in batches of bounded memory."""
         self.check_images(x.shape[1:])
         size = batch_size or int(np.clip(2**25 // self.activation_size, 16, 2000))
-        parts = [self._predict(tf.constant(x[i : i + size], tf.float32)).numpy() for i in range(0, len(x), size)]
-        return np.concatenate(parts) if parts else np.zeros((0, self.classes), np.float32)
+        batches = [self._predict(tf.constant(x[i : i + size], tf.float32)).numpy() for i in range(0, len(x), size)]
+        return np.concatenate(batches) if batches else np.zeros((0, self.classes), np.float32)
 
     def repeat_difference(self, x: np.ndarray, before: np.ndarray) -> np.ndarray:
-        """float32 ``(m,)``: the largest change of each image's probabilities, ``before (n, k)``, at a second look.
+        """float32 ``(m,)``: the largest change of each image's probabilities, ``before (n, k)``, when predicted again.
 
-        Of the first 1,000 images at most: a classifier that draws at random differs on nearly all.
+        Only for the first 1,000 images: a classifier with random layers differs on nearly all.
         """
         return np.abs(self.probabilities(x[:1000]) - before[:1000]).max(1, initial=0)
 
@@ -202,20 +205,20 @@ class Classifier:
         self.check_images(dataset.x.shape[1:])
         if len(dataset.y) and dataset.y.max() >= self.classes:
             raise Mismatch(
-                f"Model '{self.name}' knows {self.classes} classes, but data set '{dataset.name}' has the label "
+                f"Model '{self.name}' has {self.classes} classes, but data set '{dataset.name}' has the label "
                 f"{dataset.y.max()}. Choose the data set that the model was trained on with --dataset."
             )
 
     def check_images(self, shape: Sequence[int]) -> None:
         """Raise ``Mismatch`` where images of shape ``(h, w, c)`` do not fit the model's input."""
-        wanted = self._input_shape
-        if len(wanted) == 3:
-            fits = len(shape) == 3 and all(w is None or w == s for w, s in zip(wanted, shape, strict=True))
+        expected = self._input_shape
+        if len(expected) == 3:
+            fits = len(shape) == 3 and all(e is None or e == s for e, s in zip(expected, shape, strict=True))
         else:
-            fits = len(shape) == 3 and (None in wanted or int(np.prod(wanted)) == int(np.prod(shape)))
+            fits = len(shape) == 3 and (None in expected or int(np.prod(expected)) == int(np.prod(shape)))
         if not fits:
             raise Mismatch(
-                f"Model '{self.name}' takes inputs of shape {wanted}, but the images have shape {tuple(shape)}. "
+                f"Model '{self.name}' takes inputs of shape {expected}, but the images have shape {tuple(shape)}. "
                 "Choose the data set that the model was trained on with --dataset."
             )
         for name, values in (("scale", self.scale), ("offset", self.offset)):
@@ -248,22 +251,22 @@ def _finite(name: str, value: Numbers) -> np.ndarray:
 
 
 def _settings(layer: keras.Layer) -> Any:
-    """What a layer computes, apart from its weights: its configuration without names and what only training uses."""
+    """The configuration of a layer without names and what only training uses: what determines its output for inputs."""
     try:
-        return _computing(layer.get_config())
+        return _inference_config(layer.get_config())
     except NotImplementedError:
         return None
 
 
 _NAMES = {"name", "registered_name", "module", "inbound_nodes", "input_layers", "output_layers", "build_config"}
-_UNIMPORTANT = _NAMES | {"dtype", "seed", "trainable", "batch_shape", "batch_input_shape", "build_input_shape"}
-_TRAINING = ("_initializer", "_regularizer", "_constraint")
+_IGNORED = _NAMES | {"dtype", "seed", "trainable", "batch_shape", "batch_input_shape", "build_input_shape"}
+_TRAINING_SUFFIXES = ("_initializer", "_regularizer", "_constraint")
 
 
-def _computing(value: Any) -> Any:
+def _inference_config(value: Any) -> Any:
     if isinstance(value, dict):
-        kept = {k: v for k, v in value.items() if k not in _UNIMPORTANT and not k.endswith(_TRAINING)}
-        return {key: _computing(inner) for key, inner in kept.items()}
+        relevant = {k: v for k, v in value.items() if k not in _IGNORED and not k.endswith(_TRAINING_SUFFIXES)}
+        return {key: _inference_config(inner) for key, inner in relevant.items()}
     if isinstance(value, list | tuple):
-        return [_computing(inner) for inner in value]
+        return [_inference_config(inner) for inner in value]
     return value if isinstance(value, bool | int | float | str | None) else type(value).__name__

@@ -1,4 +1,4 @@
-"""Saved classifiers: HDF5 files of every Keras generation are read, those of this Keras are written."""
+"""Saved classifiers: reads HDF5 files of every Keras generation, writes those of this Keras."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import h5py
 import keras
 
 from advlab import workspace
-from advlab.classifiers.card import ATTRIBUTE, opened, write_card
+from advlab.classifiers.card import ATTRIBUTE, open_hdf5, write_card
 from advlab.classifiers.formats import layers, weights
 from advlab.classifiers.formats.config import MODELS, explain, refuse_code
 from advlab.classifiers.formats.values import FAILURES
@@ -27,12 +27,12 @@ def read_model(path: Path, *, trust: bool = False) -> keras.Model:
     """The uncompiled model in an HDF5 file of Keras 2 or 3, tf.keras or TensorFlow 1.x, or in a ``.keras`` file.
 
     Its weights are those of the file, bit for bit; optimizer and training settings are not read. Code in the file runs
-    only with ``trust=True``. Raises ``InvalidFile`` for a file that is missing, damaged, no Keras model, or holds what
-    this Keras cannot build, naming the layer.
+    only with ``trust=True``. Raises ``InvalidFile`` for a file that is missing, damaged, not a Keras model, or holds
+    what this Keras cannot build, naming the layer.
     """
     if zipfile.is_zipfile(path):
         return _read_keras_archive(path, trust)
-    with opened(path) as file:
+    with open_hdf5(path) as file:
         try:
             config, generation = _configuration(file)
             model = layers.build_model(config, generation=generation, trust=trust)
@@ -57,7 +57,7 @@ def write_model(model: keras.Model, path: Path, card: Mapping[str, Any]) -> None
         )
     if not model.built:
         raise InvalidValue(f"Model '{model.name}' has no weights yet. Call model.build(shape) before saving it.")
-    with workspace.written(path) as temporary:
+    with workspace.atomic_write(path) as temporary:
         try:
             _write(model, temporary)
             write_card(temporary, card)
@@ -73,24 +73,24 @@ def _write(model: keras.Model, path: Path) -> None:
     except (NotImplementedError, TypeError, ValueError) as error:
         raise InvalidValue(
             f"Model '{model.name}' cannot be written as HDF5: {explain(error)}. Keep it in memory with "
-            "advlab.Classifier.from_keras(model), or build it of Keras' own layers."
+            "advlab.Classifier.from_keras(model), or build it from Keras' own layers."
         ) from error
 
 
 def _configuration(file: h5py.File) -> tuple[Any, int]:
     """The model's configuration and the major version of the Keras that wrote it."""
     if "model_config" not in file.attrs:
-        raise InvalidFile(_stranger(file))
+        raise InvalidFile(_foreign_content(file))
     if "model_weights" not in file:
         raise InvalidFile("it holds a model without its weights. Save it again with model.save().")
     groups = (file, file["model_weights"])
-    facts = [_text(group.attrs.get(key)) for key in ("backend", "keras_version") for group in groups]
-    if "theano" in facts[:2]:
+    values = [_text(group.attrs.get(key)) for key in ("backend", "keras_version") for group in groups]
+    if "theano" in values[:2]:
         raise InvalidFile(
             "it was written by Keras on Theano, whose convolutions are mirrored. Open it there, convert the kernels "
             "with keras.utils.conv_utils.convert_kernel, and save it from Keras on TensorFlow."
         )
-    version = facts[2] or facts[3]
+    version = values[2] or values[3]
     generation = int(version.split(".")[0]) if version.split(".")[0].isdecimal() else 2
     if generation < 2:
         raise InvalidFile(f"it was written by Keras {version}. Open it with Keras 2.0 to 2.3 and save it again.")
@@ -102,7 +102,7 @@ def _configuration(file: h5py.File) -> tuple[Any, int]:
         ) from error
 
 
-def _stranger(file: h5py.File) -> str:
+def _foreign_content(file: h5py.File) -> str:
     if ATTRIBUTE in file.attrs:
         return "it is an archive of an attack, not a classifier. Use advlab evaluate or advlab report on it."
     if (
@@ -135,21 +135,21 @@ def _read_keras_archive(path: Path, trust: bool) -> keras.Model:
         raise InvalidFile(f"Cannot open '{path}': {error}") from error
     except (*FAILURES, zipfile.BadZipFile) as error:
         raise InvalidFile(
-            f"Cannot open '{path}': {explain(error)}. If the file is whole, build the model in Python with the Keras "
-            "that wrote it and use advlab.Classifier.from_keras(model), or save it there as .h5."
+            f"Cannot open '{path}': {explain(error)}. If the file is complete, build the model in Python with the "
+            "Keras that wrote it and use advlab.Classifier.from_keras(model), or save it there as .h5."
         ) from error
 
 
 @contextlib.contextmanager
 def _without_format_advice() -> Iterator[None]:
-    """Keep Keras from telling the user that HDF5 is legacy: here it is the format that opens anywhere."""
+    """Suppress Keras' warning that HDF5 is legacy: advlab uses it because it opens anywhere."""
     logger = logging.getLogger("absl")
 
-    def other(record: logging.LogRecord) -> bool:
+    def is_other_message(record: logging.LogRecord) -> bool:
         return "HDF5" not in record.getMessage()
 
-    logger.addFilter(other)
+    logger.addFilter(is_other_message)
     try:
         yield
     finally:
-        logger.removeFilter(other)
+        logger.removeFilter(is_other_message)

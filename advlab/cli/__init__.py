@@ -15,7 +15,7 @@ __all__ = ["main", "start"]
 
 
 def start() -> None:
-    """The entry point: the command line without what TensorFlow's C++ half writes to standard error when it loads.
+    """The entry point: the command line without what TensorFlow's C++ part writes to standard error when it loads.
 
     Python's own standard error keeps the terminal; only the bare file descriptor is silenced, and not with --debug.
     """
@@ -25,16 +25,16 @@ def start() -> None:
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 2)
         os.close(silent)
-    warnings.formatwarning = lambda message, *where, **more: f"warning: {message}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {message}\n"
     code: object = 1
     try:
         main()
     except SystemExit as end:
         code = end.code
     except BrokenPipeError:
-        # The reader has seen enough; what is still in the buffer has nowhere to go.
+        # The reader has closed the pipe (as head does): discard what is still buffered.
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     sys.stdout.flush()
     sys.stderr.flush()
-    # Every file is closed by now. Taking the interpreter apart costs a tenth of a listing, and more behind TensorFlow.
+    # Every file is closed by now. A full shutdown takes a tenth of the time of a listing, and more with TensorFlow.
     os._exit(code if isinstance(code, int) else int(code is not None))

@@ -8,11 +8,19 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option, near, pair, show
+from advlab.cli.options import json_option, parse_setting, print_evaluations, print_json, relative_path
+
+
+def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
+    if value is not None:
+        raise click.UsageError(
+            "--stop is now the flag --early-stop. Use --early-stop for --stop success; leave out --stop never, which "
+            "is the default."
+        )
 
 
 @main.command()
-@click.option("--method", default="fgsm", show_default=True, help="'advlab list methods' shows them.")
+@click.option("--method", default="fgsm", show_default=True, help="See 'advlab list methods'.")
 @click.option("--model", default="fashion", show_default=True, help="A name ('advlab list models') or a path.")
 @click.option("--dataset", help="A name or path [default: what the model was trained on].")
 @click.option("--norm", help="linf, l2, l1, l0 or none [default: the method's first].")
@@ -26,9 +34,10 @@ from advlab.cli.options import dump, json_option, near, pair, show
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
 @click.option("--restarts", type=int, default=1, show_default=True, help="Runs from different random starts.")
 @click.option(
-    "--early-stop", is_flag=True, help="End each image at its first success: faster, and no statement about confidence."
+    "--early-stop", is_flag=True, help="End each image at its first success: faster, but confidence shifts say little."
 )
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all random draws.")
+@click.option("--stop", hidden=True, expose_value=False, callback=_refuse_stop, help="Replaced by --early-stop.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--batch-size", type=int, metavar="N", help="Images at a time [default: by the model's size].")
 @click.option("--scale", type=float, help="The model is given scale * pixel + offset: 255 for 0-255 models.")
 @click.option("--offset", type=float, help="See --scale.")
@@ -37,10 +46,10 @@ from advlab.cli.options import dump, json_option, near, pair, show
     type=click.Choice(["float32", "bfloat16"]),
     default="float32",
     show_default=True,
-    help="Of gradients; success is always verified in float32.",
+    help="Precision of gradients; success is always verified in float32.",
 )
 @click.option("--output", metavar="PATH", help="[default: attacks/MODEL/METHOD-NORM-EPSILON.h5]")
-@click.option("--force", is_flag=True, help="Replace an archive of something else; start an unfinished one again.")
+@click.option("--force", is_flag=True, help="Replace an archive of another result; restart an unfinished one.")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 @json_option
 def attack(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
@@ -48,16 +57,14 @@ def attack(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
     Example: advlab attack --method pgd --epsilon 8/255 --set steps=100
     """
-    parameters = dict(pair(setting) for setting in settings)
+    parameters = dict(parse_setting(setting) for setting in settings)
     result, path = advlab.attack_to_archive(parameters=parameters, **options)
     evaluations = [advlab.evaluate(result)]
     if as_json:
-        dump(advlab.to_records(evaluations, [path]))
+        print_json(advlab.to_records(evaluations, [path]))
         return
-    show(evaluations)
-    share = result.settings["computed_fraction"]
-    if options["early_stop"] and 0 < share < 1:
-        click.echo(
-            f"Broken images left early: {share:.0%} of all steps were computed, {1 / share:.1f} times fewer.", err=True
-        )
-    click.echo(f"Saved {near(path)}. Next: advlab report {near(path)}", err=True)
+    print_evaluations(evaluations)
+    fraction = result.settings["computed_fraction"]
+    if options["early_stop"] and 0 < fraction < 1:
+        click.echo(f"Early stop: {fraction:.0%} of all steps were computed, {1 / fraction:.1f} times fewer.", err=True)
+    click.echo(f"Saved {relative_path(path)}. Next: advlab report {relative_path(path)}", err=True)

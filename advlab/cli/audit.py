@@ -1,4 +1,4 @@
-"""Answer the checklists of the field."""
+"""Answer the checklists of an evaluation."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option, near
+from advlab.cli.options import json_option, print_json, relative_path
 
 
 @main.command()
@@ -21,29 +21,29 @@ from advlab.cli.options import dump, json_option, near
 )
 @click.option("--norm", default="linf", show_default=True, help="linf, l2 or l1.")
 @click.option("--samples", type=click.IntRange(1), default=200, show_default=True, help="The first N test images.")
-@click.option("--surrogate", metavar="NAME|PATH", help="Another model: images crafted on it are tried on this one.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all random draws.")
+@click.option("--surrogate", metavar="NAME|PATH", help="Another model: images crafted on it are evaluated on this one.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--output", metavar="PATH", help="Write a report about all attacks as well, such as audit.html.")
 @json_option
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 def audit(output: str | None, as_json: bool, **options: Any) -> None:
-    """Can the robustness of a model be believed? Run the attacks that two checklists ask for, and answer them.
+    """Run the attacks that two checklists ask for, and answer them.
 
-    Each question is answered with pass, fail or not tested, and with the evidence. The lists are those of Carlini et
-    al. (arXiv:1902.06705) and Pintor et al. (arXiv:2106.09947).
+    Each question is answered with pass, fail or not tested, and with the evidence: can the robust accuracy of a model
+    be believed? The checklists are those of Carlini et al. (arXiv:1902.06705) and Pintor et al. (arXiv:2106.09947).
 
     Example: advlab audit --model digits --surrogate mnist
     """
-    done = advlab.audit(**options)
+    result = advlab.audit(**options)
     if output:
-        advlab.report(list(done.evaluations.values()), output)
+        advlab.report(list(result.evaluations.values()), output)
     if as_json:
-        dump(done.to_dict())
+        print_json(result.to_dict())
         return
-    click.echo(f"{done}\n\n{done.table()}")
-    for finding in done.findings:
+    click.echo(f"{result}\n\n{result.table()}")
+    for finding in result.findings:
         click.echo(f"{finding.severity}: {finding.evidence}. {finding.do}", err=True)
     if output:
-        click.echo(f"Wrote {near(output)}. Open it in a browser.", err=True)
+        click.echo(f"Wrote {relative_path(output)}. Open it in a browser.", err=True)
     else:
-        click.echo(f"Next: advlab run standard --model {done.classifier}", err=True)
+        click.echo(f"Next: advlab run standard --model {result.classifier}", err=True)

@@ -9,26 +9,26 @@ from click.core import ParameterSource
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option, near, pair
+from advlab.cli.options import json_option, parse_setting, print_json, relative_path
 
 
 @main.command()
 @click.argument("archives", nargs=-1, metavar="[ARCHIVE]...")
 @click.option("--model", metavar="NAME|PATH", help="Craft the curve of this classifier.")
 @click.option("--dataset", help="A name or path [default: what the model was trained on].")
-@click.option("--method", help="'advlab list methods' shows them [default: one that suits the norm].")
+@click.option("--method", help="See 'advlab list methods' [default: fmn; ddn for l2, sigma_zero for l0].")
 @click.option("--norm", help="linf, l2, l1 or l0 [default: the method's first].")
 @click.option(
-    "--epsilon", metavar="E", help="Where the bisection of a bounded method ends [default: linf 0.3, l2 4.5, l1 30]."
+    "--epsilon", metavar="E", help="Upper end of the bisection of a bounded method [default: linf 0.3, l2 4.5, l1 30]."
 )
 @click.option("--rounds", type=int, default=6, show_default=True, help="Attacks on each image in a bisection.")
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all random draws.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--at", metavar="E,E,...", help="Epsilons to look up: 0.01,0.05,8/255 [default: round ones].")
 @click.option("--output", metavar="PATH", help="Draw the curve into this file: .png, .svg or .pdf.")
 @json_option
-@click.option("--force", is_flag=True, help="Craft again what is there already; replace an archive of something else.")
+@click.option("--force", is_flag=True, help="Craft again; replace an archive of another result.")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 @click.pass_context
 def curve(
@@ -41,28 +41,34 @@ def curve(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Robust accuracy at every epsilon: of ARCHIVEs on the same images, or crafted in one run.
+    """Print robust accuracy over epsilon, of archives or of one run.
 
-    A minimal method is run once, a bounded one in a bisection over epsilon. Crafted once, any epsilon is a look-up.
+    ARCHIVEs must be of the same images. With --model, a minimal method is run once, or a bounded one in a bisection
+    over epsilon; then any epsilon is a look-up.
 
     Example: advlab curve --model fashion --at 0.01,8/255
     """
     if bool(archives) == bool(model):
-        raise click.UsageError("Say what to draw: archives, or --model NAME to craft the curve of a classifier.")
+        raise click.UsageError("Name either archives, or --model NAME to craft the curve of a classifier.")
     crafting = [name for name in options if ctx.get_parameter_source(name) is ParameterSource.COMMANDLINE]
     if archives and (crafting or settings):
-        raise click.UsageError(f"Archives are crafted already; --{(crafting or ['set'])[0]} says how to craft.")
+        raise click.UsageError(
+            f"Archives are crafted already; --{(crafting or ['set'])[0]} is for crafting. Leave it out."
+        )
     if archives:
-        found = advlab.SecurityCurve.from_results([advlab.load_result(path) for path in archives])
+        result = advlab.SecurityCurve.from_results([advlab.load_result(path) for path in archives])
     else:
-        parameters = dict(pair(setting) for setting in settings)
-        found = advlab.curve(model, save=True, **options, **parameters)
+        parameters = dict(parse_setting(setting) for setting in settings)
+        result = advlab.curve(model, save=True, **options, **parameters)
     epsilons = at.split(",") if at else None
     if as_json:
-        dump(found.to_dict(epsilons))
+        print_json(result.to_dict(epsilons))
     else:
-        click.echo(found.table(epsilons))
+        click.echo(result.table(epsilons))
     if output:
-        click.echo(f"Wrote {advlab.figures.save(advlab.figures.security_curve(found), output)}.", err=True)
-    paths = archives or [str(found.results[0].path)]
-    click.echo(f"{'' if archives else 'Saved. '}Next: advlab report {' '.join(near(path) for path in paths)}", err=True)
+        click.echo(f"Wrote {advlab.figures.save(advlab.figures.security_curve(result), output)}.", err=True)
+    paths = archives or [str(result.results[0].path)]
+    click.echo(
+        f"{'' if archives else 'Saved. '}Next: advlab report {' '.join(relative_path(path) for path in paths)}",
+        err=True,
+    )

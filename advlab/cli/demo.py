@@ -1,4 +1,4 @@
-"""The whole path on embedded data."""
+"""Everything once, on embedded data."""
 
 from __future__ import annotations
 
@@ -6,17 +6,22 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option, show
+from advlab.cli.options import json_option, print_evaluations, print_json
 
 
 @main.command()
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")
 @json_option
 def demo(output: str, as_json: bool) -> None:
-    """The whole path on the embedded digits, in under a minute: train, attack, evaluate, report."""
+    """Train, attack, evaluate and report on the embedded digits.
+
+    Takes less than a minute, needs no network, and leaves only the report.
+
+    Example: advlab demo
+    """
     evaluations = advlab.demo(output)
     if as_json:
-        dump(advlab.to_records(evaluations))
+        print_json(advlab.to_records(evaluations))
     else:
-        show(evaluations)
+        print_evaluations(evaluations)
     click.echo(f"Wrote {output}. Open it in a browser. Next: advlab attack --method pgd --model digits", err=True)

@@ -6,24 +6,24 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option, near, show
+from advlab.cli.options import json_option, print_evaluations, print_json, relative_path
 
 
 @main.command()
 @click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...")
-@click.option("--model", metavar="NAME|PATH", help="Score the images on this classifier: transfer.")
+@click.option("--model", metavar="NAME|PATH", help="Evaluate the images on this classifier instead (transfer).")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 @json_option
 def evaluate(archives: tuple[str, ...], model: str | None, trust: bool, as_json: bool) -> None:
-    """Print clean against perturbed accuracy and confidence shift of archives.
+    """Print clean and robust accuracy and confidence shift of archives.
 
     Example: advlab evaluate attacks/fashion/*.h5
     """
     classifier = advlab.load_classifier(model, trust=trust) if model else None
     evaluations = [advlab.evaluate(advlab.load_result(path), classifier) for path in archives]
     if as_json:
-        dump(advlab.to_records(evaluations, archives))
+        print_json(advlab.to_records(evaluations, archives))
         return
-    show(evaluations)
+    print_evaluations(evaluations)
     if not model:
-        click.echo(f"Next: advlab report {' '.join(near(path) for path in archives)}", err=True)
+        click.echo(f"Next: advlab report {' '.join(relative_path(path) for path in archives)}", err=True)

@@ -8,7 +8,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option
+from advlab.cli.options import json_option, print_json
 
 
 @main.command()
@@ -16,12 +16,12 @@ from advlab.cli.options import dump, json_option
 @click.option("--csv", metavar="PATH", help="A table with a row for each image: predictions, confidences, distances.")
 @click.option("--png", metavar="DIR", help="Perturbed images as INDEX-LABEL-PREDICTED.png.")
 @click.option("--npy", metavar="PATH", help="The layout of MNIST's public attack challenge: float32 (n, 784).")
-@click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="PNG of the first N images.")
-@click.option("--beside", is_flag=True, help="PNG of the clean image and of the change as well.")
-@click.option("--force", is_flag=True, help="Replace files that are there.")
+@click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="Number of images as PNG.")
+@click.option("--with-clean", is_flag=True, help="PNG of the clean image and of the change as well.")
+@click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 def export(archive: str, as_json: bool, **options: Any) -> None:
-    """Write what ARCHIVE holds for other programs, and print the paths.
+    """Write an archive as CSV, PNG or .npy, and print the paths.
 
     PNG has 256 levels of grey, and rounding can undo a small change; the others are exact.
 
@@ -29,6 +29,6 @@ def export(archive: str, as_json: bool, **options: Any) -> None:
     """
     paths = [str(path) for path in advlab.export(archive, **options)]
     if as_json:
-        dump({"schema": 1, "paths": paths})
+        print_json({"schema": 1, "paths": paths})
     else:
         click.echo("\n".join(paths))

@@ -1,4 +1,4 @@
-"""Images made elsewhere."""
+"""Images made by another program."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option, near, show
+from advlab.cli.options import json_option, print_evaluations, print_json, relative_path
 
 
 @main.command(name="import")
 @click.argument("images", metavar="IMAGES.npy")
-@click.option("--model", required=True, metavar="NAME|PATH", help="The classifier that they are meant to fool.")
+@click.option("--model", required=True, metavar="NAME|PATH", help="The attacked classifier.")
 @click.option("--dataset", help="A name or path [default: what the model was trained on].")
 @click.option("--norm", default="linf", show_default=True, help="linf, l2, l1 or l0.")
-@click.option("--epsilon", metavar="E", help="Budget that they claim: 0.3 or 8/255 [default: linf 0.1, l2 1.5, l1 10].")
+@click.option("--epsilon", metavar="E", help="Claimed budget: 0.3 or 8/255 [default: linf 0.1, l2 1.5, l1 10].")
 @click.option("--output", metavar="PATH", help="[default: attacks/MODEL/imported-NORM-EPSILON.h5]")
-@click.option("--force", is_flag=True, help="Replace an archive of something else.")
+@click.option("--force", is_flag=True, help="Replace an archive of another result.")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 @json_option
 def import_(images: str, model: str, output: str | None, as_json: bool, **options: Any) -> None:
-    """Judge images that another program made, and save them as an archive.
+    """Evaluate images made by another program, and save an archive.
 
     IMAGES.npy holds the first n test images, perturbed: floating point in [0, 1], (n, 784) or (n, 28, 28).
 
@@ -32,7 +32,7 @@ def import_(images: str, model: str, output: str | None, as_json: bool, **option
     path = output or result.path
     evaluations = [advlab.evaluate(result)]
     if as_json:
-        dump(advlab.to_records(evaluations, [path]))
+        print_json(advlab.to_records(evaluations, [path]))
         return
-    show(evaluations)
-    click.echo(f"Saved {near(path)}. Next: advlab report {near(path)}", err=True)
+    print_evaluations(evaluations)
+    click.echo(f"Saved {relative_path(path)}. Next: advlab report {relative_path(path)}", err=True)

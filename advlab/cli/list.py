@@ -1,4 +1,4 @@
-"""List what there is."""
+"""List what is available."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option
+from advlab.cli.options import json_option, print_json
 
 _CATEGORIES = ("models", "studies", "methods", "suites", "datasets", "archives")
 
@@ -15,16 +15,21 @@ _CATEGORIES = ("models", "studies", "methods", "suites", "datasets", "archives")
 @click.argument("category", required=False, metavar=f"[{'|'.join(_CATEGORIES)}]")
 @json_option
 def list_(category: str | None, as_json: bool) -> None:
-    """List what there is to work with; without a category, everything."""
-    found = {each: advlab.available(each) for each in ([category] if category else _CATEGORIES)}
+    """List models, studies, methods, suites, datasets and archives.
+
+    Without a category, all of them.
+
+    Example: advlab list methods
+    """
+    listing = {name: advlab.available(name) for name in ([category] if category else _CATEGORIES)}
     if as_json:
-        dump({"schema": 1, **found})
+        print_json({"schema": 1, **listing})
         return
     lines = []
-    for each, entries in found.items():
+    for name, entries in listing.items():
         if category and not entries:
-            click.echo(f"No {each} here.", err=True)
-        width = max((len(name) for name in entries), default=0)
-        lines += [] if category else ["", each.upper()]
-        lines += [f"{name:<{width}}  {text}" for name, text in entries.items()]
+            click.echo(f"No {name} here.", err=True)
+        width = max((len(entry) for entry in entries), default=0)
+        lines += [] if category else ["", name.upper()]
+        lines += [f"{entry:<{width}}  {text}" for entry, text in entries.items()]
     click.echo("\n".join(lines).lstrip("\n"))

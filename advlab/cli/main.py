@@ -1,4 +1,4 @@
-"""The command that all others belong to: each file of this folder is a command of that name."""
+"""The command ``advlab``: each file of this folder is a subcommand of that name."""
 
 from __future__ import annotations
 
@@ -15,26 +15,37 @@ import advlab
 from advlab.errors import AdvlabError
 
 _FOLDER = Path(__file__).parent
-_NO_COMMANDS = ("main", "options")
+_NOT_COMMANDS = ("main", "options")
+_HELP = """How robust is a Keras image classifier, and can that number be believed?
+
+\b
+First steps:
+  advlab demo                         everything on small data, in a minute
+  advlab attack --method pgd          craft adversarial examples
+  advlab report attacks/fashion/*.h5  write an HTML page about them
+"""
 
 
 class _Group(click.Group):
-    """Shows errors without a traceback, unless ``--debug``; loads a command when it is asked for."""
+    """Shows errors without a traceback, unless ``--debug``; loads a command only when it runs."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
-        return sorted(path.stem.rstrip("_") for path in _FOLDER.glob("[a-z]*.py") if path.stem not in _NO_COMMANDS)
+        """The names of the files in this folder."""
+        return sorted(path.stem.rstrip("_") for path in _FOLDER.glob("[a-z]*.py") if path.stem not in _NOT_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """The command of a name, imported now; None if there is none."""
         if cmd_name in self.list_commands(ctx):
             import_module(f"advlab.cli.{_module(cmd_name)}")
         return super().get_command(ctx, cmd_name)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """The first line of each command, read from its file, so that help need not load them all."""
+        """Write the first line of each command, read from its file without importing it."""
         with formatter.section("Commands"):
             formatter.write_dl([(name, _first_line(name)) for name in self.list_commands(ctx)])
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run a command; errors that a user can fix become one line on standard error."""
         try:
             return super().invoke(ctx)
         except (AdvlabError, OSError) as error:
@@ -42,29 +53,26 @@ class _Group(click.Group):
                 raise
             raise click.ClickException(str(error)) from error
         except KeyboardInterrupt as error:
-            raise click.ClickException(f"Interrupted. {str(error) or 'Nothing was left half written.'}") from error
+            raise click.ClickException(f"Interrupted. {str(error) or 'No incomplete file was left.'}") from error
 
 
-@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--workspace", metavar="DIR", help="Where models/ and attacks/ live [default: ADVLAB_WORKSPACE or here].")
+@click.group(
+    cls=_Group,
+    help=_HELP,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.option("--workspace", metavar="DIR", help="Folder of models/ and attacks/ [default: $ADVLAB_WORKSPACE or .].")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(advlab.__version__, prog_name="advlab")
 @click.pass_context
 def main(ctx: click.Context, workspace: str | None, debug: bool) -> None:
-    """How robust is a Keras image classifier, and can that number be believed?
-
-    \b
-    First steps:
-      advlab demo                                 the whole path on small data, in under a minute
-      advlab attack --method pgd --model fashion  craft adversarial examples
-      advlab report attacks/fashion/*.h5          a page to look at
-    """
+    """Run the command line."""
     if workspace:
         os.environ["ADVLAB_WORKSPACE"] = workspace
 
 
 def _module(command: str) -> str:
-    """The file of a command; Python's own words, such as ``import``, are followed by a line there."""
+    """The module of a command; a Python keyword, such as ``import``, gets an underscore."""
     return f"{command}_" if keyword.iskeyword(command) else command
 
 

@@ -1,4 +1,4 @@
-"""What several commands say alike: options, settings, tables and JSON on standard output."""
+"""Shared by several commands: the option --json, KEY=VALUE settings, tables and JSON on standard output."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ import click
 import advlab
 
 
-def pair(setting: str) -> tuple[str, str]:
+def parse_setting(setting: str) -> tuple[str, str]:
+    """Key and value of ``KEY=VALUE``; a usage error for anything else."""
     key, equals, value = setting.partition("=")
     if not equals or not key:
         raise click.UsageError(f"--set takes KEY=VALUE, such as --set steps=100. Got '{setting}'.")
     return key.strip(), value.strip()
 
 
-def show(evaluations: list[advlab.Evaluation]) -> None:
-    """The table on standard output; what speaks against its numbers on standard error."""
+def print_evaluations(evaluations: list[advlab.Evaluation]) -> None:
+    """The table on standard output, its findings on standard error."""
     click.echo(advlab.table(evaluations))
     for evaluation in evaluations:
         for finding in evaluation.findings:
@@ -26,7 +27,8 @@ def show(evaluations: list[advlab.Evaluation]) -> None:
         click.echo(f"{finding.severity}: {finding.evidence}. {finding.do}", err=True)
 
 
-def near(path: str | os.PathLike[str]) -> str:
+def relative_path(path: str | os.PathLike[str]) -> str:
+    """A path for the next command to type: relative to the current folder if it is inside, quoted for a shell."""
     import shlex
 
     relative = os.path.relpath(path)
@@ -36,8 +38,8 @@ def near(path: str | os.PathLike[str]) -> str:
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines (docs/json.md).")
 
 
-def dump(data: object) -> None:
-    """JSON on standard output, of what is ready for it."""
+def print_json(data: object) -> None:
+    """JSON on standard output, of JSON-ready data."""
     import json
 
     click.echo(json.dumps(data, indent=2, allow_nan=False))

@@ -6,7 +6,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option
+from advlab.cli.options import json_option, print_json
 
 
 @main.command()
@@ -20,6 +20,6 @@ def report(archives: tuple[str, ...], output: str, as_json: bool) -> None:
     """
     advlab.report([advlab.evaluate(advlab.load_result(path)) for path in archives], output)
     if as_json:
-        dump({"schema": 1, "path": output, "evaluations": len(archives)})
+        print_json({"schema": 1, "path": output, "evaluations": len(archives)})
     else:
         click.echo(output)

@@ -8,7 +8,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option, show
+from advlab.cli.options import json_option, print_evaluations, print_json
 
 
 @main.command()
@@ -16,21 +16,23 @@ from advlab.cli.options import dump, json_option, show
 @click.option("--model", default="fashion", show_default=True, help="A name ('advlab list models') or a path.")
 @click.option("--dataset", help="A name or path [default: what the model was trained on].")
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")
-@click.option("--norm", help="linf, l2, l1 or l0 [default: the suite's own].")
-@click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: the suite's own].")
+@click.option("--norm", help="linf, l2, l1 or l0 [default: the suite's].")
+@click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: the suite's].")
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")
-@click.option("--force", is_flag=True, help="Craft everything again; replace archives of something else.")
+@click.option("--force", is_flag=True, help="Craft everything again; replace archives of other results.")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 @json_option
 def run(suite: str, model: str, dataset: str | None, output: str, as_json: bool, **options: Any) -> None:
-    """Run every attack of SUITE, save the archives, print the table and write the report.
+    """Run every attack of a suite, save archives and write a report.
 
-    Interrupted, the same command continues. Example: advlab run standard --model mnist --epsilon 0.2
+    SUITE is a name ('advlab list suites') or the path of a TOML file. After an interruption, the same command resumes.
+
+    Example: advlab run standard --model mnist --epsilon 0.2
     """
     evaluations = advlab.run(suite, model, dataset, save=True, **options)
     advlab.report(evaluations, output)
     if as_json:
-        dump(advlab.to_records(evaluations))
+        print_json(advlab.to_records(evaluations))
     else:
-        show(evaluations)
+        print_evaluations(evaluations)
     click.echo(f"Wrote {output}. Open it in a browser.", err=True)

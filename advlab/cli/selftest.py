@@ -8,33 +8,33 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option, pair
+from advlab.cli.options import json_option, parse_setting, print_json
 
 
 @main.command()
-@click.option("--method", default="pgd", show_default=True, help="'advlab list methods' shows them.")
+@click.option("--method", default="pgd", show_default=True, help="See 'advlab list methods'.")
 @click.option("--model", "classifier", default="fashion", show_default=True, help="A name or a path.")
 @click.option("--dataset", help="A name or path [default: what the model was trained on].")
 @click.option("--norm", help="linf, l2, l1 or l0 [default: the method's first].")
 @click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1] [default: linf 0.1, l2 1.5, l1 10, l0 20].")
 @click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="The first N test images.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of all random draws.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 @json_option
 def selftest(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Plant adversarial examples near the decision boundary and count how many a method finds.
+    """Plant adversarial examples and count how many a method finds.
 
-    A sound attack finds nearly all of them; a random search should find few.
+    They lie close to the decision boundary. A sound attack finds nearly all of them; a random search should find few.
 
     Example: advlab selftest --method apgd --model mnist --epsilon 0.2
     """
-    tested = advlab.selftest(parameters=dict(pair(setting) for setting in settings), **options)
+    result = advlab.selftest(parameters=dict(parse_setting(setting) for setting in settings), **options)
     if as_json:
-        dump(tested.to_dict())
+        print_json(result.to_dict())
         return
-    click.echo(f"{tested}")
-    if tested.planted < tested.samples:
+    click.echo(f"{result}")
+    if result.planted < result.samples:
         click.echo(
-            f"In {tested.samples - tested.planted} of {tested.samples} images nothing could be planted.", err=True
+            f"Around {result.samples - result.planted} of {result.samples} images none could be planted.", err=True
         )

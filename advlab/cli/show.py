@@ -1,4 +1,4 @@
-"""What a classifier is."""
+"""The summary of a classifier."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option, near
+from advlab.cli.options import json_option, print_json, relative_path
 
 
 @main.command()
@@ -14,13 +14,15 @@ from advlab.cli.options import dump, json_option, near
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 @json_option
 def show(model: str, trust: bool, as_json: bool) -> None:
-    """Print the layers of MODEL and what its model card says.
+    """Print the layers of a model and its model card.
 
-    MODEL is a name ('advlab list models') or the path of any Keras file. Example: advlab show fashion
+    MODEL is a name ('advlab list models') or the path of any Keras file.
+
+    Example: advlab show fashion
     """
-    found = advlab.summary(model, trust=trust)
+    summary = advlab.summary(model, trust=trust)
     if as_json:
-        dump(found.to_dict())
+        print_json(summary.to_dict())
         return
-    click.echo(found.table())
-    click.echo(f"Next: advlab predict {near(model) if found.path == model else model} IMAGE.png", err=True)
+    click.echo(summary.table())
+    click.echo(f"Next: advlab predict {relative_path(model) if summary.path == model else model} IMAGE.png", err=True)

@@ -8,26 +8,28 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option
+from advlab.cli.options import json_option, print_json
 
 
 @main.command()
 @click.argument("name")
 @click.option("--rows", metavar="ROWS", help="Numbers, ranges or names, such as 1,3-5 [default: all].")
 @click.option("--resume", is_flag=True, help="Keep finished rows; compute what is missing or has changed.")
-@click.option("--force", is_flag=True, help="Compute the asked rows again.")
-@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Of every row [default: as the study says].")
-@click.option("--samples", type=click.IntRange(1), metavar="N", help="Attacked test images [default: as it says].")
+@click.option("--force", is_flag=True, help="Compute the chosen rows again.")
+@click.option("--epochs", type=click.IntRange(1), metavar="N", help="Epochs of every row [default: the study's].")
+@click.option("--samples", type=click.IntRange(1), metavar="N", help="Attacked test images [default: the study's].")
 @json_option
 def study(name: str, as_json: bool, **options: Any) -> None:
-    """Train and attack every row of the study NAME; print the table, write it and a figure to models/studies/.
+    """Train and attack every row of a study; write a table and a figure.
 
-    Finished rows are kept at once. NAME is a name ('advlab list studies') or the path of a TOML file.
+    NAME is a name ('advlab list studies') or the path of a TOML file. Each row is saved as soon as it is finished, in
+    models/studies/.
+
     Example: advlab study mnist-dropout --rows 1,5-9
     """
     result = advlab.study(name, **options)
     if as_json:
-        dump(result.to_dict())
+        print_json(result.to_dict())
         return
     click.echo(result.table())
     for note in result.notes():

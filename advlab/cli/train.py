@@ -8,35 +8,35 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option
+from advlab.cli.options import json_option, print_json
 
 
 @main.command()
 @click.argument("recipe")
-@click.option("--dataset", metavar="DATA", help="Train on this instead: a name, .npz file or folder of images.")
-@click.option("--name", help="Of the classifier [default: RECIPE, or RECIPE-DATA with another data set].")
-@click.option("--epochs", type=int, metavar="N", help="Passes over the training images [default: as the recipe says].")
+@click.option("--dataset", metavar="DATA", help="Train on this data set: a name, .npz file or folder of images.")
+@click.option("--name", help="Name of the classifier [default: RECIPE, or RECIPE-DATA with another data set].")
+@click.option("--epochs", type=int, metavar="N", help="Passes over the training images [default: the recipe's].")
 @click.option("--seed", type=int, metavar="N", help="Same seed, same machine: the same weights.")
-@click.option("--resume", is_flag=True, help="Resume a training that was interrupted.")
-@click.option("--force", is_flag=True, help="Replace weights that were produced before; start over.")
+@click.option("--resume", is_flag=True, help="Resume an interrupted training run.")
+@click.option("--force", is_flag=True, help="Replace existing weights; start over.")
 @click.option("--tensorboard", metavar="DIR", help="Write logs for TensorBoard.")
 @json_option
 def train(recipe: str, as_json: bool, **options: Any) -> None:
-    """Train the classifier of RECIPE and save it as models/RECIPE.h5, with its training curve as .svg.
+    """Train the classifier of a recipe and save it as models/RECIPE.h5.
 
-    RECIPE is a name ('advlab list models') or the path of a TOML file. Own images: a .npz file with x_train, y_train,
-    x_test and y_test, or folders train/CLASS/ and test/CLASS/. Example: advlab train fashion --dataset photos/
+    RECIPE is a name ('advlab list models') or the path of a TOML file. The training curve is saved beside it as .svg.
+    Your own images: a .npz file with x_train, y_train, x_test and y_test, or folders train/CLASS/ and test/CLASS/.
+
+    Example: advlab train fashion --dataset photos/
     """
     classifier = advlab.train(recipe, **options)
     if as_json:
-        dump(classifier.to_dict())
+        print_json(classifier.to_dict())
         return
     card = classifier.card
     if card["ended"]:
         click.echo(f"note: {card['ended']}", err=True)
     published = card["published"].get("test_accuracy")
-    beside = f" (published: {published:.2%})" if published else ""
-    click.echo(
-        f"{classifier.name}: test accuracy {card['test_accuracy']:.2%}{beside}, {card['seconds']:.1f} s of training"
-    )
+    accuracy = f"{card['test_accuracy']:.2%}" + (f" (published: {published:.2%})" if published else "")
+    click.echo(f"{classifier.name}: test accuracy {accuracy}, {card['seconds']:.1f} s of training")
     click.echo(f"Next: advlab attack --method fgsm --model {classifier.name}", err=True)

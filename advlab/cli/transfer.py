@@ -1,4 +1,4 @@
-"""Show adversarial images to other classifiers."""
+"""Evaluate adversarial images on other classifiers."""
 
 from __future__ import annotations
 
@@ -6,13 +6,18 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option
+from advlab.cli.options import json_option, print_json
 
 
 @main.command()
 @click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...")
 @click.option(
-    "--model", "models", multiple=True, required=True, metavar="NAME|PATH", help="Show them to this one; repeatable."
+    "--model",
+    "models",
+    multiple=True,
+    required=True,
+    metavar="NAME|PATH",
+    help="Evaluate on this classifier; repeatable.",
 )
 @click.option("--trust", is_flag=True, help="Run code embedded in the model files.")
 @click.option("--output", metavar="PATH", help="Write a report of all pairs, an HTML page.")
@@ -20,15 +25,17 @@ from advlab.cli.options import dump, json_option
 def transfer(
     archives: tuple[str, ...], models: tuple[str, ...], trust: bool, output: str | None, as_json: bool
 ) -> None:
-    """Print how the images of archives fare on other classifiers: sources by targets.
+    """Evaluate the images of archives on other classifiers.
 
-    Nothing is crafted. Example: advlab transfer attacks/fashion/pgd-linf-0.1.h5 --model fashion-128 --model other.h5
+    Prints sources by targets; nothing is crafted.
+
+    Example: advlab transfer attacks/fashion/pgd-linf-0.1.h5 --model fashion-128 --model other.h5
     """
     matrix = advlab.transfer(archives, models, trust=trust)
     if output:
         advlab.report(matrix.evaluations, output)
         click.echo(f"Wrote {output}. Open it in a browser.", err=True)
     if as_json:
-        dump(matrix.to_dict())
+        print_json(matrix.to_dict())
     else:
         click.echo(matrix.table())

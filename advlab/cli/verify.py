@@ -8,36 +8,39 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import dump, json_option
+from advlab.cli.options import json_option, print_json
 
 
 @main.command()
 @click.argument("archive", metavar="ARCHIVE")
-@click.option("--model", metavar="NAME|PATH", help="Where the classifier lies now [default: where it was].")
+@click.option("--model", metavar="NAME|PATH", help="The classifier [default: as recorded].")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 @json_option
 def verify(archive: str, model: str | None, trust: bool, as_json: bool) -> None:
-    """Score the images of ARCHIVE again and re-check its budget, on this machine.
+    """Predict an archive's images again and re-check its budget.
 
-    Exits with 1 where it does not hold. Example: advlab verify attacks/fashion/pgd-linf-0.1.h5
+    Exits with 1 if the archive does not hold on this machine.
+
+    Example: advlab verify attacks/fashion/pgd-linf-0.1.h5
     """
-    found = advlab.verify(archive, model=model, trust=trust)
+    result = advlab.verify(archive, model=model, trust=trust)
     if as_json:
-        dump(found.to_dict())
+        print_json(result.to_dict())
     else:
-        _tell(found)
-    if not found.holds:
+        _print(result)
+    if not result.holds:
         raise click.ClickException(f"'{archive}' does not hold on this machine.")
 
 
-def _tell(found: Any) -> None:
-    for row, margin in zip(found.flips, found.margins, strict=True):
+def _print(result: Any) -> None:
+    for row, margin in zip(result.flips, result.margins, strict=True):
         click.echo(f"row {row}: classified differently here, by a margin of {margin:.2g} in probability")
-    for row in found.outside:
+    for row in result.outside:
         click.echo(f"row {row}: outside the budget or the box")
+    accuracies = f"{result.recorded_accuracy:.2%} recorded, {result.accuracy:.2%} here"
     click.echo(
-        f"{found.samples} images: robust accuracy {found.recorded_accuracy:.2%} recorded, {found.accuracy:.2%} here; "
-        f"{len(found.flips)} flips; largest perturbation {found.largest:.6g}; {len(found.outside)} outside"
+        f"{result.samples} images: robust accuracy {accuracies}; {len(result.flips)} flips; "
+        f"largest perturbation {result.largest:.6g}; {len(result.outside)} outside"
     )
-    if found.holds:
+    if result.holds:
         click.echo("It holds.")

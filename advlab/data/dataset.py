@@ -12,14 +12,14 @@ import numpy as np
 
 from advlab.errors import InvalidValue
 
-_MOST_CLASSES = 100_000
+_MAX_CLASSES = 100_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Dataset:
     """Labelled images of one split, validated when created and read-only from then on.
 
-    ``x`` float32 ``(n, h, w, c)`` in [0, 1], given so or as ``(n, h, w)``; ``y`` int64 ``(n,)`` in 0..k-1; ``indices``
+    ``x`` float32 ``(n, h, w, c)`` in [0, 1], or given as ``(n, h, w)``; ``y`` int64 ``(n,)`` in 0..k-1; ``indices``
     int64 ``(n,)``, the position of each sample in the full split; ``classes`` the k names. Writable arrays are copied.
     Raises ``InvalidValue``.
     """
@@ -32,22 +32,23 @@ class Dataset:
     classes: tuple[str, ...]
 
     def __post_init__(self) -> None:
-        where = f"Data set '{self.name}'"
+        subject = f"Data set '{self.name}'"
         classes = tuple(str(c) for c in self.classes)
-        x, y = _images(self.x, where), _labels(self.y, len(classes), where)
+        x, y = _images(self.x, subject), _labels(self.y, len(classes), subject)
         indices = np.asarray(self.indices)
         if not len(x) == len(y) == len(indices):
             raise InvalidValue(
-                f"{where} has {len(x)} images, {len(y)} labels and {len(indices)} indices. Give one of each per sample."
+                f"{subject} has {len(x)} images, {len(y)} labels and {len(indices)} indices. "
+                "Give one of each per sample."
             )
-        self.__dict__.update(x=x, y=y, indices=_frozen(indices, np.int64), classes=classes)
+        self.__dict__.update(x=x, y=y, indices=_read_only(indices, np.int64), classes=classes)
 
     @classmethod
     def from_arrays(
         cls, x: Any, y: Any, classes: Sequence[str] | None = None, *, name: str = "arrays", split: str = "test"
     ) -> Dataset:
-        """A data set from images and labels as the class describes them; without ``classes`` the labels name them."""
-        classes = numbered(y, name) if classes is None else classes
+        """A data set from images and labels as above; without ``classes`` the labels are the class names."""
+        classes = default_class_names(y, name) if classes is None else classes
         return cls(name, split, x, y, np.arange(len(np.atleast_1d(x))), tuple(classes))
 
     def __len__(self) -> int:
@@ -71,83 +72,86 @@ class Dataset:
     @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that any change of the images, labels or indices changes (SHA-256, shortened)."""
-        total = hashlib.sha256(repr(self.x.shape).encode())
+        sha = hashlib.sha256(repr(self.x.shape).encode())
         for array in (self.x, self.y, self.indices):
-            total.update(array.data)
-        return total.hexdigest()[:16]
+            sha.update(array.data)
+        return sha.hexdigest()[:16]
 
     def take(self, n: int | None, seed: int | None = None) -> Dataset:
         """The first ``n`` samples, or with a ``seed`` a random ``n`` of them in their order; all where n is larger.
 
-        A smaller draw is contained in every larger one of the same seed.
+        A smaller sample is contained in every larger one of the same seed.
         """
-        chosen = choose(len(self), n, seed)
-        if len(chosen) == len(self):
+        positions = choose(len(self), n, seed)
+        if len(positions) == len(self):
             return self
-        rows: Any = slice(len(chosen)) if seed is None else chosen
+        rows: Any = slice(len(positions)) if seed is None else positions
         return replace(self, x=self.x[rows], y=self.y[rows], indices=self.indices[rows])
 
 
 def choose(size: int, n: int | None, seed: int | None) -> np.ndarray:
-    """Positions, ascending, of the ``n`` samples that ``Dataset.take`` promises."""
-    for what, value, least in (("number of samples", n, 1), ("seed", seed, 0)):
-        if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < least):
-            raise InvalidValue(f"The {what} must be an int in the range [{least}, inf). Got {value!r}.")
+    """The positions, ascending, of the samples that ``Dataset.take`` returns."""
+    for what, value, low in (("number of samples", n, 1), ("seed", seed, 0)):
+        if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < low):
+            raise InvalidValue(f"The {what} must be an int in the range [{low}, inf). Got {value!r}.")
     order = np.arange(size) if seed is None else np.random.default_rng(seed).permutation(size)
     return np.sort(order[:n])
 
 
-def _frozen(array: np.ndarray, dtype: type) -> np.ndarray:
-    """A contiguous read-only array of that type; the caller's own is neither shared while writable nor changed."""
-    kept: np.ndarray = np.ascontiguousarray(array, dtype=dtype)
-    if kept.flags.writeable and np.may_share_memory(kept, array):
-        kept = kept.copy()
-    kept.flags.writeable = False
-    return kept
+def _read_only(array: np.ndarray, dtype: type) -> np.ndarray:
+    """A contiguous read-only array of this dtype; a writable array of the caller is copied."""
+    read_only: np.ndarray = np.ascontiguousarray(array, dtype=dtype)
+    if read_only.flags.writeable and np.may_share_memory(read_only, array):
+        read_only = read_only.copy()
+    read_only.flags.writeable = False
+    return read_only
 
 
-def _images(x: Any, where: str) -> np.ndarray:
+def _images(x: Any, subject: str) -> np.ndarray:
     x = np.asarray(x)
     if x.ndim not in (3, 4) or not x.size:
-        raise InvalidValue(f"{where} has images of shape {x.shape}. Give at least one, as (n, h, w) or (n, h, w, c).")
+        raise InvalidValue(f"{subject} has images of shape {x.shape}. Give at least one, as (n, h, w) or (n, h, w, c).")
     if x.dtype.kind != "f":
         raise InvalidValue(
-            f"{where} has images of type {x.dtype}, not floating point in [0, 1]. "
+            f"{subject} has images of type {x.dtype}, not floating point in [0, 1]. "
             "The likely cause is images in 0-255: divide by 255, as in x.astype('float32') / 255."
         )
     with np.errstate(over="ignore"):
-        x = _frozen(x[..., None] if x.ndim == 3 else x, np.float32)
+        x = _read_only(x[..., None] if x.ndim == 3 else x, np.float32)
     low, high = x.min(), x.max()
     if np.isnan(low):
         bad = int(np.isnan(x).any((1, 2, 3)).argmax())
-        raise InvalidValue(f"{where} has pixels that are not numbers (NaN), first in image {bad}. Fix or drop it.")
+        raise InvalidValue(f"{subject} has NaN pixels, first in image {bad}. Fix or drop it.")
     if low < 0 or high > 1:
         cause = "standardised images: undo the scaling" if low < 0 else "images in 0-255: divide by 255"
-        raise InvalidValue(f"{where} has pixels from {low:g} to {high:g}, not in [0, 1]. The likely cause is {cause}.")
+        raise InvalidValue(
+            f"{subject} has pixels from {low:g} to {high:g}, not in [0, 1]. The likely cause is {cause}."
+        )
     return x
 
 
-def _labels(y: Any, k: int, where: str) -> np.ndarray:
+def _labels(y: Any, k: int, subject: str) -> np.ndarray:
     y = np.asarray(y)
     y = y[:, 0] if y.ndim == 2 and y.shape[1] == 1 else y
     if y.ndim != 1 or y.dtype.kind not in "iu":
         fix = "for one-hot labels that is y.argmax(1)" if y.ndim == 2 else "such as y.astype('int64')"
         raise InvalidValue(
-            f"{where} has labels of shape {y.shape} and type {y.dtype}. "
-            f"Give one whole number per sample, shape (n,); {fix}."
+            f"{subject} has labels of shape {y.shape} and type {y.dtype}. Give one int per sample, shape (n,); {fix}."
         )
     bad = np.flatnonzero((y < 0) | (y >= k))
     if len(bad):
         raise InvalidValue(
-            f"{where} has the label {y[bad[0]]} at index {bad[0]}, outside 0..{k - 1}. "
+            f"{subject} has the label {y[bad[0]]} at index {bad[0]}, outside 0..{k - 1}. "
             "Number the classes from 0 and name every class."
         )
-    return _frozen(y, np.int64)
+    return _read_only(y, np.int64)
 
 
-def numbered(y: Any, name: str) -> list[str]:
+def default_class_names(y: Any, name: str) -> list[str]:
     """The numbers from 0 to the highest label, as class names."""
-    most = int(np.max(y, initial=0)) if np.asarray(y).dtype.kind in "iu" else 0
-    if most >= _MOST_CLASSES:
-        raise InvalidValue(f"Data set '{name}' has the label {most}. Number the classes from 0, or give their names.")
-    return [str(i) for i in range(most + 1)]
+    highest = int(np.max(y, initial=0)) if np.asarray(y).dtype.kind in "iu" else 0
+    if highest >= _MAX_CLASSES:
+        raise InvalidValue(
+            f"Data set '{name}' has the label {highest}. Number the classes from 0, or give their names."
+        )
+    return [str(i) for i in range(highest + 1)]

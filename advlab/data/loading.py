@@ -13,20 +13,20 @@ import numpy as np
 
 from advlab import workspace
 from advlab.data import official
-from advlab.data.dataset import Dataset, choose, numbered
-from advlab.data.noise import TAUGHT, UNKNOWN, noise_images
+from advlab.data.dataset import Dataset, choose, default_class_names
+from advlab.data.noise import TRAINING_DISTRIBUTIONS, UNKNOWN, noise_images
 from advlab.data.official import DATASETS, WITH_NOISE
 from advlab.errors import InvalidFile, InvalidValue
 from advlab.progress import Progress
 
 SPLITS = ("train", "test")
-EVERY = 10  # real images before each noise image of a data set ``<dataset>+noise``
+IMAGES_PER_NOISE = 10  # real images before each noise image of a data set ``<dataset>+noise``
 
 # Far from the seeds that people choose: noise that a classifier was trained on would flatter it.
 _NOISE_SEEDS = {"train": 1_000_000_007, "test": 1_000_000_009}
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 _GREY = {"1", "L", "LA"}
-_Read = TypeVar("_Read")
+_T = TypeVar("_T")
 
 
 def load_dataset(
@@ -37,7 +37,7 @@ def load_dataset(
     The names are ``digits``, ``fashion-mnist`` and ``mnist``. A path leads to a ``.npz`` file with ``x``, ``y`` and
     perhaps ``classes``, or to a folder ``<class>/<image>``. These have a test split only; both splits come as
     ``x_train``, ``y_train``, ``x_test``, ``y_test`` or as folders ``train/<class>/`` and ``test/<class>/``. The classes
-    of a folder take turns, so that the first n are balanced. ``<name>+noise`` is any of these with a noise image after
+    of a folder alternate, so that the first n are balanced. ``<name>+noise`` is any of these with a noise image after
     every ten, of the additional last class ``unknown``. Raises ``UnknownName``, ``InvalidValue``, ``InvalidFile``, and
     ``AdvlabError`` where nothing can be downloaded.
     """
@@ -62,42 +62,42 @@ def load_dataset(
 def load_image(
     path: str | os.PathLike[str], shape: tuple[int | None, int | None, int | None]
 ) -> tuple[np.ndarray, tuple[str, ...]]:
-    """One image file as float32 ``shape``, ``(h, w, c)`` in [0, 1] with c 1 or 3, and what was done to make it fit.
+    """One image file as float32 ``shape``, ``(h, w, c)`` in [0, 1] with c 1 or 3, and the changes that made it fit.
 
-    None in ``shape`` keeps the file's own height or width. A photo is turned upright as its camera noted; transparent
-    parts become white; then colours are converted and the whole is resized, whatever its proportions (bicubic). Raises
-    ``InvalidFile``.
+    None in ``shape`` keeps the file's own height or width. A photo is turned upright by its EXIF orientation;
+    transparent parts become white; then colours are converted and the image is resized, whatever its proportions
+    (bicubic). Raises ``InvalidFile``.
     """
     file = Path(path)
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
         raise InvalidFile(f"The image '{file}' {what}. Give a PNG, JPEG, BMP, GIF or WebP file.")
-    return _read(file, lambda image: _fitted(image, shape))
+    return _read(file, lambda image: _fit_to_shape(image, shape))
 
 
-def _fitted(image: Any, shape: tuple[int | None, int | None, int | None]) -> tuple[np.ndarray, tuple[str, ...]]:
+def _fit_to_shape(image: Any, shape: tuple[int | None, int | None, int | None]) -> tuple[np.ndarray, tuple[str, ...]]:
     from PIL import Image, ImageOps
 
     if image.mode.startswith(("I", "F")):
         raise ValueError(f"its pixels are of type {image.mode}, not 8 bits grey or RGB")
-    done = []
+    changes = []
     image = ImageOps.exif_transpose(image)
     grey = image.mode in _GREY
     if "A" in image.getbands() or "transparency" in image.info:
         layer = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", layer.size, "white"), layer)
-        done += ["transparent parts made white"] if layer.getextrema()[3][0] < 255 else []
+        changes += ["transparent parts made white"] if layer.getextrema()[3][0] < 255 else []
     image = image.convert("L" if grey else "RGB")
     if not grey and shape[2] == 1:
         pixels = np.asarray(image)
-        done += ["colours made grey"] if np.any(pixels != pixels[..., :1]) else []
+        changes += ["colours made grey"] if np.any(pixels != pixels[..., :1]) else []
     image = image.convert("L" if shape[2] == 1 else "RGB")
     size = (shape[1] or image.width, shape[0] or image.height)
     if image.size != size:
-        done.append(f"resized from {image.width} x {image.height} to {size[0]} x {size[1]} pixels")
+        changes.append(f"resized from {image.width} x {image.height} to {size[0]} x {size[1]} pixels")
         image = image.resize(size, Image.Resampling.BICUBIC)
     pixels = np.asarray(image).reshape(size[1], size[0], -1)
-    return np.divide(pixels, np.float32(255), dtype=np.float32), tuple(done)
+    return np.divide(pixels, np.float32(255), dtype=np.float32), tuple(changes)
 
 
 def _digits(split: str) -> Dataset:
@@ -109,28 +109,28 @@ def _digits(split: str) -> Dataset:
     from sklearn.datasets import load_digits
 
     images, y = load_digits(return_X_y=True)
-    chosen = np.flatnonzero((np.arange(len(y)) % 4 == 3) == (split == "test"))
-    small = (Image.fromarray(image) for image in (images[chosen] / 16).astype(np.float32).reshape(-1, 8, 8))
+    rows = np.flatnonzero((np.arange(len(y)) % 4 == 3) == (split == "test"))
+    small = (Image.fromarray(image) for image in (images[rows] / 16).astype(np.float32).reshape(-1, 8, 8))
     x = np.stack([np.asarray(image.resize((28, 28), Image.Resampling.BICUBIC)) for image in small])
     x = np.round(np.clip(x, 0, 1) * 255).astype(np.float32) / np.float32(255)
-    return Dataset("digits", split, x, y[chosen], np.arange(len(chosen)), official.DIGITS)
+    return Dataset("digits", split, x, y[rows], np.arange(len(rows)), official.DIGITS)
 
 
 def _with_noise(name: str, split: str, limit: int | None, seed: int | None) -> Dataset:
-    """The images of a data set with noise after every ten; uniform, Gaussian and salt-and-pepper noise take turns."""
+    """The images of a data set with a noise image after every ten, of ``TRAINING_DISTRIBUTIONS`` in turn."""
     base = load_dataset(name.removesuffix(WITH_NOISE), split=split)
-    count, group = len(base) // EVERY, EVERY + 1
+    count, group = len(base) // IMAGES_PER_NOISE, IMAGES_PER_NOISE + 1
     if UNKNOWN in base.classes or not count:
-        reason = f"fewer than {EVERY} images" if not count else f"a class '{UNKNOWN}' already"
-        raise InvalidValue(f"'{name}' cannot be made: data set '{base.name}' has {reason}. Use it as it is.")
-    each = -(-count // len(TAUGHT))
-    kinds = [noise_images(each, base.shape, kind, _NOISE_SEEDS[split]) for kind in TAUGHT]
-    noise = np.stack(kinds, 1).reshape(-1, *base.shape)
+        reason = f"fewer than {IMAGES_PER_NOISE} images" if not count else f"a class '{UNKNOWN}' already"
+        raise InvalidValue(f"'{name}' cannot be built: data set '{base.name}' has {reason}. Use it as it is.")
+    each = -(-count // len(TRAINING_DISTRIBUTIONS))
+    by_distribution = [noise_images(each, base.shape, name, _NOISE_SEEDS[split]) for name in TRAINING_DISTRIBUTIONS]
+    noise = np.stack(by_distribution, 1).reshape(-1, *base.shape)
     rows = choose(len(base) + count, limit, seed)
-    noisy = rows % group == EVERY
+    is_noise = rows % group == IMAGES_PER_NOISE
     x, y = np.empty((len(rows), *base.shape), np.float32), np.full(len(rows), len(base.classes))
-    real = (rows - rows // group)[~noisy]
-    x[noisy], x[~noisy], y[~noisy] = noise[rows[noisy] // group], base.x[real], base.y[real]
+    real = (rows - rows // group)[~is_noise]
+    x[is_noise], x[~is_noise], y[~is_noise] = noise[rows[is_noise] // group], base.x[real], base.y[real]
     return Dataset(name, split, x, y, rows, (*base.classes, UNKNOWN))
 
 
@@ -140,16 +140,16 @@ def _npz(path: Path, name: str, split: str) -> Dataset:
         raise InvalidFile(f"'{path}' is not a complete .npz file. {fix}")
     try:
         with np.load(path, allow_pickle=False) as file:
-            ends = [end for end in ("", "_train", "_test") if f"x{end}" in file and f"y{end}" in file]
-            end = f"_{split}" if f"_{split}" in ends else ""
-            if end not in ends or (split == "train" and not end):
+            suffixes = [suffix for suffix in ("", "_train", "_test") if f"x{suffix}" in file and f"y{suffix}" in file]
+            suffix = f"_{split}" if f"_{split}" in suffixes else ""
+            if suffix not in suffixes or (split == "train" and not suffix):
                 raise InvalidFile(f"'{path}' has no {split} split, only {', '.join(file.files) or 'nothing'}. {fix}")
-            x, y = file[f"x{end}"], file[f"y{end}"]
-            labels = np.concatenate([np.ravel(file[f"y{end}"]) for end in ends])
+            x, y = file[f"x{suffix}"], file[f"y{suffix}"]
+            labels = np.concatenate([np.ravel(file[f"y{suffix}"]) for suffix in suffixes])
             classes = np.ravel(file["classes"]).astype(str).tolist() if "classes" in file else None
     except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise InvalidFile(f"Cannot read '{path}': {error}. {fix}") from error
-    return Dataset.from_arrays(x, y, classes or numbered(labels, name), name=name, split=split)
+    return Dataset.from_arrays(x, y, classes or default_class_names(labels, name), name=name, split=split)
 
 
 def _folder(path: Path, name: str, split: str, limit: int | None, seed: int | None) -> Dataset:
@@ -157,32 +157,32 @@ def _folder(path: Path, name: str, split: str, limit: int | None, seed: int | No
     # The classes of all splits: one that is empty in this split must not shift the labels of the others.
     folders = [folder for base in bases.values() for folder in _inside(base, folders=True)]
     classes = sorted({folder.name for folder in folders if _inside(folder, folders=False)})
-    turns = sorted(
-        (turn, label, file)
+    files = sorted(
+        (number, label, file)
         for label, class_name in enumerate(classes if split in bases else ())
-        for turn, file in enumerate(_inside(bases[split] / class_name, folders=False))
+        for number, file in enumerate(_inside(bases[split] / class_name, folders=False))
     )
-    if not turns:
+    if not files:
         example = (path / split if split == "train" else bases.get(split, path)) / "<class>" / "1.png"
         raise InvalidFile(
             f"'{path}' has no images of the {split} split. Put them into one folder a class: '{example}'."
         )
-    headers = [_read(file, lambda image: (image.size, image.mode)) for _, _, file in turns]
-    for (_, _, file), (size, mode) in zip(turns, headers, strict=True):
+    headers = [_read(file, lambda image: (image.size, image.mode)) for _, _, file in files]
+    for (_, _, file), (size, mode) in zip(files, headers, strict=True):
         if size != headers[0][0] or mode.startswith(("I", "F")):
             raise InvalidFile(
                 f"'{file}' is {size[0]} x {size[1]} pixels of type {mode}, the first image {headers[0][0][0]} x "
                 f"{headers[0][0][1]} of {headers[0][1]}. Bring all images to one size and 8 bits, grey or RGB."
             )
-    common = "L" if all(mode in _GREY for _, mode in headers) else "RGB"
-    rows = choose(len(turns), limit, seed)
+    mode = "L" if all(mode in _GREY for _, mode in headers) else "RGB"
+    rows = choose(len(files), limit, seed)
     pixels = []
     with Progress(len(rows), "Reading images", "image") as bar:
         for row in rows:
-            pixels.append(_read(turns[row][2], lambda image: np.asarray(image.convert(common))))
+            pixels.append(_read(files[row][2], lambda image: np.asarray(image.convert(mode))))
             bar.advance()
     x = np.divide(np.stack(pixels), np.float32(255), dtype=np.float32)
-    return Dataset(name, split, x, np.array([turns[row][1] for row in rows]), rows, tuple(classes))
+    return Dataset(name, split, x, np.array([files[row][1] for row in rows]), rows, tuple(classes))
 
 
 def _inside(folder: Path, folders: bool) -> list[Path]:
@@ -194,12 +194,12 @@ def _inside(folder: Path, folders: bool) -> list[Path]:
     )
 
 
-def _read(file: Path, part: Callable[[Any], _Read]) -> _Read:
-    """What ``part`` makes of the opened image."""
+def _read(file: Path, function: Callable[[Any], _T]) -> _T:
+    """The result of ``function`` on the opened image."""
     from PIL import Image
 
     try:
         with Image.open(file) as image:
-            return part(image)
+            return function(image)
     except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
         raise InvalidFile(f"Cannot read the image '{file}': {error}. Fix or remove it.") from error

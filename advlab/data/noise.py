@@ -1,4 +1,4 @@
-"""Images without meaning: noise of several distributions, and real images whose pixels were shuffled.
+"""Images without meaning: noise of several distributions, and real images with shuffled pixels.
 
 ``uniform``          each value anywhere in [0, 1].
 ``gaussian``         each value normal, of mean 0.5 and standard deviation 0.25 (a wider one would be mostly black and
@@ -8,7 +8,7 @@
 ``smooth``           light and shade without edges: 4 x 4 uniform values, linear in between.
 ``shuffled``         a real image with its positions permuted: the same histogram, no structure.
 
-The first three words mean what they mean to the attack method ``noise``, which adds such noise to an image.
+The first three names mean the same as in the attack method ``noise``, which adds such noise to an image.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from advlab.errors import unknown
 from advlab.validation import require_int
 
 SHUFFLED = "shuffled"
-TAUGHT = ("uniform", "gaussian", "salt-and-pepper")  # what a data set with the class UNKNOWN is made of
-DRAWN = (*TAUGHT, "constant", "smooth")
-DISTRIBUTIONS = (*DRAWN, SHUFFLED)
+TRAINING_DISTRIBUTIONS = ("uniform", "gaussian", "salt-and-pepper")  # of the class UNKNOWN
+SYNTHETIC_DISTRIBUTIONS = (*TRAINING_DISTRIBUTIONS, "constant", "smooth")
+DISTRIBUTIONS = (*SYNTHETIC_DISTRIBUTIONS, SHUFFLED)
 UNKNOWN = "unknown"
 
 _DEVIATION = 0.25
@@ -38,9 +38,9 @@ def noise_images(n: int, shape: tuple[int, int, int], distribution: str = "unifo
     """
     require_int("The number of noise images", n, 1)
     require_int("The seed", seed, 0)
-    if distribution not in DRAWN:
-        raise unknown("distribution of noise", distribution, DRAWN)
-    x = np.stack([_drawn(distribution, shape, _generator(seed, distribution, row)) for row in range(n)])
+    if distribution not in SYNTHETIC_DISTRIBUTIONS:
+        raise unknown("distribution of noise", distribution, SYNTHETIC_DISTRIBUTIONS)
+    x = np.stack([_draw(distribution, shape, _generator(seed, distribution, row)) for row in range(n)])
     return np.round(x * 255).astype(np.float32) / np.float32(255)
 
 
@@ -55,25 +55,25 @@ def shuffled(images: np.ndarray, seed: int = 0) -> np.ndarray:
 
 
 def _generator(seed: int, distribution: str, row: int) -> np.random.Generator:
-    # With the distribution in it, so that the grey of a constant image is not the first pixel of a uniform one.
+    # Seeded by the distribution too, so that the grey of a constant image is not the first pixel of a uniform one.
     return np.random.default_rng([seed, zlib.crc32(distribution.encode()), row])
 
 
-def _drawn(distribution: str, shape: tuple[int, int, int], draw: np.random.Generator) -> np.ndarray:
+def _draw(distribution: str, shape: tuple[int, int, int], generator: np.random.Generator) -> np.ndarray:
     height, width, channels = shape
     if distribution == "uniform":
-        return draw.random(shape)
+        return generator.random(shape)
     if distribution == "gaussian":
-        return np.clip(draw.normal(0.5, _DEVIATION, shape), 0, 1)
+        return np.clip(generator.normal(0.5, _DEVIATION, shape), 0, 1)
     if distribution == "salt-and-pepper":
-        return np.broadcast_to(draw.integers(0, 2, (height, width, 1)).astype(float), shape)
+        return np.broadcast_to(generator.integers(0, 2, (height, width, 1)).astype(float), shape)
     if distribution == "constant":
-        return np.full(shape, draw.random())
-    grid = draw.random((_GRID, _GRID, channels))
-    return np.einsum("hi,wj,ijc->hwc", _between(height), _between(width), grid)
+        return np.full(shape, generator.random())
+    grid = generator.random((_GRID, _GRID, channels))
+    return np.einsum("hi,wj,ijc->hwc", _interpolation_weights(height), _interpolation_weights(width), grid)
 
 
-def _between(size: int) -> np.ndarray:
+def _interpolation_weights(size: int) -> np.ndarray:
     """The weights ``(size, grid)`` with which each of ``size`` positions lies between the points of the grid."""
-    places = np.linspace(0, _GRID - 1, size)[:, None]
-    return np.maximum(1 - np.abs(places - np.arange(_GRID)), 0)
+    positions = np.linspace(0, _GRID - 1, size)[:, None]
+    return np.maximum(1 - np.abs(positions - np.arange(_GRID)), 0)

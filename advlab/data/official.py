@@ -1,4 +1,4 @@
-"""The official files of MNIST and Fashion-MNIST: where they lie, how they are fetched, how they are read.
+"""The official files of MNIST and Fashion-MNIST: where they are stored, how they are downloaded and read.
 
 A file is looked for in ``$ADVLAB_DATA/<name>/``, then in the user's cache (``$XDG_CACHE_HOME/advlab/<name>/``, else
 ``~/.cache/advlab/<name>/``), gzip-compressed or not; what is in neither is downloaded into the cache. The content is
@@ -92,37 +92,37 @@ def load(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 
 def locate(name: str, split: str) -> list[Path]:
-    """The paths of the two files of a split, images first; what is on no disk is downloaded into the cache."""
-    given, cache = workspace.data_folder(name), workspace.cache_folder(name)
-    folders = [cache] if given is None else [given, cache]
-    found = {file: _stored(file, folders) for file in FILES[split]}
-    missing = [file for file, path in found.items() if path is None]
+    """The paths of the two files of a split, images first; missing files are downloaded into the cache."""
+    data_folder, cache = workspace.data_folder(name), workspace.cache_folder(name)
+    folders = [cache] if data_folder is None else [data_folder, cache]
+    stored = {file: _find(file, folders) for file in FILES[split]}
+    missing = [file for file, path in stored.items() if path is None]
     try:
-        fetched = {
+        downloaded = {
             file: fetch(f"{SOURCES[name].url}{file}.gz", cache / f"{file}.gz", SOURCES[name].md5[file])
             for file in missing
         }
     except AdvlabError as error:
-        looked = f"'{cache}' (the cache)"
-        looked += " (ADVLAB_DATA is not set)" if given is None else f" or '{given}' (from ADVLAB_DATA)"
+        searched = f"'{cache}' (the cache)"
+        searched += " (ADVLAB_DATA is not set)" if data_folder is None else f" or '{data_folder}' (from ADVLAB_DATA)"
         raise type(error)(
-            f"Data set '{name}' lacks {' and '.join(f'{file}[.gz]' for file in missing)}: not in {looked}. {error} "
-            f"Or put the files into a folder '{name}' and let ADVLAB_DATA name the folder above it. "
+            f"Data set '{name}' lacks {' and '.join(f'{file}[.gz]' for file in missing)}: not in {searched}. {error} "
+            f"Or put the files into a folder '{name}' and set ADVLAB_DATA to its parent folder. "
             "The data set 'digits' needs no download."
         ) from error
-    return [found[file] or fetched[file] for file in FILES[split]]
+    return [stored[file] or downloaded[file] for file in FILES[split]]
 
 
-def _stored(file: str, folders: list[Path]) -> Path | None:
-    places = (folder / name for folder in folders for name in (file, f"{file}.gz"))
-    return next((place for place in places if place.is_file()), None)
+def _find(file: str, folders: list[Path]) -> Path | None:
+    paths = (folder / name for folder in folders for name in (file, f"{file}.gz"))
+    return next((path for path in paths if path.is_file()), None)
 
 
 def fetch(url: str, target: Path, md5: str) -> Path:
     """Download ``url`` to ``target``, whole and with the right content or not at all; returns ``target``.
 
-    ``md5`` is the checksum of the uncompressed content. What arrives is collected in ``<target>.part``, which outlives
-    an interruption and is continued by the next call; a part with a wrong checksum is deleted.
+    ``md5`` is the checksum of the uncompressed content. The download is collected in ``<target>.part``, from which the
+    next call resumes after an interruption; a part with a wrong checksum is deleted.
     """
     import http.client
     import ssl
@@ -137,11 +137,11 @@ def fetch(url: str, target: Path, md5: str) -> Path:
             error.close()
             if error.code != 416 or not part.exists():
                 raise
-            # Nothing lies behind the part's end: it is complete, or longer than the file and therefore wrong.
-            if not _has(part, md5):
+            # The file ends where the part does: it is complete, or longer than the file and therefore wrong.
+            if not _has_checksum(part, md5):
                 part.unlink()
                 _transfer(url, part)
-        if not _has(part, md5):
+        if not _has_checksum(part, md5):
             part.unlink()
             raise InvalidFile(
                 f"The content downloaded from '{url}' has the wrong checksum (expected MD5 {md5} after "
@@ -152,38 +152,38 @@ def fetch(url: str, target: Path, md5: str) -> Path:
         reason = getattr(error, "reason", None) or error
         raise AdvlabError(
             f"The download of '{url}' failed: {reason}. "
-            "Connect to the network and repeat the command: it continues where it stopped."
+            "Connect to the network and repeat the command: it resumes where it stopped."
         ) from error
     except OSError as error:
         raise AdvlabError(
             f"Cannot write '{target}': {error.strerror or error}. "
-            "Free some space, or let XDG_CACHE_HOME name a folder that can be written."
+            "Free some space, or set XDG_CACHE_HOME to a folder that can be written."
         ) from error
     return target
 
 
 def _transfer(url: str, part: Path) -> None:
-    """Ask for what ``part`` lacks and append it; start again where the server sends the whole file regardless."""
+    """Request what ``part`` lacks and append it; start again where the server sends the whole file regardless."""
     from urllib.request import Request, urlopen
 
-    have = part.stat().st_size if part.exists() else 0
-    request = Request(url, headers={"Range": f"bytes={have}-"} if have else {})
+    size = part.stat().st_size if part.exists() else 0
+    request = Request(url, headers={"Range": f"bytes={size}-"} if size else {})
     with urlopen(request, timeout=_TIMEOUT) as response:
         if response.status != 206:
-            have = 0
-        total = None if response.length is None else (have + response.length) // 1024
+            size = 0
+        total = None if response.length is None else (size + response.length) // 1024
         name = url.rsplit("/", 1)[-1]
-        with part.open("ab" if have else "wb") as file, Progress(total, f"Downloading {name}", "KiB") as bar:
-            bar.advance(have // 1024)
+        with part.open("ab" if size else "wb") as file, Progress(total, f"Downloading {name}", "KiB") as bar:
+            bar.advance(size // 1024)
             while block := response.read(_BLOCK):
                 file.write(block)
                 bar.advance(len(block) // 1024)
-        # http.client reports no error when the connection ends early; it only remembers what is still to come.
+        # http.client reports no error when the connection ends early; it only knows how many bytes are missing.
         if response.length:
             raise ConnectionError(f"the connection broke {response.length} bytes before the end")
 
 
-def _has(path: Path, md5: str) -> bool:
+def _has_checksum(path: Path, md5: str) -> bool:
     try:
         return _md5(_content(path)) == md5
     except InvalidFile:
@@ -195,14 +195,14 @@ def _md5(content: bytes) -> str:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a file, decompressed where they are gzip's, whatever the file is called."""
+    """The bytes of a file, decompressed where they are gzip's, whatever the name of the file."""
     try:
         raw = path.read_bytes()
         return gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidFile(
             f"Cannot read '{path}': {getattr(error, 'strerror', None) or error}. The file is truncated or damaged: "
-            "delete it and repeat the command to download it again, or put a whole copy there."
+            "delete it and repeat the command to download it again, or put a complete copy there."
         ) from error
 
 

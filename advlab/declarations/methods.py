@@ -1,4 +1,4 @@
-"""What methods exist and which parameters they take, read from their files without importing them.
+"""The methods and their parameters, read from their files without importing them.
 
 A method's file is its registration and the signature of its ``craft`` is its schema: parameter names, types, defaults.
 """
@@ -24,7 +24,7 @@ GOALS = ("bounded", "minimal")
 class Method(NamedTuple):
     """One method as its file declares it. ``norms``: the first is the default. ``parameters``: name -> default.
 
-    ``choices``: name of a text parameter -> the texts allowed, where they are declared as ``CHOICES``.
+    ``choices``: name of a str parameter -> the allowed values, from ``CHOICES`` where it is declared.
     """
 
     name: str
@@ -44,9 +44,12 @@ class Method(NamedTuple):
         norm: str | float | None = None,
         target: int | None = None,
         parameters: Mapping[str, Any] | None = None,
-        **rest: Any,
+        **options: Any,
     ) -> Attack:
-        """Aim the method, checked as far as no model is needed. ``rest``: seed, restarts, early_stop, precision."""
+        """The attack with this method, checked as far as possible without a model.
+
+        ``options``: seed, restarts, early_stop, precision.
+        """
         from advlab.threat import DEFAULT_EPSILON, NORMS, Attack, ThreatModel, parse_epsilon, parse_norm
 
         norm = self.norms[0] if norm is None else parse_norm(norm)
@@ -72,11 +75,11 @@ class Method(NamedTuple):
             raise InvalidValue(
                 f"Method '{self.name}' needs a finite epsilon in the range [0, inf). Got {epsilon:g}. Try epsilon=0.1."
             )
-        full = dict(self.parameters)
+        merged = dict(self.parameters)
         for name, value in (parameters or {}).items():
-            if name not in full:
-                raise unknown(f"parameter of method '{self.name}'", name, full, self._hint(name))
-            full[name] = self._checked(name, value)
+            if name not in merged:
+                raise unknown(f"parameter of method '{self.name}'", name, merged, self._hint(name))
+            merged[name] = self._parse(name, value)
         if {"step_size", "relative_step_size"} <= {
             name for name, value in (parameters or {}).items() if value is not None
         }:
@@ -84,19 +87,21 @@ class Method(NamedTuple):
                 f"Method '{self.name}' takes step_size (in pixel units) or relative_step_size (in units of epsilon / "
                 "steps), not both. Leave one of them out."
             )
-        overrides = tuple(sorted(n for n in full if full[n] != self.parameters[n]))
-        return Attack(self.name, ThreatModel(norm, float(epsilon), target), full, overrides, code=self.code, **rest)
+        overrides = tuple(sorted(n for n in merged if merged[n] != self.parameters[n]))
+        return Attack(
+            self.name, ThreatModel(norm, float(epsilon), target), merged, overrides, code=self.code, **options
+        )
 
     def _hint(self, name: str) -> str:
-        """What a parameter that people bring from other libraries is called here."""
-        here = next((ours for ours, theirs in _ELSEWHERE.items() if name in theirs and ours in self.parameters), None)
-        if name in _ELSEWHERE["step_size"] and {"step_size", "relative_step_size"} <= self.parameters.keys():
+        """What a parameter of another library is called in this one."""
+        own_name = next((own for own, foreign in _FOREIGN.items() if name in foreign and own in self.parameters), None)
+        if name in _FOREIGN["step_size"] and {"step_size", "relative_step_size"} <= self.parameters.keys():
             return "Here it is called 'step_size', in pixel units; 'relative_step_size' is in units of epsilon / steps."
-        if name in _EPSILON:
+        if name in _FOREIGN_EPSILON:
             return "Here it is called 'epsilon'."
-        return f"Here it is called '{here}'." if here else ""
+        return f"Here it is called '{own_name}'." if own_name else ""
 
-    def _checked(self, name: str, value: Any) -> Value:
+    def _parse(self, name: str, value: Any) -> Value:
         if value is None and self.parameters[name] is None:
             return None
         type_ = self.types[name]
@@ -115,32 +120,32 @@ class Method(NamedTuple):
         return parsed
 
 
-def _whole(value: Any) -> int:
+def _parse_int(value: Any) -> int:
     if isinstance(value, bool) or (not isinstance(value, str) and int(value) != value):
         raise ValueError
     return int(value)
 
 
-def _number(value: Any) -> float:
+def _parse_float(value: Any) -> float:
     if isinstance(value, bool):
         raise ValueError
-    over, _, under = str(value).partition("/")
-    return float(over) / float(under) if under else float(over)
+    numerator, _, denominator = str(value).partition("/")
+    return float(numerator) / float(denominator) if denominator else float(numerator)
 
 
-def _truth(value: Any) -> bool:
-    words = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    return words[str(value).lower()]
+def _parse_bool(value: Any) -> bool:
+    values = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    return values[str(value).lower()]
 
 
-def _text(value: Any) -> str:
+def _parse_str(value: Any) -> str:
     if not isinstance(value, str):
         raise TypeError
     return value
 
 
-_EPSILON = ("eps", "max_eps", "maximum_epsilon", "radius")
-_ELSEWHERE = {  # our parameter: what other libraries call it
+_FOREIGN_EPSILON = ("eps", "max_eps", "maximum_epsilon", "radius")
+_FOREIGN = {  # own parameter: what other libraries call it
     "steps": ("num_steps", "n_steps", "nb_iter", "n_iter", "max_iter", "iterations", "num_iterations"),
     "step_size": ("step", "alpha", "eps_step", "eps_iter", "abs_stepsize", "stepsize", "lr"),
     "relative_step_size": ("rel_stepsize",),
@@ -153,7 +158,12 @@ _ELSEWHERE = {  # our parameter: what other libraries call it
     "confidence": ("kappa",),
     "queries": ("n_queries", "max_eval"),
 }
-_PARSERS: dict[str, Callable[[Any], Any]] = {"int": _whole, "float": _number, "bool": _truth, "str": _text}
+_PARSERS: dict[str, Callable[[Any], Any]] = {
+    "int": _parse_int,
+    "float": _parse_float,
+    "bool": _parse_bool,
+    "str": _parse_str,
+}
 
 
 def method_names() -> list[str]:
@@ -163,16 +173,16 @@ def method_names() -> list[str]:
 
 def load_method(name: str) -> Method:
     """The declaration of the method called ``name``, read from its file."""
-    if name not in (known := method_names()):
-        raise unknown("method", name, known)
+    if name not in (names := method_names()):
+        raise unknown("method", name, names)
     return _read(FOLDER / f"{name}.py")
 
 
 def _read(path: Path) -> Method:
     # Only up to the end of the signature: a listing need not parse the bodies.
-    head, define, rest = path.read_text("utf-8").partition("\ndef craft(")
-    signature = rest.partition(":\n")[0]
-    tree = ast.parse(f"{head}{define}{signature}: ..." if define else head)
+    header, define, body = path.read_text("utf-8").partition("\ndef craft(")
+    signature = body.partition(":\n")[0]
+    tree = ast.parse(f"{header}{define}{signature}: ..." if define else header)
     constants: dict[str, Any] = {}
     craft = None
     native = True
@@ -203,8 +213,8 @@ def _read(path: Path) -> Method:
 def describe(craft: Callable[..., Any]) -> Method:
     """The declaration of a user's own ``craft(problem, *, ...)``: a plain function needs no file.
 
-    Attributes ``NORMS``, ``GOAL`` and ``CHOICES`` on the function are honoured; without them it is bounded, in every
-    norm, and takes any text.
+    Attributes ``NORMS``, ``GOAL`` and ``CHOICES`` of the function are respected; without them it is bounded, in every
+    norm, and accepts any str.
     """
     import inspect
 
@@ -228,7 +238,7 @@ def describe(craft: Callable[..., Any]) -> Method:
 
 
 def _code(craft: Callable[..., Any]) -> str:
-    """8 hexadecimal digits of a user's function, so that results of its earlier versions are not taken for its own."""
+    """8 hexadecimal digits of a user's function, so that results of an earlier version are not mistaken for its own."""
     import hashlib
     import inspect
 

@@ -16,7 +16,7 @@ from typing import Any
 from advlab import renamed, workspace
 from advlab.declarations import toml
 from advlab.errors import InvalidValue, unknown
-from advlab.validation import invalid, is_int, is_number, require_choice, require_fraction, require_int, require_text
+from advlab.validation import invalid, is_int, is_number, require_choice, require_fraction, require_int, require_str
 
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -40,9 +40,9 @@ class EarlyStopping:
 class Training:
     """How Keras' ``fit`` is called. ``learning_rate`` None: the optimizer's own; ``train_samples`` None: all.
 
-    ``validation_split`` is the share in [0, 1) held out of the end of the training images, as Keras does it.
-    Every ``checkpoint_every`` epochs the whole state is written, so that an interrupted training can go on (0: never).
-    ``precision`` is that of the arithmetic, a Keras dtype policy; weights are kept and saved in float32.
+    ``validation_split`` is the fraction in [0, 1) held out of the end of the training images, as Keras does it.
+    Every ``checkpoint_every`` epochs the whole state is saved, so that an interrupted run can be resumed (0: never).
+    ``precision`` is that of the arithmetic, a Keras dtype policy; weights stay float32, also in the file.
     """
 
     optimizer: str
@@ -82,7 +82,7 @@ class Recipe:
 
     ``architecture`` holds ``name``, a function of ``advlab.classifiers.architectures``, and its keyword arguments.
     ``classes`` is how many classes the data must have (None: any number).
-    ``published`` holds ``parameters`` (a count), accuracies (shares in [0, 1]) and a ``note``, each only where printed.
+    ``published`` holds ``parameters`` (a count), accuracies (fractions in [0, 1]) and a ``note``, each only if printed.
     """
 
     name: str
@@ -96,8 +96,8 @@ class Recipe:
     version: int = 1
 
     def __post_init__(self) -> None:
-        toml.described(self)
-        require_text("dataset", self.dataset)
+        toml.require_description(self)
+        require_str("dataset", self.dataset)
         if self.classes is not None:
             require_int("classes", self.classes, 2)
         _check_architecture(self.architecture)
@@ -105,7 +105,7 @@ class Recipe:
             if key not in PUBLISHED:
                 raise unknown("key in [published]", key, PUBLISHED)
             if key == "note":
-                require_text("published.note", value)
+                require_str("published.note", value)
             elif key == "parameters":
                 require_int("published.parameters", value, 1)
             elif not (is_number(value) and 0 <= value <= 1):
@@ -132,18 +132,18 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
 
 
 def settings(recipe: Recipe | Mapping[str, Any]) -> dict[str, Any]:
-    """All that the weights depend on, ready for JSON: data set, architecture, and of training what is not the default.
+    """All that the weights depend on, ready for JSON: data set, architecture, and non-default training settings.
 
-    A recipe may be given as its dictionary in a model card, which may lack settings that came later.
+    A recipe may be given as its dictionary in a model card, which may lack settings that were added later.
     """
-    told: Mapping[str, Any] = json.loads(json.dumps(asdict(recipe))) if isinstance(recipe, Recipe) else recipe
+    table: Mapping[str, Any] = json.loads(json.dumps(asdict(recipe))) if isinstance(recipe, Recipe) else recipe
     defaults = {f.name: f.default for f in fields(Training)} | {
-        "checkpoint_every": told["training"].get("checkpoint_every")
+        "checkpoint_every": table["training"].get("checkpoint_every")
     }
-    training = {key: value for key, value in told["training"].items() if value != defaults.get(key)}
+    training = {key: value for key, value in table["training"].items() if value != defaults.get(key)}
     return {
-        "dataset": told["dataset"],
-        "architecture": renamed.architecture(told["architecture"]),
+        "dataset": table["dataset"],
+        "architecture": renamed.architecture(table["architecture"]),
         "training": training,
     }
 
@@ -183,4 +183,4 @@ def _check_argument(key: str, value: Any, annotation: str) -> None:
         if not isinstance(value, list | tuple) or not all(is_int(v) and v >= 1 for v in value):
             raise invalid(key, value, "a list of ints in the range [1, inf)")
     elif "Mapping" not in annotation or not isinstance(value, Mapping):
-        require_text(key, value)
+        require_str(key, value)

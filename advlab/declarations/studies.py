@@ -20,7 +20,7 @@ from advlab.declarations.recipes import EarlyStopping, Recipe, Training, load_re
 from advlab.declarations.suites import load_suite
 from advlab.errors import InvalidValue, unknown
 from advlab.threat import parse_epsilon
-from advlab.validation import invalid, is_number, require_choice, require_int, require_text
+from advlab.validation import invalid, is_number, require_choice, require_int, require_str
 
 _KEYS = (
     "columns",
@@ -52,7 +52,7 @@ class Row:
 class Study:
     """Variations of a recipe that are trained, attacked and shown together.
 
-    The robust column is the worst case of ``suite`` under ``norm`` and ``epsilon`` on the first ``samples`` images.
+    Robust accuracy is the worst case of ``suite`` under ``norm`` and ``epsilon`` on the first ``samples`` images.
     ``columns`` are the settings that the table shows, such as ``architecture.dropout`` (empty: those that differ).
     """
 
@@ -69,43 +69,43 @@ class Study:
     version: int = 1
 
     def __post_init__(self) -> None:
-        toml.described(self)
+        toml.require_description(self)
         for key in ("suite", "norm"):
-            require_text(key, getattr(self, key))
+            require_str(key, getattr(self, key))
         for key in ("source", "note"):
             if not isinstance(getattr(self, key), str):
-                raise invalid(key, getattr(self, key), "a text in quotes")
+                raise invalid(key, getattr(self, key), "a string in quotes")
         require_int("samples", self.samples, 1)
         if not (is_number(self.epsilon) and self.epsilon > 0):
-            raise invalid("epsilon", self.epsilon, "a number above 0 such as 0.1, or a text such as '8/255'")
+            raise invalid("epsilon", self.epsilon, "a number above 0 such as 0.1, or a string such as '8/255'")
         load_suite(self.suite).entries(self.norm, self.epsilon)
         if not self.rows:
             raise InvalidValue("A study needs at least one [[row]] table, or a [grid]. Got none.")
         for names in ([row.name for row in self.rows], [row.recipe.name for row in self.rows]):
-            twice = next((name for number, name in enumerate(names) if name in names[:number]), None)
-            if twice is not None:
-                raise InvalidValue(f"Every row needs a name of its own. Got '{twice}' twice; change one.")
+            duplicate = next((name for number, name in enumerate(names) if name in names[:number]), None)
+            if duplicate is not None:
+                raise InvalidValue(f"Every row needs a name of its own. Got '{duplicate}' twice; change one.")
         settings = {key for row in self.rows for key in flat(row.recipe)}
         for column in self.columns:
             require_choice("columns", column, tuple(settings))
 
     @property
     def threat(self) -> dict[str, Any]:
-        """What the robust column is measured with, ready for JSON."""
+        """How robust accuracy is measured, ready for JSON."""
         return {"suite": self.suite, "norm": self.norm, "epsilon": self.epsilon, "samples": self.samples}
 
     def recipes(self) -> tuple[Recipe, ...]:
         """The recipe of each row, in order."""
         return tuple(row.recipe for row in self.rows)
 
-    def varied(self) -> tuple[str, ...]:
+    def varied_settings(self) -> tuple[str, ...]:
         """The settings that the table shows: ``columns``, or where that is empty those in which the rows differ."""
-        shown = [flat(recipe) for recipe in self.recipes()]
-        keys = dict.fromkeys(key for settings in shown for key in settings)
-        return self.columns or tuple(k for k in keys if any(s.get(k) != shown[0].get(k) for s in shown))
+        rows = [flat(recipe) for recipe in self.recipes()]
+        keys = dict.fromkeys(key for settings in rows for key in settings)
+        return self.columns or tuple(k for k in keys if any(s.get(k) != rows[0].get(k) for s in rows))
 
     def adjusted(self, epochs: int | None = None, samples: int | None = None) -> Study:
-        """The same with another number of epochs in every row, or of attacked images; None leaves them."""
+        """The study with another number of epochs in every row, or of attacked images; None leaves it unchanged."""
         rows = self.rows
         if epochs is not None:
             rows = tuple(
@@ -113,13 +113,13 @@ class Study:
             )
         return replace(self, rows=rows, samples=self.samples if samples is None else samples)
 
-    def chosen(self, rows: str | Iterable[str | int] | None = None) -> tuple[Row, ...]:
+    def select(self, rows: str | Iterable[str | int] | None = None) -> tuple[Row, ...]:
         """Some rows, in the order of the study: names, numbers from 1, ranges such as ``1,3-5``; None is all."""
         if rows is None:
             return self.rows
         words = rows.split(",") if isinstance(rows, str) else [str(row) for row in rows]
-        wanted = {number for word in words for number in self._numbers(word.strip())}
-        return tuple(row for number, row in enumerate(self.rows, 1) if number in wanted)
+        numbers = {number for word in words for number in self._numbers(word.strip())}
+        return tuple(row for number, row in enumerate(self.rows, 1) if number in numbers)
 
     def _numbers(self, word: str) -> range:
         names = [row.name for row in self.rows]
@@ -135,7 +135,7 @@ class Study:
 
 
 def flat(recipe: Recipe) -> dict[str, Any]:
-    """Every setting by its name in TOML, such as ``training.optimizer``; of the architecture those that are given."""
+    """Every setting by its name in TOML, such as ``training.optimizer``; of the architecture only what it sets."""
     tables = {"architecture": recipe.architecture, "training": vars(recipe.training)}
     inner = {f"{name}.{key}": value for name, table in tables.items() for key, value in table.items()}
     return {"dataset": recipe.dataset, **inner}
@@ -156,12 +156,14 @@ def load_study(name_or_path: str | Path) -> Study:
             table["epsilon"] = parse_epsilon(table["epsilon"])
         if not isinstance(table.get("columns", []), list):
             raise invalid("columns", table["columns"], 'a list such as ["architecture.dropout"]')
-        made = []
-        for number, row in enumerate(_joined(rows, list(_combinations(toml.table(grid, "grid")))), 1):
+        parsed_rows = []
+        for number, row in enumerate(_merge_rows(rows, list(_combinations(toml.table(grid, "grid")))), 1):
             with toml.about(f"row {number}"):
-                made.append(_row(toml.table(row, "row"), base, path.stem))
+                parsed_rows.append(_row(toml.table(row, "row"), base, path.stem))
         return Study(
-            **{"title": None, **table, "columns": tuple(table.get("columns", ()))}, name=path.stem, rows=tuple(made)
+            **{"title": None, **table, "columns": tuple(table.get("columns", ()))},
+            name=path.stem,
+            rows=tuple(parsed_rows),
         )
 
 
@@ -175,28 +177,28 @@ def _combinations(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
     for values in itertools.product(*grid.values()) if grid else ():
         row: dict[str, Any] = {"architecture": {}, "training": {}}
         for key, value in zip(grid, values, strict=True):
-            place, _, inner = key.partition(".")
-            row[place][inner] = value
+            table, _, setting = key.partition(".")
+            row[table][setting] = value
         words = (f"{key.partition('.')[2]} {in_words(value)}" for key, value in zip(grid, values, strict=True))
         yield {"name": " ".join(words).replace("_", " "), **row}
 
 
-def _joined(rows: list[Any], grid: list[dict[str, Any]]) -> list[Any]:
-    """The declared rows, then those of the grid; a row named like one of the grid, such as for its note, adds to it."""
-    taken = {row["name"]: row for row in grid}
-    own = []
+def _merge_rows(rows: list[Any], grid: list[dict[str, Any]]) -> list[Any]:
+    """The declared rows, then those of the grid; a row with the name of a grid row, perhaps for a note, adds to it."""
+    grid_rows = {row["name"]: row for row in grid}
+    other_rows = []
     for row in rows:
         name = row.get("name") if isinstance(row, dict) else None
-        if not isinstance(name, str) or name not in taken:
-            own.append(row)
+        if not isinstance(name, str) or name not in grid_rows:
+            other_rows.append(row)
             continue
-        base = taken[name]
+        base = grid_rows[name]
         if base.keys() != {"name", "architecture", "training"}:
             raise InvalidValue(f"Every row needs a name of its own. Got '{name}' twice; change one.")
         for key in ("architecture", "training"):
             row = {**row, key: {**base[key], **toml.table(row.get(key, {}), key)}}
-        taken[name] = {"note": "", **row}
-    return [*own, *taken.values()]
+        grid_rows[name] = {"note": "", **row}
+    return [*other_rows, *grid_rows.values()]
 
 
 def _row(row: dict[str, Any], base: Any, study: str) -> Row:
@@ -204,25 +206,25 @@ def _row(row: dict[str, Any], base: Any, study: str) -> Row:
         if key not in _ROW_KEYS:
             raise unknown("key", key, _ROW_KEYS)
     name, note = row.get("name"), row.get("note", "")
-    require_text("name", name)
+    require_str("name", name)
     if "," in str(name):
-        raise invalid("name", name, "a text without commas, which separate the rows of --rows")
+        raise invalid("name", name, "a string without commas, which separate the rows of --rows")
     if not isinstance(note, str):
-        raise invalid("note", note, "a text in quotes")
+        raise invalid("note", note, "a string in quotes")
     with toml.about(f"'{name}'"):
-        given = row.get("recipe", base)
-        if not isinstance(given, str):
-            raise invalid("recipe", given, "the name of a recipe, for the whole study or for each row")
-        recipe = load_recipe(given)
-        varied = _varied(recipe, row)
-        # What the source printed for the base is no figure of another network.
+        recipe_name = row.get("recipe", base)
+        if not isinstance(recipe_name, str):
+            raise invalid("recipe", recipe_name, "the name of a recipe, for the whole study or for each row")
+        recipe = load_recipe(recipe_name)
+        varied = _with_settings(recipe, row)
+        # What the source printed for the base does not hold for another network.
         inherited = recipe.published if settings(varied) == settings(recipe) else {}
         published = toml.table(row.get("published", dict(inherited)), "published")
         slug = re.sub(r"[^a-z0-9.]+", "-", str(name).lower()).strip("-.")
         return Row(str(name), replace(varied, name=f"{study}-{slug}", title=str(name), published=published), note)
 
 
-def _varied(base: Recipe, row: Mapping[str, Any]) -> Recipe:
+def _with_settings(base: Recipe, row: Mapping[str, Any]) -> Recipe:
     """The base with the row's settings; another architecture replaces all of the base's."""
     architecture = renamed.architecture(toml.table(row.get("architecture", {}), "architecture"))
     if architecture.get("name", base.architecture["name"]) == base.architecture["name"]:
@@ -237,7 +239,7 @@ def _varied(base: Recipe, row: Mapping[str, Any]) -> Recipe:
 
 
 def in_words(value: Any) -> str:
-    """A setting as a table shows it: ``256-256``, ``0.45``, ``adam``; nothing for what is not set."""
+    """A setting as a table shows it: ``256-256``, ``0.45``, ``adam``; empty where it is not set."""
     if isinstance(value, list | tuple):
         return "-".join(map(in_words, value)) or "none"
     if isinstance(value, Mapping | EarlyStopping):

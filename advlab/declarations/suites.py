@@ -16,7 +16,7 @@ from advlab.declarations import toml
 from advlab.declarations.methods import load_method
 from advlab.errors import InvalidValue, unknown
 from advlab.threat import DEFAULT_EPSILON, NORMS, Attack, ThreatModel, parse_epsilon
-from advlab.validation import invalid, is_number, require_choice, require_int, require_text
+from advlab.validation import invalid, is_number, require_choice, require_int, require_str
 
 MODES = ("each", "cascade", "smallest")
 
@@ -40,15 +40,15 @@ class Entry:
 
     def attack(self) -> Attack:
         """The specification, checked against the method's own declaration."""
-        require_text("method", self.method)
+        require_str("method", self.method)
         if not isinstance(self.early_stop, bool):
             raise invalid("early_stop", self.early_stop, "true or false")
         if self.norm is not None:
-            require_text("norm", self.norm)
+            require_str("norm", self.norm)
         if self.target is not None:
             require_int("target", self.target, 0)
         if self.epsilon is not None and not is_number(self.epsilon):
-            raise invalid("epsilon", self.epsilon, "a number such as 0.1 or a text such as '8/255'")
+            raise invalid("epsilon", self.epsilon, "a number such as 0.1 or a string such as '8/255'")
         if not isinstance(self.parameters, Mapping):
             raise invalid("parameters", self.parameters, "a table such as { steps = 40 }")
         return load_method(self.method).attack(
@@ -61,23 +61,26 @@ class Entry:
             early_stop=self.early_stop,
         )
 
-    def aimed(self, norm: str | None, epsilon: float | None) -> Entry:
-        """The same under a norm and a radius, with the settings of that norm; a minimal method takes no radius."""
+    def with_threat(self, norm: str | None, epsilon: float | None) -> Entry:
+        """The entry under a norm and a radius, with the settings of that norm; a minimal method takes no radius."""
         norm = norm or self.norm
-        special = dict(self.under.get(norm or "", {}))
-        parameters = {**self.parameters, **special.pop("parameters", {})}
+        norm_settings = dict(self.under.get(norm or "", {}))
+        parameters = {**self.parameters, **norm_settings.pop("parameters", {})}
         bounded = load_method(self.method).goal == "bounded"
         radius = (self.epsilon if epsilon is None else epsilon) if bounded else None
-        return replace(self, **{**special, "norm": norm, "epsilon": radius, "parameters": parameters, "under": {}})
+        return replace(
+            self, **{**norm_settings, "norm": norm, "epsilon": radius, "parameters": parameters, "under": {}}
+        )
 
 
 @dataclass(frozen=True)
 class Suite:
     """Several attacks that are run one after the other and reported together.
 
-    ``mode`` says how they belong together: ``each`` stands for itself; in a ``cascade`` each attacks only what those
-    before it left standing, and the worst case is the result; of the ``smallest`` the nearest image that any of them
-    found is the result. The last two have one norm for all, the first of ``norms`` unless the caller chooses another.
+    ``mode`` says how they are combined. ``each``: every attack has a result of its own. ``cascade``: each attacks only
+    the images that are still robust after those before it, and the worst case is the result. ``smallest``: the nearest
+    adversarial example of any attack is the result. The last two have one norm for all, the first of ``norms`` unless
+    the caller chooses another.
     A cascade is tested on ``selftest`` planted adversarial examples.
     """
 
@@ -90,7 +93,7 @@ class Suite:
     version: int = 1
 
     def __post_init__(self) -> None:
-        toml.described(self)
+        toml.require_description(self)
         require_choice("mode", self.mode, MODES)
         require_int("selftest", self.selftest, 0)
         if self.selftest and self.mode != "cascade":
@@ -103,39 +106,39 @@ class Suite:
             require_choice("norms", norm, NORMS)
         for number, entry in enumerate(self.attacks, 1):
             with toml.about(f"attack {number}"):
-                require_text("method", entry.method)
+                require_str("method", entry.method)
                 if self.mode != "each" and (entry.norm, entry.epsilon) != (None, None):
-                    raise InvalidValue(f'Norm and epsilon of a suite of mode "{self.mode}" are those of the whole.')
+                    raise InvalidValue(f'Norm and epsilon of a suite of mode "{self.mode}" are those of the suite.')
                 covered = load_method(entry.method).norms
                 for under in (*self.norms,) or (None,):
                     if self.mode != "smallest" or under in covered:
-                        entry.aimed(under, None).attack()
+                        entry.with_threat(under, None).attack()
 
     def threat(self, norm: str | None = None, epsilon: float | str | None = None) -> ThreatModel:
-        """The threat model of the whole (modes ``cascade`` and ``smallest``); None is the suite's own choice."""
-        chosen = norm or self.norms[0]
-        if chosen not in self.norms:
-            raise unknown(f"norm of suite '{self.name}'", chosen, self.norms)
+        """The threat model of the suite (modes ``cascade`` and ``smallest``); None is the suite's own choice."""
+        norm = norm or self.norms[0]
+        if norm not in self.norms:
+            raise unknown(f"norm of suite '{self.name}'", norm, self.norms)
         if self.mode == "smallest":
             if epsilon is not None:
                 raise InvalidValue(
                     f"Suite '{self.name}' looks for the smallest perturbation and takes no epsilon. Got {epsilon}. "
                     "Leave it out, or run suite 'standard'."
                 )
-            return ThreatModel(chosen, float("inf"))
+            return ThreatModel(norm, float("inf"))
         radius = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
-        return ThreatModel(chosen, DEFAULT_EPSILON[chosen] if radius is None else float(radius))
+        return ThreatModel(norm, DEFAULT_EPSILON[norm] if radius is None else float(radius))
 
     def entries(self, norm: str | None = None, epsilon: float | str | None = None) -> tuple[Entry, ...]:
         """The attacks under a norm and a radius (None: the declared ones); ``smallest`` runs those that cover it."""
         if self.mode == "each":
             radius = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
-            chosen = self.attacks
+            attacks = self.attacks
         else:
             threat = self.threat(norm, epsilon)
             norm, radius = threat.norm, threat.epsilon
-            chosen = tuple(e for e in self.attacks if self.mode == "cascade" or norm in load_method(e.method).norms)
-        entries = tuple(entry.aimed(norm, radius) for entry in chosen)
+            attacks = tuple(e for e in self.attacks if self.mode == "cascade" or norm in load_method(e.method).norms)
+        entries = tuple(entry.with_threat(norm, radius) for entry in attacks)
         for entry in entries:
             entry.attack()
         return entries
@@ -147,7 +150,7 @@ def load_suite(name_or_path: str | Path) -> Suite:
     table = toml.read(path)
     with toml.about(path):
         attacks = table.pop("attack", [])
-        toml.known_keys(Suite, table, "", besides="attack")
+        toml.known_keys(Suite, table, "", extra="attack")
         if not isinstance(attacks, list):
             raise invalid("attack", attacks, "a list of tables, each headed [[attack]]")
         norms = table.pop("norms", [])

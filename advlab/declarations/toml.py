@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from advlab.errors import AdvlabError, InvalidFile, InvalidValue, unknown
-from advlab.validation import invalid, require_int, require_text
+from advlab.validation import invalid, require_int, require_str
 
 
 def read(path: Path) -> dict[str, Any]:
@@ -23,21 +23,21 @@ def read(path: Path) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def about(place: object) -> Iterator[None]:
-    """Let every error of the block begin with the place it concerns."""
+def about(subject: object) -> Iterator[None]:
+    """Prefix every error of the block with the file, row or attack that it concerns."""
     try:
         yield
     except AdvlabError as error:
-        raise type(error)(f"{place}: {error}") from error
+        raise type(error)(f"{subject}: {error}") from error
 
 
-def known_keys(cls: type, table: Mapping[str, Any], prefix: str, besides: str = "") -> None:
-    """Refuse keys that ``cls`` has no field for, and the absence of a field that it needs."""
-    given = {f.name: f for f in fields(cls) if f.name not in ("name", "attacks")}
+def known_keys(cls: type, table: Mapping[str, Any], prefix: str, extra: str = "") -> None:
+    """Refuse keys that are neither a field of ``cls`` nor ``extra``; require its fields that have no default."""
+    known = {f.name: f for f in fields(cls) if f.name not in ("name", "attacks")}
     for key in table:
-        if key not in given:
-            raise unknown("key", f"{prefix}{key}", [f"{prefix}{name}" for name in (*given, besides) if name])
-    for name, f in given.items():
+        if key not in known:
+            raise unknown("key", f"{prefix}{key}", [f"{prefix}{name}" for name in (*known, extra) if name])
+    for name, f in known.items():
         if name not in table and f.default is MISSING and f.default_factory is MISSING:
             raise InvalidValue(f"The key {prefix}{name} is missing. Add it; a shipped file of this folder shows how.")
 
@@ -49,7 +49,7 @@ def table(value: Any, key: str) -> dict[str, Any]:
     return value
 
 
-def described(declaration: Any) -> None:
-    """Require what every declaration has: a title and a version."""
-    require_text("title", declaration.title)
+def require_description(declaration: Any) -> None:
+    """Require what every declaration needs: a title and a version."""
+    require_str("title", declaration.title)
     require_int("version", declaration.version, 1)

@@ -1,11 +1,11 @@
 """attack(): everything about an attack that is not its arithmetic.
 
-Batches, compilation, restarts, randomness, best-keeping, dropping of broken samples, verification, counting, progress,
-storage of unfinished work: once, for all methods. The diagnostics of a result, rows first:
+Batches, compilation, restarts, randomness, best-keeping, dropping of misclassified samples, verification, counting,
+progress, storage of unfinished work: once, for all methods. The diagnostics of a result, rows first:
 
-``loss_trace`` float32 ``(n, t)``  the loss at the looks ``trace_steps`` int32 ``(t,)``, of each sample's best restart
-``first_success`` int32 ``(n,)``   the look at which that restart first succeeded, -1 for never or not known
-``zero_gradient, nonfinite``       bool ``(n,)``: at some look the gradient was zero; it or the loss was NaN or infinite
+``loss_trace`` float32 ``(n, t)``  the loss at queries ``trace_steps`` int32 ``(t,)``, of each sample's best restart
+``first_success`` int32 ``(n,)``   the query at which that restart first succeeded, -1 for never or not known
+``zero_gradient, nonfinite``       bool ``(n,)``: in some query the gradient was zero; it or the loss NaN or infinite
 ``unchanged`` bool ``(n,)``        the result equals the clean image
 ``repeat_difference`` float32      the largest difference between two predictions of a clean image, for the first 1,000
 """
@@ -21,7 +21,7 @@ from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
 from advlab.declarations.methods import Method, describe, load_method
 from advlab.distances import distance, exceeds
-from advlab.engine.run import Crafting
+from advlab.engine.run import Run
 from advlab.errors import AdvlabError, InvalidValue, unknown
 from advlab.problem.problem import Craft
 from advlab.provenance import command_line, versions
@@ -53,17 +53,17 @@ def attack(
 
     ``method`` is a name (``advlab list methods``) or a function ``craft(problem, *, ...)``; ``parameters`` are its own.
     ``epsilon`` is in pixel units of a [0, 1] image; None means linf 0.1, l2 1.5, l1 10, l0 20. ``norm`` None means the
-    method's first. ``target`` is the class to reach (None: any wrong one). Without ``early_stop`` each sample's
-    highest loss among its successes, ``"success"`` its first success. ``precision="bfloat16"`` takes gradients in that
-    type, fast where the processor has units for it, and verifies success in float32. ``compile`` is ``auto``, ``xla``
-    or ``graph``. ``attempted``, bool ``(n,)``, says which images to attack (None: all); the others count as broken.
+    method's first. ``target`` is the class to reach (None: any wrong one). With ``early_stop`` each sample ends at its
+    first success, else at the highest loss among its successes. ``precision="bfloat16"`` takes gradients in that type,
+    fast where the processor has units for it, and verifies success in float32. ``compile`` is ``auto``, ``xla`` or
+    ``graph``. ``attempted``, bool ``(n,)``, says which images to attack (None: all); the others count as not robust.
     ``progress`` None shows a bar on a terminal.
 
     Interrupted after some seconds of work, it leaves ``attacks/<classifier>/<slug>.partial.h5`` in the workspace, from
-    which the same call continues. Raises ``UnknownName``, ``InvalidValue`` or ``Mismatch`` before any work.
+    which the same call resumes. Raises ``UnknownName``, ``InvalidValue`` or ``Mismatch`` before any work.
     """
-    declared, craft = _resolve(method)
-    spec = declared.attack(
+    description, craft = _resolve(method)
+    spec = description.attack(
         epsilon=epsilon,
         norm=norm,
         target=target,
@@ -89,28 +89,27 @@ def attack(
             f"attempted must be a bool array of shape ({len(dataset)},), one for each image. "
             f"Got {np.asarray(attempted).dtype} {np.shape(attempted)}."
         )
-    crafting = Crafting(classifier, dataset, craft, spec, declared.goal, batch_size, compile, attempted)
-    crafting.run(progress, f"{spec.method} on {classifier.name}")
-    return _result(crafting)
+    run = Run(classifier, dataset, craft, spec, description.goal, batch_size, compile, attempted)
+    run.execute(progress, f"{spec.method} on {classifier.name}")
+    return _result(run)
 
 
 def _resolve(method: str | Craft) -> tuple[Method, Craft]:
     if isinstance(method, str):
-        declared = load_method(method)
-        return declared, import_module(f"advlab.methods.{method}").craft
+        return load_method(method), import_module(f"advlab.methods.{method}").craft
     return describe(method), method
 
 
-def _result(crafting: Crafting) -> AttackResult:
+def _result(run: Run) -> AttackResult:
     """The finished result: re-predicted on exactly the stored images, its bounds checked in float64."""
-    classifier, dataset, spec, found = crafting.classifier, crafting.dataset, crafting.spec, crafting.found
-    x, x_adv = dataset.x, found["x"]
+    classifier, dataset, spec, best = run.classifier, run.dataset, run.spec, run.best
+    x, x_adv = dataset.x, best["x"]
     _refuse_outside(spec, x, x_adv)
-    own = ("loss_trace", "first_success", "zero_gradient", "nonfinite")
-    diagnostics = {name: found[name] for name in own} | {
-        "trace_steps": crafting.trace_steps,
+    names = ("loss_trace", "first_success", "zero_gradient", "nonfinite")
+    diagnostics = {name: best[name] for name in names} | {
+        "trace_steps": run.trace_steps,
         "unchanged": np.all(x_adv == x, axis=(1, 2, 3)),
-        "repeat_difference": crafting.repeat_difference,
+        "repeat_difference": run.repeat_difference,
     }
     return AttackResult(
         attack=spec,
@@ -124,15 +123,15 @@ def _result(crafting: Crafting) -> AttackResult:
         x_adv=x_adv,
         labels=dataset.y,
         indices=dataset.indices,
-        clean_probabilities=crafting.clean,
+        clean_probabilities=run.clean_probabilities,
         adversarial_probabilities=classifier.probabilities(x_adv),
-        attempted=crafting.attempted,
-        forward_passes=found["forward"],
-        backward_passes=found["backward"],
-        seconds=round(crafting.seconds, 3),
+        attempted=run.attempted,
+        forward_passes=best["forward"],
+        backward_passes=best["backward"],
+        seconds=round(run.seconds, 3),
         versions=versions(),
         command=command_line(),
-        settings=crafting.settings | {"computed_fraction": round(crafting.computed_fraction, 4)},
+        settings=run.settings | {"computed_fraction": round(run.computed_fraction, 4)},
         notes=classifier.notes,
         diagnostics=diagnostics,
     )

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 
-def nothing(x: np.ndarray, points: int) -> dict[str, np.ndarray]:
-    """Before the first step: each image, float32 ``(n, h, w, c)``, is its own best; ``points`` of the loss are kept."""
+def empty(x: np.ndarray, trace_points: int) -> dict[str, np.ndarray]:
+    """Before the first step: each image, float32 ``(n, h, w, c)``, is its own best."""
     n = len(x)
     return {
         "x": x.copy(),
@@ -18,7 +18,7 @@ def nothing(x: np.ndarray, points: int) -> dict[str, np.ndarray]:
         "distance": np.full(n, np.inf, np.float32),
         "forward": np.zeros(n, np.int32),
         "backward": np.zeros(n, np.int32),
-        "loss_trace": np.full((n, points), np.nan, np.float32),
+        "loss_trace": np.full((n, trace_points), np.nan, np.float32),
         "first_success": np.full(n, -1, np.int32),
         "zero_gradient": np.zeros(n, bool),
         "nonfinite": np.zeros(n, bool),
@@ -26,23 +26,23 @@ def nothing(x: np.ndarray, points: int) -> dict[str, np.ndarray]:
 
 
 def merge(
-    found: dict[str, np.ndarray], goal: str, rows: np.ndarray, carry: Mapping[str, Any], whole: bool | None = None
+    best: dict[str, np.ndarray], goal: str, rows: np.ndarray, carry: Mapping[str, Any], replace_all: bool | None = None
 ) -> None:
     """Keep, for each of the ``rows``, the better of this restart and those before.
 
-    ``carry`` has the rows first and may have more of them; ``whole`` says that all shall be kept, or none.
+    ``carry`` has the rows first and may have more of them; ``replace_all`` takes them all over, or none.
     """
-    new = {name: np.asarray(carry[name])[: len(rows)] for name in found if name in carry}
-    loss, success = found["loss"][rows], found["success"][rows]
-    gained = new["distance"] < found["distance"][rows] if goal == "minimal" else new["loss"] > loss
-    better = (new["success"] & ~success) | ((new["success"] == success) & gained)
-    better |= np.isneginf(loss) & ~success
-    if whole is not None:
-        better[:] = whole
+    new = {name: np.asarray(carry[name])[: len(rows)] for name in best if name in carry}
+    loss, success = best["loss"][rows], best["success"][rows]
+    improves = new["distance"] < best["distance"][rows] if goal == "minimal" else new["loss"] > loss
+    is_better = (new["success"] & ~success) | ((new["success"] == success) & improves)
+    is_better |= np.isneginf(loss) & ~success
+    if replace_all is not None:
+        is_better[:] = replace_all
     for name, value in new.items():
         if name in ("forward", "backward"):
-            found[name][rows] += value
+            best[name][rows] += value
         elif name in ("zero_gradient", "nonfinite"):
-            found[name][rows] |= value
+            best[name][rows] |= value
         else:
-            found[name][rows[better]] = value[better]
+            best[name][rows[is_better]] = value[is_better]

@@ -1,4 +1,4 @@
-"""Unfinished work: kept in a file beside the archives, and taken up by the same call."""
+"""Unfinished work: saved in a file beside the archives, and resumed by the same call."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from advlab import storage
 from advlab.errors import AdvlabError, Mismatch
 
 
-class Work(NamedTuple):
-    """How far an attack is: what it has found for each image, the rows in hand, and their state between chunks."""
+class Checkpoint(NamedTuple):
+    """How far an attack is: the best of each image so far, the rows in progress, and their state between chunks."""
 
-    place: dict[str, int]
+    position: dict[str, int]
     seconds: float
-    found: dict[str, np.ndarray]
+    best: dict[str, np.ndarray]
     rows: np.ndarray
     carry: dict[str, Any] | None
 
 
-def keep(partial: Path, specification: Mapping[str, Any], work: Work) -> bool:
-    """Write the work to a file; False where that cannot be done, since it must not cost the result."""
-    header = {"kind": "partial", **specification, "place": work.place, "seconds": work.seconds}
-    arrays = {f"found/{name}": value for name, value in work.found.items()} | {"rows": work.rows}
-    arrays |= {f"carry/{name}": np.asarray(value) for name, value in (work.carry or {}).items()}
+def save(partial: Path, specification: Mapping[str, Any], checkpoint: Checkpoint) -> bool:
+    """Write a checkpoint; False where that cannot be done, since it must not cost the result."""
+    header = {"kind": "partial", **specification, "position": checkpoint.position, "seconds": checkpoint.seconds}
+    arrays = {f"best/{name}": value for name, value in checkpoint.best.items()} | {"rows": checkpoint.rows}
+    arrays |= {f"carry/{name}": np.asarray(value) for name, value in (checkpoint.carry or {}).items()}
     try:
         storage.write(partial, header, arrays)
     except AdvlabError:
@@ -34,20 +34,20 @@ def keep(partial: Path, specification: Mapping[str, Any], work: Work) -> bool:
     return True
 
 
-def take_up(partial: Path, specification: Mapping[str, Any]) -> Work | None:
-    """What an earlier call left, None where it left nothing; raises ``Mismatch`` for work of another kind."""
+def load(partial: Path, specification: Mapping[str, Any]) -> Checkpoint | None:
+    """The checkpoint of an earlier call, None where it left none; raises ``Mismatch`` for one with other settings."""
     if not partial.exists():
         return None
-    header, arrays = storage.read(partial)
+    header, arrays = storage.read(partial, "unfinished attack")
     differs = [name.replace("_", " ") for name in specification if header.get(name) != specification[name]]
     if differs:
         raise Mismatch(
-            f"'{partial}' is an unfinished attack of another kind (it differs in: {', '.join(differs)}). "
+            f"'{partial}' is an unfinished attack with other settings (it differs in: {', '.join(differs)}). "
             "Finish that one first, or delete the file; on the command line --force starts again."
         )
-    inner: dict[str, dict[str, Any]] = {"found": {}, "carry": {}}
+    groups: dict[str, dict[str, Any]] = {"best": {}, "carry": {}}
     for name, array in arrays.items():
-        group, _, rest = name.partition("/")
-        if group in inner:
-            inner[group][rest] = array
-    return Work(header["place"], header["seconds"], inner["found"], arrays["rows"], inner["carry"] or None)
+        group, _, key = name.partition("/")
+        if group in groups:
+            groups[group][key] = array
+    return Checkpoint(header["position"], header["seconds"], groups["best"], arrays["rows"], groups["carry"] or None)

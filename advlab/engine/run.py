@@ -1,4 +1,4 @@
-"""The host's half of the engine: batches, restarts, repacking, progress, and keeping unfinished work."""
+"""The half of the engine outside the graph: batches, restarts, repacking, progress, and saving unfinished work."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from advlab import workspace
 from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
 from advlab.engine import best, resume, steps
-from advlab.engine.compile import shares, xla_pays
+from advlab.engine.compile import slices, xla_pays
 from advlab.engine.external import run_external
-from advlab.engine.resume import Work
+from advlab.engine.resume import Checkpoint
 from advlab.engine.universal import UniversalRun
 from advlab.errors import InvalidValue
 from advlab.problem import random
@@ -29,12 +29,12 @@ from advlab.threat import Attack
 
 _CHUNK_STEPS = 500
 _CHUNK_WORK = 5e8  # activations: a second or so of dense or convolutional layers on a processor
-_KEEP_AFTER = 5.0  # seconds of work that are worth an unfinished archive
-_KEEP_EVERY = 60.0
+_SAVE_AFTER = 5.0  # seconds of work that are worth an unfinished archive
+_SAVE_EVERY = 60.0
 
 
-class Crafting:
-    """One attack on one slice of data: the work, and what it has found so far (one row for each image)."""
+class Run:
+    """One attack on one data set: how far it is, and the best of each image so far (rows first)."""
 
     def __init__(
         self,
@@ -54,112 +54,113 @@ class Crafting:
         self.attempted = (self.labels != self.target) & (True if attempted is None else attempted)
         self.name = spec.slug if attempted is None else f"{spec.slug}-{_digest(attempted)}"
         # With ``n_target_classes`` a method aims at so many of the likeliest wrong classes, one after the other.
-        self.targets = min(int(spec.parameters.get("n_target_classes") or 0), classifier.classes - 1)
-        self.rounds = spec.restarts * max(self.targets, 1)
-        planned = steps.plan(craft, spec, dataset.x.shape[1:])
-        self.on_host, self.sweeps = isinstance(planned, ExternalLoop), isinstance(planned, UniversalLoop)
-        if self.sweeps and spec.early_stop:
+        self.n_target_classes = min(int(spec.parameters.get("n_target_classes") or 0), classifier.classes - 1)
+        self.rounds = spec.restarts * max(self.n_target_classes, 1)
+        loop = steps.plan(craft, spec, dataset.x.shape[1:])
+        self.is_external, self.is_universal = isinstance(loop, ExternalLoop), isinstance(loop, UniversalLoop)
+        if self.is_universal and spec.early_stop:
             raise InvalidValue(
-                f"Method '{spec.method}' looks for one perturbation of all images; none can stop by itself. "
+                f"Method '{spec.method}' seeks one perturbation of all images; no image can stop by itself. "
                 "Got early_stop, as the curve of a bounded method needs it; leave it out, or choose another method."
             )
-        if self.on_host and spec.precision != "float32":
+        if self.is_external and spec.precision != "float32":
             raise InvalidValue(
                 f"Method '{spec.method}' runs in another library, in float32. Got precision '{spec.precision}'; "
                 "leave it out."
             )
-        self.steps = (
-            planned.steps if isinstance(planned, Loop) else planned.epochs if isinstance(planned, UniversalLoop) else 0
-        )
-        self.trace_steps = steps.trace_steps(self.steps if isinstance(planned, Loop) else 0)
+        self.steps = loop.steps if isinstance(loop, Loop) else loop.epochs if isinstance(loop, UniversalLoop) else 0
+        self.trace_steps = steps.trace_steps(self.steps if isinstance(loop, Loop) else 0)
         self.xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * self.rounds * self.steps))
-        most = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
-        self.clean = classifier.probabilities(dataset.x)
-        self.correct = self.clean.argmax(1) == self.labels
-        self.waiting = self.attempted & ~self._succeeds_unchanged()
-        self.batches = max(1, math.ceil(self.waiting.sum() / most))
-        self.shares = shares(math.ceil(self.waiting.sum() / self.batches), self.xla and not self.sweeps)
-        self.size = self.shares.size
-        self.repeat_difference = classifier.repeat_difference(dataset.x, self.clean)
+        max_rows = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
+        self.clean_probabilities = classifier.probabilities(dataset.x)
+        self.correct = self.clean_probabilities.argmax(1) == self.labels
+        self.pending = self.attempted & ~self._succeeds_unchanged()
+        self.batches = max(1, math.ceil(self.pending.sum() / max_rows))
+        self.slices = slices(math.ceil(self.pending.sum() / self.batches), self.xla and not self.is_universal)
+        self.size = self.slices.size
+        self.repeat_difference = classifier.repeat_difference(dataset.x, self.clean_probabilities)
         self.streams: dict[int, np.ndarray] = {}  # by restart
         self.settings = {
             "batch_size": self.size,
-            "compile": "host" if self.on_host else "xla" if self.xla and not self.sweeps else "graph",
+            "compile": "host" if self.is_external else "xla" if self.xla and not self.is_universal else "graph",
             "model": classifier.source,
             "scale": classifier.scale.tolist(),
             "offset": classifier.offset.tolist(),
             "goal": goal,
         }
-        self.found = best.nothing(dataset.x, len(self.trace_steps))
+        self.best = best.empty(dataset.x, len(self.trace_steps))
         for name, value in {"success": True, "distance": 0, "first_success": 0}.items():
-            self.found[name][self.attempted & ~self.waiting] = value
+            self.best[name][self.attempted & ~self.pending] = value
         self.seconds = 0.0
-        self.finished = 0  # steps taken, over all samples
-        self.place = {"batch": 0, "restart": 0, "step": 0, "computed": 0}
-        self.rows = np.zeros(0, np.int64)  # those in hand
-        self.carry: dict[str, Any] | None = None  # and how far they are, between two chunks
+        self.steps_done = 0  # over all samples
+        self.position = {"batch": 0, "restart": 0, "step": 0, "computed": 0}
+        self.rows = np.zeros(0, np.int64)  # those in progress
+        self.carry: dict[str, Any] | None = None  # and their state, between two chunks
 
-    def run(self, progress: bool | None, label: str) -> None:
-        """Do what is left of the work, keeping it where it is interrupted."""
+    def execute(self, progress: bool | None, label: str) -> None:
+        """Do the remaining work, saving it where it is interrupted."""
         partial = workspace.partial_path(self.classifier.name, self.name)
-        self._continue_from(partial)
-        began = kept = time.perf_counter()
-        before = self.seconds
-        total = int(self.waiting.sum()) * self.rounds * max(self.steps, 1)
+        self._resume_from(partial)
+        started = last_saved = time.perf_counter()
+        earlier_seconds = self.seconds
+        total = int(self.pending.sum()) * self.rounds * max(self.steps, 1)
         try:
-            with Progress(total, label, show=progress) as bar, patient_interrupt(not self.on_host) as asked:
-                shown = 0
-                for _ in self._work():
+            with Progress(total, label, show=progress) as bar, patient_interrupt(not self.is_external) as interrupt:
+                shown_steps = 0
+                for _ in self._work_through():
                     now = time.perf_counter()
-                    self.seconds = before + now - began
-                    shown, moved = self.finished, self.finished - shown
-                    bar.advance(moved, robust=f"{self._robust_so_far():.1%}")
-                    if asked.is_set():
+                    self.seconds = earlier_seconds + now - started
+                    shown_steps, new_steps = self.steps_done, self.steps_done - shown_steps
+                    bar.advance(new_steps, robust=f"{self._robust_fraction():.1%}")
+                    if interrupt.is_set():
                         raise KeyboardInterrupt
-                    if now - kept > _KEEP_EVERY:
-                        self._keep(partial)
-                        kept = now
+                    if now - last_saved > _SAVE_EVERY:
+                        self._save(partial)
+                        last_saved = now
         except KeyboardInterrupt:
-            if self.seconds > _KEEP_AFTER and self._keep(partial):
-                raise KeyboardInterrupt(f"What is done is kept in '{partial}'; the same command continues.") from None
+            if self.seconds > _SAVE_AFTER and self._save(partial):
+                raise KeyboardInterrupt(
+                    f"The work so far is saved in '{partial}'; the same command continues."
+                ) from None
             raise
-        self.seconds = before + time.perf_counter() - began
+        self.seconds = earlier_seconds + time.perf_counter() - started
         if self.goal == "minimal":
-            # A sample that did not fall gets its clean image back: there is no smallest perturbation to show.
-            failed = ~self.found["success"]
-            self.found["x"][failed] = self.dataset.x[failed]
+            # A sample that is still robust gets its clean image back: there is no smallest perturbation to show.
+            failed = ~self.best["success"]
+            self.best["x"][failed] = self.dataset.x[failed]
         with suppress(OSError):
             partial.unlink(missing_ok=True)
 
     @property
     def computed_fraction(self) -> float:
-        """How much of all work was done; the rest was saved by rows that left early."""
-        return self.place["computed"] / max(self.size * self.batches * self.rounds * self.steps, 1)
+        """The fraction of all work that was done; rows that left early saved the rest."""
+        return self.position["computed"] / max(self.size * self.batches * self.rounds * self.steps, 1)
 
-    def _work(self) -> Iterator[None]:
-        """Go through batches and restarts; yields wherever an interruption may be kept."""
-        if self.sweeps:
-            yield from self._sweep()
+    def _work_through(self) -> Iterator[None]:
+        """Go through batches and restarts; yields wherever the work may be interrupted and saved."""
+        if self.is_universal:
+            yield from self._run_universal()
             return
-        resume = (self.place["batch"], self.place["restart"])
-        for batch, rows in enumerate(np.array_split(np.flatnonzero(self.waiting), self.batches)):
+        first = (self.position["batch"], self.position["restart"])
+        for batch, rows in enumerate(np.array_split(np.flatnonzero(self.pending), self.batches)):
             for restart in range(self.rounds):
-                finished = self.finished + len(rows) * max(self.steps, 1)
-                if (batch, restart) >= resume:
-                    self.place |= {"batch": batch, "restart": restart}
-                    todo = rows[~(self.found["success"][rows] & (self.spec.early_stop))]
-                    if len(todo):
-                        done = (
-                            self._on_host(todo, restart) if self.on_host else (yield from self._in_graph(todo, restart))
-                        )
-                        best.merge(self.found, self.goal, *done)
-                    self.place |= {"restart": restart + 1, "step": 0}
+                steps_done = self.steps_done + len(rows) * max(self.steps, 1)
+                if (batch, restart) >= first:
+                    self.position |= {"batch": batch, "restart": restart}
+                    remaining = rows[~(self.best["success"][rows] & self.spec.early_stop)]
+                    if len(remaining):
+                        if self.is_external:
+                            result = self._run_external(remaining, restart)
+                        else:
+                            result = yield from self._run_in_graph(remaining, restart)
+                        best.merge(self.best, self.goal, *result)
+                    self.position |= {"restart": restart + 1, "step": 0}
                     self.carry = None
-                self.finished = finished
+                self.steps_done = steps_done
                 yield
 
-    def _sweep(self) -> Iterator[None]:
-        """Look for one perturbation of all images, as often as there are restarts; not continued once interrupted."""
+    def _run_universal(self) -> Iterator[None]:
+        """Seek one perturbation of all images, once for each restart; starts again if interrupted."""
         rows = np.flatnonzero(self.attempted)
         if not len(rows):
             return
@@ -167,71 +168,73 @@ class Crafting:
         padded = np.resize(rows, self.size * self.batches).reshape(self.batches, -1)
         for restart in range(self.spec.restarts):
             batches = [self._batch(part, self.size, restart) for part in padded]
-            sweeping = UniversalRun(self.classifier, self.craft, self.spec, batches, len(rows))
-            for _ in sweeping.epochs():
-                self.finished += len(rows)
+            universal_run = UniversalRun(self.classifier, self.craft, self.spec, batches, len(rows))
+            for _ in universal_run.epochs():
+                self.steps_done += len(rows)
                 yield
-            better = sweeping.found["success"].sum() > self.found["success"].sum()
-            best.merge(self.found, self.goal, rows, sweeping.found, whole=better or not restart)
+            is_better = universal_run.best["success"].sum() > self.best["success"].sum()
+            best.merge(self.best, self.goal, rows, universal_run.best, replace_all=is_better or not restart)
 
     def _succeeds_unchanged(self) -> np.ndarray:
         """bool ``(n,)``: images that are their own best, where the nearest or first success is wanted, at no cost."""
-        wanted = self.goal == "minimal" or self.spec.early_stop
-        predicted = self.clean.argmax(1)
-        return wanted & np.where(self.target >= 0, predicted == self.target, predicted != self.labels)
+        applies = self.goal == "minimal" or self.spec.early_stop
+        predicted = self.clean_probabilities.argmax(1)
+        return applies & np.where(self.target >= 0, predicted == self.target, predicted != self.labels)
 
-    def _on_host(self, rows: np.ndarray, restart: int) -> tuple[np.ndarray, Mapping[str, Any]]:
+    def _run_external(self, rows: np.ndarray, restart: int) -> tuple[np.ndarray, Mapping[str, Any]]:
         problem = self._problem(self._batch(rows, len(rows), restart))
-        host = self.craft(problem, **self.spec.parameters)
-        return rows, run_external(host, problem)
+        loop = self.craft(problem, **self.spec.parameters)
+        return rows, run_external(loop, problem)
 
-    def _in_graph(self, rows: np.ndarray, restart: int) -> Generator[None, None, tuple[np.ndarray, Mapping[str, Any]]]:
-        """Take all steps, chunk by chunk; returns the rows that are left at the end, and their carry."""
-        traced = steps.compiled(self.classifier, self.craft, self.spec, self.goal, self.xla)
+    def _run_in_graph(
+        self, rows: np.ndarray, restart: int
+    ) -> Generator[None, None, tuple[np.ndarray, Mapping[str, Any]]]:
+        """Take all steps, chunk by chunk; returns the rows of the last batch, and their carry."""
+        compiled = steps.compile_method(self.classifier, self.craft, self.spec, self.goal, self.xla)
         epsilon = tf.constant(self.spec.threat.epsilon, tf.float64)
         floats = {n: tf.constant(v, tf.float32) for n, v in self.spec.parameters.items() if isinstance(v, float)}
-        first, size = self.place["step"], self.size
+        first, size = self.position["step"], self.size
         if self.carry is None:
             batch = self._batch(rows, size, restart)
-            carry = traced.begin(self.shares.rows, batch, epsilon, floats)
+            carry = compiled.begin(self.slices.rows, batch, epsilon, floats)
         else:
             rows, size = self.rows, len(self.carry["success"])
             batch = self._batch(rows, size, restart)
             carry = {name: tf.constant(value) for name, value in self.carry.items()}
-        may_leave = self.spec.early_stop or "state/done" in carry
+        rows_may_leave = self.spec.early_stop or "state/done" in carry
         while True:
             # By work, not by time: where rows leave must not depend on how fast the machine is today.
-            most = np.clip(_CHUNK_WORK // (size * self.classifier.activation_size), 1, _CHUNK_STEPS)
-            last = min(first + int(min(most, max(first, 10)) if may_leave else most), self.steps)
-            carry = traced.run(self.shares.rows, batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
-            idle = steps.idle(carry, self.spec.early_stop).numpy()[: len(rows)]
-            self.finished += len(rows) * (last - first)
-            self.place["computed"] += size * (last - first)
+            chunk_steps = np.clip(_CHUNK_WORK // (size * self.classifier.activation_size), 1, _CHUNK_STEPS)
+            last = min(first + int(min(chunk_steps, max(first, 10)) if rows_may_leave else chunk_steps), self.steps)
+            carry = compiled.run(self.slices.rows, batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
+            idle = steps.is_idle(carry, self.spec.early_stop).numpy()[: len(rows)]
+            self.steps_done += len(rows) * (last - first)
+            self.position["computed"] += size * (last - first)
             if last == self.steps:
                 return rows, carry
-            left = np.flatnonzero(~idle)
-            smaller = self._smaller(len(left), size)
-            if smaller < size:
+            active_rows = np.flatnonzero(~idle)
+            next_size = self._repacked_size(len(active_rows), size)
+            if next_size < size:
                 # Idle rows leave; the others move into a batch of one of a few fixed sizes.
-                gone = np.flatnonzero(idle)
-                broken = {name: tf.gather(value, gone) for name, value in carry.items()}
-                if not len(left):
-                    return rows, broken
-                best.merge(self.found, self.goal, rows[gone], broken)
-                rows, size = rows[left], smaller
+                idle_rows = np.flatnonzero(idle)
+                idle_carry = {name: tf.gather(value, idle_rows) for name, value in carry.items()}
+                if not len(active_rows):
+                    return rows, idle_carry
+                best.merge(self.best, self.goal, rows[idle_rows], idle_carry)
+                rows, size = rows[active_rows], next_size
                 batch = self._batch(rows, size, restart)
-                carry = {name: tf.gather(value, np.resize(left, size)) for name, value in carry.items()}
-            self.rows, self.carry, self.place["step"] = rows, carry, last
+                carry = {name: tf.gather(value, np.resize(active_rows, size)) for name, value in carry.items()}
+            self.rows, self.carry, self.position["step"] = rows, carry, last
             yield
             first = last
 
     def _problem(self, batch: steps.Batch) -> Problem:
         epsilon = tf.constant(self.spec.threat.epsilon, tf.float64)
-        return steps.problem_of(batch, self.spec.threat.norm, epsilon, self.classifier.logits)
+        return steps.build_problem(batch, self.spec.threat.norm, epsilon, self.classifier.logits)
 
-    def _smaller(self, left: int, size: int) -> int:
-        """The smallest of the fixed batch sizes that holds ``left`` rows; 0 for none."""
-        return min(s for s in (*self.shares.sizes, size) if s >= left) if left else 0
+    def _repacked_size(self, count: int, size: int) -> int:
+        """The smallest of the fixed batch sizes that holds ``count`` rows; 0 for none."""
+        return min(s for s in (*self.slices.sizes, size) if s >= count) if count else 0
 
     def _batch(self, rows: np.ndarray, size: int, restart: int) -> steps.Batch:
         """The rows as tensors, repeated up to ``size`` so that every batch has a shape that is compiled already."""
@@ -239,7 +242,7 @@ class Crafting:
         target = self.target[padded]
         if restart not in self.streams:
             self.streams[restart] = random.streams(self.spec.seed, restart, tf.constant(self.dataset.indices)).numpy()
-        aim = self._likely_wrong(padded, restart % self.targets) if self.targets else target
+        aim = self._likely_wrong_classes(padded, restart % self.n_target_classes) if self.n_target_classes else target
         return steps.Batch(
             x=tf.constant(self.dataset.x[padded]),
             labels=tf.constant(self.labels[padded]),
@@ -248,14 +251,14 @@ class Crafting:
             streams=tf.constant(self.streams[restart][padded]),
         )
 
-    def _likely_wrong(self, rows: np.ndarray, rank: int) -> np.ndarray:
+    def _likely_wrong_classes(self, rows: np.ndarray, rank: int) -> np.ndarray:
         """int32: for each row the class that, its label aside, comes at ``rank`` (from 0) on the clean image."""
-        order = np.argsort(-self.clean[rows], axis=1, kind="stable")
+        order = np.argsort(-self.clean_probabilities[rows], axis=1, kind="stable")
         wrong = order[order != self.labels[rows, None]].reshape(len(rows), -1)
         return wrong[:, rank].astype(np.int32)
 
-    def _robust_so_far(self) -> float:
-        return float(np.mean(self.correct & ~self.found["success"]))
+    def _robust_fraction(self) -> float:
+        return float(np.mean(self.correct & ~self.best["success"]))
 
     def _specification(self) -> dict[str, Any]:
         return {
@@ -266,14 +269,14 @@ class Crafting:
             "size": self.size,
         }
 
-    def _keep(self, partial: Path) -> bool:
-        work = Work(self.place, self.seconds, self.found, self.rows, self.carry)
-        return resume.keep(partial, self._specification(), work)
+    def _save(self, partial: Path) -> bool:
+        checkpoint = Checkpoint(self.position, self.seconds, self.best, self.rows, self.carry)
+        return resume.save(partial, self._specification(), checkpoint)
 
-    def _continue_from(self, partial: Path) -> None:
-        work = resume.take_up(partial, self._specification())
-        if work is not None:
-            self.place, self.seconds, self.found, self.rows, self.carry = work
+    def _resume_from(self, partial: Path) -> None:
+        checkpoint = resume.load(partial, self._specification())
+        if checkpoint is not None:
+            self.position, self.seconds, self.best, self.rows, self.carry = checkpoint
 
 
 def _digest(rows: np.ndarray) -> str:

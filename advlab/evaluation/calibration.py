@@ -1,7 +1,7 @@
 """Whether a classifier's confidence can be believed: calibration, rejection, and how often it is confidently wrong.
 
 ``probabilities`` are ``(n, k)`` and ``labels`` int ``(n,)`` throughout. The confidence of a sample is its largest
-probability. A sample whose probabilities are not finite has none: it falls into no bin and is never kept.
+probability. A sample whose probabilities are not finite has none: it is in no bin and is never kept.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ CONFIDENT = 0.9
 class Reliability:
     """A reliability diagram of ``b`` bins, float64 ``(b,)`` in [0, 1]; empty bins are NaN.
 
-    ``confidence`` is the mean of a bin and ``accuracy`` the share classified as the label; ``count`` int64 ``(b,)`` its
-    samples; ``error`` the expected calibration error in [0, 1], NaN without samples.
+    ``confidence`` is the mean of a bin and ``accuracy`` the fraction classified as the label; ``count`` int64 ``(b,)``
+    its samples; ``error`` the expected calibration error in [0, 1], NaN without samples.
     """
 
     confidence: np.ndarray
@@ -34,7 +34,7 @@ class Reliability:
 
 
 class Rejection(NamedTuple):
-    """What remains where unsure answers are refused: ``accuracy`` among the samples kept, ``kept`` among all."""
+    """Where predictions of low confidence are rejected: ``accuracy`` among the samples kept, ``kept`` among all."""
 
     accuracy: Rate
     kept: Rate
@@ -48,13 +48,13 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
     """
     if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
         raise InvalidValue(f"bins must be an int in the range [1, inf). Got {bins!r}. Try {BINS}.")
-    confidence, right = _confidence(probabilities, labels)
+    confidence, correct = _confidence(probabilities, labels)
     finite = np.isfinite(confidence)
     # Edges in the type of the probabilities, so that a float32 0.2 lies on the edge and not just above it.
-    inner = np.linspace(0, 1, bins + 1)[1:-1].astype(confidence.dtype)
-    place = np.searchsorted(inner, confidence[finite], side="left")
-    count = np.bincount(place, minlength=bins)
-    sums = (np.bincount(place, weights=values[finite], minlength=bins) for values in (confidence, right))
+    inner_edges = np.linspace(0, 1, bins + 1)[1:-1].astype(confidence.dtype)
+    bin_numbers = np.searchsorted(inner_edges, confidence[finite], side="left")
+    count = np.bincount(bin_numbers, minlength=bins)
+    sums = (np.bincount(bin_numbers, weights=values[finite], minlength=bins) for values in (confidence, correct))
     mean_confidence, accuracy = (np.where(count > 0, total / np.maximum(count, 1), math.nan) for total in sums)
     gaps = np.abs(accuracy - mean_confidence)[count > 0]
     error = float(gaps @ count[count > 0] / count.sum()) if count.any() else math.nan
@@ -62,28 +62,28 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
 
 
 def rejection(probabilities: np.ndarray, labels: np.ndarray, threshold: float) -> Rejection:
-    """Accuracy among the samples whose confidence is at least ``threshold``, and the share of them.
+    """Accuracy among the samples whose confidence is at least ``threshold``, and the fraction of them.
 
     Raises ``InvalidValue`` for a threshold outside [0, 1] or arrays that do not fit.
     """
     if not 0 <= threshold <= 1:
         raise InvalidValue(f"threshold must lie in [0, 1]. Got {threshold:g}. Try {CONFIDENT:g}.")
-    confidence, right = _confidence(probabilities, labels)
+    confidence, correct = _confidence(probabilities, labels)
     kept = confidence >= threshold
-    return Rejection(rate(right, kept), rate(kept))
+    return Rejection(rate(correct, kept), rate(kept))
 
 
 def confidently_wrong(probabilities: np.ndarray, labels: np.ndarray, among: np.ndarray | None = None) -> Rate:
-    """The share of samples that are misclassified with a confidence above 0.9, among those where ``among`` is True.
+    """The fraction of samples that are misclassified with a confidence above 0.9, among those where ``among`` is True.
 
     Raises ``InvalidValue`` for arrays that do not fit.
     """
-    confidence, right = _confidence(probabilities, labels)
-    return rate(~right & (confidence > CONFIDENT), among)
+    confidence, correct = _confidence(probabilities, labels)
+    return rate(~correct & (confidence > CONFIDENT), among)
 
 
 def _confidence(probabilities: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The confidence of each sample and whether it is right."""
+    """The confidence of each sample and whether it is correct."""
     if probabilities.ndim != 2 or probabilities.shape[1] < 1 or labels.shape != probabilities.shape[:1]:
         raise InvalidValue(
             f"probabilities must be (n, k) and labels (n,). Got {probabilities.shape} and {labels.shape}. "

@@ -1,4 +1,4 @@
-"""The security curve: robust accuracy at every epsilon, as a look-up over each sample's smallest breaking epsilon."""
+"""The security curve: robust accuracy at every epsilon, from each sample's smallest epsilon with a success."""
 
 from __future__ import annotations
 
@@ -21,39 +21,39 @@ from advlab.threat import Attack, parse_epsilon
 
 SCHEMA = 1
 _ROWS = 10  # a table without epsilons of the user's own has at most about so many
-_ROUND = (1, 2, 2.5, 5, 10)
+_ROUND_STEPS = (1, 2, 2.5, 5, 10)
 
 
 @dataclass(frozen=True, eq=False, repr=False)
 class SecurityCurve:
     """Robust accuracy over epsilon of one classifier on ``n`` samples, in one norm.
 
-    ``smallest`` float64 ``(n,)``: the smallest epsilon, in the unit of the norm, that is known to break the sample; 0
-    where it is wrong on the clean image, infinite where nothing broke it. ``breaking`` int64 ``(n,)``: the number of
-    the result that did, -1 for none. ``limit``: the largest epsilon that was searched, infinite where any was allowed;
-    beyond it the curve says nothing. As with any attack the true robust accuracy can only be lower.
+    ``smallest`` float64 ``(n,)``: the smallest epsilon, in the unit of the norm, at which the sample is known to be
+    misclassified; 0 where the clean image is, infinite where no attack succeeded. ``misclassified_by`` int64 ``(n,)``:
+    the number of the result that did, -1 for none. ``limit``: the largest epsilon that was searched, infinite where any
+    was allowed; beyond it the curve says nothing. As with any attack the true robust accuracy can only be lower.
     """
 
     results: tuple[AttackResult, ...]
     smallest: np.ndarray
-    breaking: np.ndarray
+    misclassified_by: np.ndarray
     limit: float
 
     @classmethod
     def from_results(cls, results: Sequence[AttackResult]) -> SecurityCurve:
         """The curve that one or more results on the same classifier, samples and norm make together.
 
-        A perturbation of size d breaks its sample at every epsilon from d on, whichever attack found it. Raises
+        A perturbation of size d succeeds at every epsilon from d on, whichever attack found it. Raises
         ``Mismatch``, naming what differs, and ``InvalidValue`` where there is no result or no norm.
         """
         refuse_unlike(results)
-        sizes = np.stack([_breaking(result) for result in results])
+        sizes = np.stack([_success_epsilon(result) for result in results])
         smallest, correct = sizes.min(0), results[0].correct
-        breaking = np.where(np.isfinite(smallest) & correct, sizes.argmin(0), -1)
+        misclassified_by = np.where(np.isfinite(smallest) & correct, sizes.argmin(0), -1)
         return cls(
             results=tuple(results),
             smallest=np.where(correct, smallest, 0.0),
-            breaking=breaking,
+            misclassified_by=misclassified_by,
             limit=max(result.attack.threat.epsilon for result in results),
         )
 
@@ -82,59 +82,61 @@ class SecurityCurve:
 
     @property
     def clean_accuracy(self) -> Rate:
-        """The share of samples that are classified correctly without any perturbation."""
+        """The fraction of samples that are classified correctly without any perturbation."""
         return metrics.rate(self.results[0].correct)
 
     @property
     def median_epsilon(self) -> float:
-        """The epsilon that breaks half of the initially correct samples.
+        """The epsilon at which half of the initially correct samples are misclassified.
 
-        Infinite where more than half of them were never broken, NaN where none is correct.
+        Infinite where more than half of them are still robust at every one, NaN where none is correct.
         """
-        needed = np.sort(self.smallest[self.results[0].correct])
-        if not len(needed):
+        ordered = np.sort(self.smallest[self.results[0].correct])
+        if not len(ordered):
             return math.nan
-        return float((needed[(len(needed) - 1) // 2] + needed[len(needed) // 2]) / 2)
+        return float((ordered[(len(ordered) - 1) // 2] + ordered[len(ordered) // 2]) / 2)
 
     def robust_accuracy(self, epsilon: float | str) -> Rate:
-        """The share of all samples that no perturbation up to ``epsilon`` is known to break, with its Wilson interval.
+        """The fraction of all samples on which no attack up to ``epsilon`` succeeded, with its Wilson interval.
 
         ``epsilon`` may be written ``"8/255"``. Raises ``InvalidValue`` below 0 and beyond ``limit``.
         """
-        return metrics.rate((self.smallest > self._within(epsilon)) | np.isinf(self.smallest))
+        return metrics.rate((self.smallest > self._valid_epsilon(epsilon)) | np.isinf(self.smallest))
 
     def points(self) -> tuple[np.ndarray, np.ndarray]:
         """The exact step function: epsilons ascending from 0 and the robust accuracy from each on, float64 ``(m,)``."""
         epsilons = np.unique(np.append(self.smallest[np.isfinite(self.smallest)], 0.0))
-        broken = np.searchsorted(np.sort(self.smallest), epsilons, side="right")
-        return epsilons, 1 - broken / max(len(self), 1)
+        misclassified = np.searchsorted(np.sort(self.smallest), epsilons, side="right")
+        return epsilons, 1 - misclassified / max(len(self), 1)
 
     def table(self, epsilons: Sequence[float | str] | None = None) -> str:
-        """Robust accuracy at some epsilons (None: round ones, as far as the curve falls) as lines of text."""
-        chosen = [self._within(epsilon) for epsilon in self._chosen(epsilons)]
-        names = [f"{epsilon:.4g}" for epsilon in chosen]
+        """Robust accuracy at some epsilons (None: round ones, as far as the curve decreases) as lines of text."""
+        values = [self._valid_epsilon(epsilon) for epsilon in self._table_epsilons(epsilons)]
+        names = [f"{epsilon:.4g}" for epsilon in values]
         width = max(len("epsilon"), *(len(name) for name in names))
         lines = [f"{'epsilon':>{width}}  robust %  [95%]"]
-        for name, epsilon in zip(names, chosen, strict=True):
+        for name, epsilon in zip(names, values, strict=True):
             rate = self.robust_accuracy(epsilon)
             interval = f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
             lines.append(f"{name:>{width}}  {100 * rate.value:>8.1f}  {interval}")
         return "\n".join([*lines, "", *textwrap.wrap(self.summary(), WIDTH)])
 
     def summary(self) -> str:
-        """What was measured, where half of the images fall, and whether that was looked for."""
+        """What was measured, and at which epsilon half of the images are misclassified."""
         methods = ", ".join(dict.fromkeys(attack.variant for attack in self.attacks))
-        median = f"Half of the correctly classified images fall by epsilon {self.median_epsilon:.4g}."
+        median = (
+            f"Half of the images that are correct when clean are misclassified at epsilon {self.median_epsilon:.4g}."
+        )
         if math.isinf(self.median_epsilon):
             reach = "every epsilon" if math.isinf(self.limit) else f"epsilon {self.limit:.4g}"
-            median = f"More than half of the correctly classified images stand at {reach}."
+            median = f"More than half of the images that are correct when clean are still robust at {reach}."
         elif math.isnan(self.median_epsilon):
             median = "No image is classified correctly."
         first = self.results[0]
         images = f"{len(self):,} {first.split} image{'s' * (len(self) != 1)} of {first.dataset}"
-        searched = any(result.minimal for result in self.results)
-        loose = "" if searched else " No attack looked for the smallest change, so at smaller epsilons it tells little."
-        return f"{self.classifier} on {images}, {self.norm}, by {methods}. {median}{loose}"
+        minimal = any(result.minimal for result in self.results)
+        caution = "" if minimal else " No attack sought the smallest change, so smaller epsilons tell little."
+        return f"{self.classifier} on {images}, {self.norm}, by {methods}. {median}{caution}"
 
     def to_dict(self, epsilons: Sequence[float | str] | None = None) -> dict[str, Any]:
         """A JSON-ready dictionary: the step function, and rates at some epsilons; NaN and infinity are null."""
@@ -151,7 +153,7 @@ class SecurityCurve:
             "median_epsilon": _finite(self.median_epsilon),
             "rates": [
                 {"epsilon": epsilon, **{name: _finite(value) for name, value in asdict(rate).items()}}
-                for epsilon in map(self._within, self._chosen(epsilons))
+                for epsilon in map(self._valid_epsilon, self._table_epsilons(epsilons))
                 for rate in [self.robust_accuracy(epsilon)]
             ],
             "steps": {"epsilon": steps.tolist(), "robust_accuracy": accuracies.tolist()},
@@ -171,10 +173,10 @@ class SecurityCurve:
     def _repr_html_(self) -> str:
         from advlab import figures
 
-        drawn = figures.svg(figures.security_curve(self))
-        return f"<figure>{drawn}<figcaption>{html.escape(self.summary())}</figcaption></figure>"
+        svg = figures.svg(figures.security_curve(self))
+        return f"<figure>{svg}<figcaption>{html.escape(self.summary())}</figcaption></figure>"
 
-    def _within(self, epsilon: float | str) -> float:
+    def _valid_epsilon(self, epsilon: float | str) -> float:
         value = parse_epsilon(epsilon) if isinstance(epsilon, str) else float(epsilon)
         if math.isnan(value) or value < 0:
             raise InvalidValue(
@@ -183,30 +185,30 @@ class SecurityCurve:
         if value > self.limit:
             raise InvalidValue(
                 f"The curve reaches up to epsilon {self.limit:g} in {self.norm}; beyond that nothing was searched. "
-                f"Got {value:g}. Craft a longer curve with a larger epsilon, or with a method that looks for the "
+                f"Got {value:g}. Craft a longer curve with a larger epsilon, or with a method that seeks the "
                 "smallest perturbation."
             )
         return value
 
-    def _chosen(self, epsilons: Sequence[float | str] | None) -> Sequence[float | str]:
+    def _table_epsilons(self, epsilons: Sequence[float | str] | None) -> Sequence[float | str]:
         if epsilons is not None:
             return epsilons
         reach = self._reach()
         if not reach:
             return [0.0]
         power = 10.0 ** math.floor(math.log10(reach / _ROWS))
-        step = next(power * factor for factor in _ROUND if power * factor >= reach / _ROWS * (1 - 1e-9))
+        step = next(power * factor for factor in _ROUND_STEPS if power * factor >= reach / _ROWS * (1 - 1e-9))
         step = max(1.0, round(step)) if self.norm == "l0" else step
-        # Up to the first round one at which the last of them has fallen.
+        # Up to the first round one at which the last of them is misclassified.
         count = math.ceil(reach / step - 1e-9)
         return [min(float(f"{step * number:.12g}"), self.limit) for number in range(count + 1)]
 
     def _reach(self) -> float:
-        """The end of a search that left some standing, else where all but the hardest twentieth have fallen."""
+        """The limit where some samples are still robust there, else where all but the hardest 5 % are misclassified."""
         if math.isfinite(self.limit) and np.any(np.isinf(self.smallest)):
             return self.limit
-        broken = self.smallest[self.breaking >= 0]
-        return float(np.quantile(broken, 0.95)) if len(broken) else 0.0
+        epsilons = self.smallest[self.misclassified_by >= 0]
+        return float(np.quantile(epsilons, 0.95)) if len(epsilons) else 0.0
 
 
 def refuse_unlike(results: Sequence[AttackResult]) -> None:
@@ -231,15 +233,15 @@ def refuse_unlike(results: Sequence[AttackResult]) -> None:
             )
 
 
-def _breaking(result: AttackResult) -> np.ndarray:
-    """float64 ``(n,)``: from which epsilon on this result breaks each sample, infinite where it does not."""
+def _success_epsilon(result: AttackResult) -> np.ndarray:
+    """float64 ``(n,)``: from which epsilon on this result succeeds on each sample, infinite where it does not."""
     threat = result.attack.threat
     sizes = distance(result.x, result.x_adv, threat.norm)
-    # An image inside its ball up to rounding breaks the sample at the radius that it was crafted for.
+    # An image inside its ball up to rounding succeeds at the radius that it was crafted for.
     sizes = np.where(exceeds(sizes, threat.norm, threat.epsilon), sizes, np.minimum(sizes, threat.epsilon))
-    broken = result.attempted & (result.adversarial_probabilities.argmax(1) != result.labels)
-    # What an earlier attack of a cascade broke, it broke within the same epsilon.
-    return np.where(broken, sizes, np.where(result.left_out, threat.epsilon, np.inf))
+    success = result.attempted & (result.adversarial_probabilities.argmax(1) != result.labels)
+    # An earlier attack of a cascade succeeded within the same epsilon.
+    return np.where(success, sizes, np.where(result.left_out, threat.epsilon, np.inf))
 
 
 def _finite(value: float) -> float | None:

@@ -29,12 +29,18 @@ class Predictor(Protocol):
     """What ``evaluate`` asks of another classifier; ``advlab.Classifier`` is one."""
 
     @property
-    def name(self) -> str: ...
+    def name(self) -> str:
+        """What results call it."""
+        ...
 
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """Tells classifiers apart."""
+        ...
 
-    def probabilities(self, x: np.ndarray, /) -> np.ndarray: ...
+    def probabilities(self, x: np.ndarray, /) -> np.ndarray:
+        """float32 ``(n, k)`` of images ``(n, h, w, c)`` in [0, 1]."""
+        ...
 
 
 class ClassScore(NamedTuple):
@@ -48,14 +54,14 @@ class ClassScore(NamedTuple):
 
 
 class WorstCase(NamedTuple):
-    """Several attacks as one. ``robust`` bool ``(n,)``: no attack broke it; ``accuracy``: its share of all samples.
+    """Several attacks as one. ``robust`` bool ``(n,)``: no attack succeeded; ``accuracy``: its fraction of all samples.
 
-    ``broken_by`` int64 ``(n,)``: the first attack of ``attacks`` that broke a correct sample; -1 where none did (it is
-    robust, or was wrong before any attack).
+    ``misclassified_by`` int64 ``(n,)``: the first of ``attacks`` that succeeded on a correct sample; -1 where none did
+    (it is robust, or was wrong before any attack).
     """
 
     robust: np.ndarray
-    broken_by: np.ndarray
+    misclassified_by: np.ndarray
     accuracy: Rate
     attacks: tuple[Attack, ...]
 
@@ -70,9 +76,9 @@ class Evaluation:
     ``shift`` is p_adv - p_clean of the label on initially correct samples; ``shift_predicted`` that of the class
     predicted on the clean image, on all samples; the histograms int64 ``(40,)`` count them in equal bins from -1 to 1.
     ``calibration_clean`` and ``calibration`` are reliability diagrams of all samples on the clean and on the perturbed
-    image; ``confidently_wrong`` is the share of initially correct samples that end misclassified with more than 90 %
+    image; ``confidently_wrong`` is the fraction of initially correct samples that end misclassified with more than 90 %
     confidence. ``distances`` are over successful, initially correct samples in each norm; ``median_distance`` is over
-    all initially correct, attempted ones in the norm of the threat, infinite for each that was not broken (NaN without
+    all initially correct, attempted ones in the norm of the threat, infinite for each where it failed (NaN without
     a norm). ``transitions`` int64 ``(k, k)`` counts label -> prediction of the perturbed image on initially correct
     samples; ``flow_distance`` float64 ``(k, k)`` is the median distance in the norm of the threat of those where the
     attack succeeded, NaN where there is none. ``transfer_from`` names the classifier that the images were crafted
@@ -124,12 +130,12 @@ class Evaluation:
 
     @property
     def joins(self) -> bool:
-        """It is the worst case, or the smallest change, of several attacks."""
-        return "broken_by" in self.result.diagnostics
+        """Whether it is the worst case, or the smallest change, of several attacks."""
+        return "misclassified_by" in self.result.diagnostics
 
     @property
     def at_boundary(self) -> bool:
-        """Samples end where they are first broken, so their confidence shift says nothing about strength."""
+        """Whether samples end where first misclassified: their confidence shift says nothing about strength."""
         return self.attack.early_stop or math.isinf(self.attack.threat.epsilon)
 
     @property
@@ -169,36 +175,36 @@ class Evaluation:
 
 
 def evaluate(result: AttackResult, classifier: Predictor | None = None) -> Evaluation:
-    """The numbers of a result: as recorded, or as another classifier sees the same images.
+    """The numbers of a result: as recorded, or as another classifier predicts the same images.
 
     With ``classifier`` clean and perturbed images are predicted again; where it is not the one they were crafted
     against this is a transfer evaluation and ``transfer_from`` says so. Raises ``Mismatch`` where its classes or its
     image shape do not fit.
     """
     if classifier is None:
-        return _measured(result, None)
+        return _evaluated(result, None)
     clean, adversarial = (_predicted(classifier, x, result) for x in (result.x, result.x_adv))
     if classifier.digest == result.classifier_digest:
-        again = replace(result, clean_probabilities=clean, adversarial_probabilities=adversarial)
-        return _measured(again, None)
-    other = result.with_predictions(classifier.name, classifier.digest, clean, adversarial)
-    return _measured(other, result.classifier)
+        rescored = replace(result, clean_probabilities=clean, adversarial_probabilities=adversarial)
+        return _evaluated(rescored, None)
+    transferred = result.with_predictions(classifier.name, classifier.digest, clean, adversarial)
+    return _evaluated(transferred, result.classifier)
 
 
 def worst_case(evaluations: Sequence[Evaluation]) -> WorstCase:
-    """The per-sample worst over attacks: a sample counts only while no attack broke it.
+    """The per-sample worst over attacks: a sample counts only while no attack has succeeded on it.
 
     Raises ``Mismatch``, naming what differs, unless classifier, samples and threat model are equal.
     """
     refuse_different([evaluation.result for evaluation in evaluations])
-    held = np.stack([evaluation.robust for evaluation in evaluations])
-    broken = evaluations[0].result.correct & ~held
-    robust = np.asarray(held.all(0))
-    broken_by = np.where(broken.any(0), broken.argmax(0), -1)
-    return WorstCase(robust, broken_by, metrics.rate(robust), tuple(e.attack for e in evaluations))
+    robust_by_attack = np.stack([evaluation.robust for evaluation in evaluations])
+    success = evaluations[0].result.correct & ~robust_by_attack
+    robust = np.asarray(robust_by_attack.all(0))
+    misclassified_by = np.where(success.any(0), success.argmax(0), -1)
+    return WorstCase(robust, misclassified_by, metrics.rate(robust), tuple(e.attack for e in evaluations))
 
 
-def _measured(result: AttackResult, transfer_from: str | None) -> Evaluation:
+def _evaluated(result: AttackResult, transfer_from: str | None) -> Evaluation:
     labels, correct, robust = result.labels, result.correct, result.robust
     threat = result.attack.threat
     scope = correct & result.attempted
@@ -245,8 +251,8 @@ def _measured(result: AttackResult, transfer_from: str | None) -> Evaluation:
 def _median_distance(sizes: np.ndarray, norm: str, success: np.ndarray, scope: np.ndarray) -> float:
     if norm == "none" or not scope.any():
         return math.nan
-    needed = np.sort(np.where(success, sizes, math.inf)[scope])
-    middle = (needed[(len(needed) - 1) // 2], needed[len(needed) // 2])
+    ordered = np.sort(np.where(success, sizes, math.inf)[scope])
+    middle = (ordered[(len(ordered) - 1) // 2], ordered[len(ordered) // 2])
     return float(sum(middle) / 2)
 
 
@@ -261,7 +267,7 @@ def _predicted(classifier: Predictor, x: np.ndarray, result: AttackResult) -> np
     expected = result.clean_probabilities.shape
     if probabilities.shape != expected:
         raise Mismatch(
-            f"'{classifier.name}' answers with {probabilities.shape[-1]} classes; the archive of "
+            f"'{classifier.name}' has {probabilities.shape[-1]} classes; the archive of "
             f"'{result.classifier}' on {result.dataset} has {expected[-1]}. Choose a classifier of the same classes."
         )
     return probabilities

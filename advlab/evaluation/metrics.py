@@ -16,7 +16,7 @@ SHIFT_BINS = 40
 
 @dataclass(frozen=True)
 class Rate:
-    """A share ``count / total`` in [0, 1] with its Wilson interval; ``value`` is NaN when ``total`` is 0."""
+    """A fraction ``count / total`` in [0, 1] with its Wilson interval; ``value`` is NaN when ``total`` is 0."""
 
     value: float
     low: float
@@ -43,7 +43,7 @@ class Size(NamedTuple):
 
 
 def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The Wilson score interval of a share, ``(low, high)`` in [0, 1]; (0, 1) when ``n`` is 0.
+    """The Wilson score interval of a fraction, ``(low, high)`` in [0, 1]; (0, 1) when ``n`` is 0.
 
     E. B. Wilson, Journal of the American Statistical Association 22 (1927), 209-212. It stays inside [0, 1] and keeps
     its coverage near 0 and 1, where accuracies under attack lie. Raises ``InvalidValue`` outside 0 <= successes <= n.
@@ -55,19 +55,19 @@ def wilson(successes: int, n: int, confidence: float = 0.95) -> tuple[float, flo
     if n == 0:
         return 0.0, 1.0
     z2 = NormalDist().inv_cdf(0.5 + confidence / 2) ** 2
-    share = successes / n
-    centre = (share + z2 / (2 * n)) / (1 + z2 / n)
-    half = math.sqrt(z2 * (share * (1 - share) / n + z2 / (4 * n * n))) / (1 + z2 / n)
+    fraction = successes / n
+    centre = (fraction + z2 / (2 * n)) / (1 + z2 / n)
+    half = math.sqrt(z2 * (fraction * (1 - fraction) / n + z2 / (4 * n * n))) / (1 + z2 / n)
     low = 0.0 if successes == 0 else centre - half
     high = 1.0 if successes == n else centre + half
     return low, high
 
 
 def rate(hits: np.ndarray, among: np.ndarray | None = None, confidence: float = 0.95) -> Rate:
-    """The share of True in ``hits``, bool ``(n,)``, counted over the samples where ``among`` is True (None: all)."""
-    inside = np.ones(len(hits), bool) if among is None else among
-    total = int(np.count_nonzero(inside))
-    count = int(np.count_nonzero(hits & inside))
+    """The fraction of True in ``hits``, bool ``(n,)``, counted over the samples where ``among`` is True (None: all)."""
+    counted = np.ones(len(hits), bool) if among is None else among
+    total = int(np.count_nonzero(counted))
+    count = int(np.count_nonzero(hits & counted))
     low, high = wilson(count, total, confidence)
     return Rate(count / total if total else math.nan, low, high, count, total)
 
@@ -98,8 +98,8 @@ def confidence_shift(clean: np.ndarray, adversarial: np.ndarray, classes: np.nda
 
 def shift_histogram(shift: np.ndarray) -> np.ndarray:
     """How many of ``(m,)`` shifts lie in each of 40 equal bins from -1 to 1: int64 ``(40,)``; NaN is left out."""
-    known = shift[~np.isnan(shift)]
-    return np.histogram(np.clip(known, -1, 1), bins=SHIFT_BINS, range=(-1, 1))[0]
+    finite = shift[~np.isnan(shift)]
+    return np.histogram(np.clip(finite, -1, 1), bins=SHIFT_BINS, range=(-1, 1))[0]
 
 
 def transitions(labels: np.ndarray, predicted: np.ndarray, among: np.ndarray, k: int) -> np.ndarray:
@@ -117,14 +117,14 @@ def flow_distance(
     """
     pairs, values = labels[among].astype(np.int64) * k + predicted[among], sizes[among].astype(np.float64)
     order = np.lexsort((values, pairs))
-    found, start, count = np.unique(pairs[order], return_index=True, return_counts=True)
+    occurring, start, count = np.unique(pairs[order], return_index=True, return_counts=True)
     low, high = (values[order][start + middle] for middle in ((count - 1) // 2, count // 2))
     medians = np.full(k * k, math.nan)
-    medians[found] = (low + high) / 2
+    medians[occurring] = (low + high) / 2
     return medians.reshape(k, k)
 
 
 def per_class(hits: np.ndarray, labels: np.ndarray, k: int, among: np.ndarray | None = None) -> tuple[Rate, ...]:
     """``rate`` of each of the ``k`` classes by label."""
-    inside = np.ones(len(hits), bool) if among is None else among
-    return tuple(rate(hits, inside & (labels == c)) for c in range(k))
+    counted = np.ones(len(hits), bool) if among is None else among
+    return tuple(rate(hits, counted & (labels == c)) for c in range(k))

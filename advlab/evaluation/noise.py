@@ -1,4 +1,4 @@
-"""How confidently a classifier names what shows nothing: its answers to noise, distribution by distribution."""
+"""How confidently a classifier classifies noise, distribution by distribution."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ _CLASS = 16  # the most columns that the name of a class may take
 
 
 class NoiseScore(NamedTuple):
-    """How images of one distribution of noise are answered.
+    """How images of one distribution of noise are classified.
 
-    The confidence in an image is the largest probability of a class other than ``unknown``: what the classifier
-    believes to see. ``confident`` has the share of images above each of ``THRESHOLDS``; such an image is never one that
-    ends as ``unknown``. ``predicted`` is the class most often predicted, ``unknown`` the share that ends there, None
-    for a classifier without that class.
+    The confidence in an image is the largest probability of a class other than ``unknown``. ``confident`` has
+    the fraction of images above each of ``THRESHOLDS``; such an image is never predicted as ``unknown``. ``predicted``
+    is the class most often predicted and ``predicted_fraction`` its fraction of the images; ``unknown`` the fraction
+    predicted as that class, None for a classifier without it.
     """
 
     distribution: str
     confidence: float
     confident: tuple[Rate, ...]
     predicted: str
-    predicted_share: Rate
+    predicted_fraction: Rate
     unknown: Rate | None
 
 
 @dataclass(frozen=True, eq=False)
 class NoiseEvaluation:
-    """A classifier's answers to noise. ``left_out`` says which distribution is missing, and why; None where none is."""
+    """A classifier's predictions on noise. ``left_out`` says which distribution is missing, and why."""
 
     classifier: str
     digest: str
@@ -56,11 +56,11 @@ class NoiseEvaluation:
 
     @property
     def knows_unknown(self) -> bool:
-        """Whether the classifier has a class for what it should not name."""
+        """Whether the classifier has the class ``unknown``."""
         return self.scores[0].unknown is not None
 
     def rows(self) -> list[dict[str, str]]:
-        """Column -> text, a row for each distribution; shares in percent."""
+        """Column -> text, a row for each distribution; fractions in percent."""
         return [_cells(score) for score in self.scores]
 
     def table(self) -> str:
@@ -71,12 +71,12 @@ class NoiseEvaluation:
 
     def caption(self) -> str:
         """What a reader of the table must know."""
-        rates = [r for s in self.scores for r in (*s.confident, s.predicted_share, s.unknown) if r is not None]
-        reach = max(max(r.high - r.value, r.value - r.low) for r in rates)
+        rates = [r for s in self.scores for r in (*s.confident, s.predicted_fraction, s.unknown) if r is not None]
+        widest = max(max(r.high - r.value, r.value - r.low) for r in rates)
         text = (
             f"{self.classifier} on images that show nothing. confidence: mean of the largest probability"
-            f"{f' of a class other than {UNKNOWN}' if self.knows_unknown else ''}; > 50 %: share of images with a "
-            f"confidence above 0.5. 95% Wilson intervals reach at most {100 * reach:.1f} points to a side."
+            f"{f' of a class other than {UNKNOWN}' if self.knows_unknown else ''}; > 50 %: fraction of images with a "
+            f"confidence above 0.5. 95% Wilson intervals reach at most {100 * widest:.1f} points to a side."
         )
         return f"{text} {self.left_out}" if self.left_out else text
 
@@ -86,8 +86,8 @@ class NoiseEvaluation:
             {
                 **score._asdict(),
                 "confident": [
-                    {"threshold": threshold, **vars(share)}
-                    for threshold, share in zip(THRESHOLDS, score.confident, strict=True)
+                    {"threshold": threshold, **vars(fraction)}
+                    for threshold, fraction in zip(THRESHOLDS, score.confident, strict=True)
                 ],
             }
             for score in self.scores
@@ -122,13 +122,13 @@ def noise_score(distribution: str, probabilities: np.ndarray, classes: Sequence[
         )
     named = [number for number, name in enumerate(classes) if name != UNKNOWN]
     confidence, predicted = probabilities[:, named].max(1), probabilities.argmax(1)
-    most = int(np.bincount(predicted, minlength=len(classes)).argmax())
+    most_frequent = int(np.bincount(predicted, minlength=len(classes)).argmax())
     return NoiseScore(
         distribution,
         float(np.mean(confidence, dtype=np.float64)),
         tuple(rate(confidence > threshold) for threshold in THRESHOLDS),
-        classes[most],
-        rate(predicted == most),
+        classes[most_frequent],
+        rate(predicted == most_frequent),
         rate(predicted == classes.index(UNKNOWN)) if UNKNOWN in classes else None,
     )
 
@@ -136,13 +136,13 @@ def noise_score(distribution: str, probabilities: np.ndarray, classes: Sequence[
 def _cells(score: NoiseScore) -> dict[str, str]:
     cells = {
         "noise": score.distribution,
-        "images": f"{score.predicted_share.total:,}",
+        "images": f"{score.predicted_fraction.total:,}",
         "confidence %": number(100 * score.confidence, ".1f"),
         **{
-            f"> {100 * threshold:.0f} %": number(100 * share.value, ".1f")
-            for threshold, share in zip(THRESHOLDS, score.confident, strict=True)
+            f"> {100 * threshold:.0f} %": number(100 * fraction.value, ".1f")
+            for threshold, fraction in zip(THRESHOLDS, score.confident, strict=True)
         },
         "most often": shortened(printable(score.predicted), _CLASS),
-        "share %": number(100 * score.predicted_share.value, ".1f"),
+        "fraction %": number(100 * score.predicted_fraction.value, ".1f"),
     }
     return cells if score.unknown is None else cells | {f"{UNKNOWN} %": number(100 * score.unknown.value, ".1f")}

@@ -1,4 +1,4 @@
-"""What a classifier says about a few images: the type that ``advlab.predict`` returns."""
+"""What a classifier predicts for a few images: the type that ``advlab.predict`` returns."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ import numpy as np
 from advlab.errors import InvalidValue
 from advlab.formatting import aligned, printable, shortened
 
-SHOWN = 15  # images in a notebook: five rows of three
+MAX_IMAGES = 15  # images in a notebook: five rows of three
 SIGNS = {True: "✓", False: "✗"}
 _COLUMNS = ("image", "predicted", "confidence", "true", "next")
-_WIDEST = 40
+_MAX_WIDTH = 40
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -39,16 +39,16 @@ class Predictions:
 
     def __getitem__(self, rows: slice) -> Predictions:
         if not isinstance(rows, slice):
-            raise InvalidValue(f"Predictions are cut with a slice, such as predictions[:5]. Got {rows!r}.")
-        cut = {name: getattr(self, name)[rows] for name in ("x", "probabilities", "labels", "sources")}
-        return replace(self, **cut)
+            raise InvalidValue(f"Predictions are indexed with a slice, such as predictions[:5]. Got {rows!r}.")
+        arrays = {name: getattr(self, name)[rows] for name in ("x", "probabilities", "labels", "sources")}
+        return replace(self, **arrays)
 
     def __repr__(self) -> str:
         known = self.labels >= 0
-        right = (
-            f", {int((self.predicted == self.labels)[known].sum())} of {int(known.sum())} right" if any(known) else ""
+        correct = (
+            f", {int((self.predicted == self.labels)[known].sum())} of {int(known.sum())} correct" if any(known) else ""
         )
-        return f"Predictions of {self.classifier}: {len(self)} images{right}"
+        return f"Predictions of {self.classifier}: {len(self)} images{correct}"
 
     @property
     def predicted(self) -> np.ndarray:
@@ -68,21 +68,23 @@ class Predictions:
         if top < 1:
             raise InvalidValue(f"The number of classes to name must be an int in the range [1, inf). Got {top}.")
         rows = [self._cells(row, top) for row in range(len(self))]
-        kept = [name for name in _COLUMNS if name in ("image", "predicted") or any(row[name] for row in rows)]
-        return "\n".join(aligned(kept, [[row[name] for name in kept] for row in rows], set(kept) - {"confidence"}))
+        columns = [name for name in _COLUMNS if name in ("image", "predicted") or any(row[name] for row in rows)]
+        return "\n".join(
+            aligned(columns, [[row[name] for name in columns] for row in rows], set(columns) - {"confidence"})
+        )
 
     def _cells(self, row: int, top: int) -> dict[str, str]:
         order = np.argsort(-self.probabilities[row], kind="stable")[:top]
-        names = [shortened(printable(self.class_names[c]), _WIDEST) for c in order]
-        shares = [f"{self.probabilities[row, c]:.1%}" for c in order]
+        names = [shortened(printable(self.class_names[c]), _MAX_WIDTH) for c in order]
+        confidences = [f"{self.probabilities[row, c]:.1%}" for c in order]
         label = int(self.labels[row])
-        true = shortened(printable(self.class_names[label]), _WIDEST)
+        true = shortened(printable(self.class_names[label]), _MAX_WIDTH)
         return {
-            "image": shortened(printable(self.sources[row]), _WIDEST),
+            "image": shortened(printable(self.sources[row]), _MAX_WIDTH),
             "predicted": names[0],
-            "confidence": shares[0],
+            "confidence": confidences[0],
             "true": "" if label < 0 else f"{SIGNS[label == int(order[0])]} {true}",
-            "next": ", ".join(f"{name} {share}" for name, share in zip(names[1:], shares[1:], strict=True)),
+            "next": ", ".join(map(" ".join, zip(names[1:], confidences[1:], strict=True))),
         }
 
     def to_dict(self) -> dict[str, Any]:
@@ -112,6 +114,8 @@ class Predictions:
     def _repr_html_(self) -> str:
         from advlab import figures
 
-        more = f"; the first {SHOWN}:" if len(self) > SHOWN else ""
-        words = [f"{self!r}{more}", *self.notes]
-        return "".join(f"<p>{html.escape(word)}</p>" for word in words) + figures.svg(figures.predictions(self[:SHOWN]))
+        limited = f"; the first {MAX_IMAGES}:" if len(self) > MAX_IMAGES else ""
+        paragraphs = [f"{self!r}{limited}", *self.notes]
+        return "".join(f"<p>{html.escape(text)}</p>" for text in paragraphs) + figures.svg(
+            figures.predictions(self[:MAX_IMAGES])
+        )

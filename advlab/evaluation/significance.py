@@ -15,13 +15,13 @@ _POWER = 7.85  # (1.960 + 0.842)^2: two-sided 5 % and 80 % power of the normal d
 class McNemar(NamedTuple):
     """``only_first`` and ``only_second`` count the samples that hold in one of the two only (discordant pairs).
 
-    ``discordant_share`` is their share of all; ``p_value`` in [0, 1] the chance of a difference as large as this or
-    larger where the two do not differ; ``images_needed`` as the function of that name says, for one point.
+    ``discordant_fraction`` is their fraction of all; ``p_value`` in [0, 1] the chance of a difference as large as this
+    or larger where the two do not differ; ``images_needed`` as the function of that name says, for one point.
     """
 
     only_first: int
     only_second: int
-    discordant_share: float
+    discordant_fraction: float
     p_value: float
     images_needed: int
 
@@ -29,7 +29,7 @@ class McNemar(NamedTuple):
 def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     """McNemar's exact test of two bool arrays ``(n,)``, such as correct or robust, of the same samples in one order.
 
-    Under the null hypothesis a discordant pair falls to either side with probability 1/2; the p-value is that of the
+    Under the null hypothesis a discordant pair goes to either side with probability 1/2; the p-value is that of the
     two-sided binomial test. Q. McNemar, Psychometrika 12 (1947), 153-157. Raises ``InvalidValue`` unless both are
     bool, of one length, and not empty.
     """
@@ -48,12 +48,12 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
 def images_needed(discordant: float, difference: float = 0.01) -> int:
     """How many images show a difference of two accuracies in four of five draws (80 % power) at the 5 % level.
 
-    7.85 d / difference^2 with d the discordant share, which is never below the difference itself. Connett, Smith and
+    7.85 d / difference^2 with d the discordant fraction, which is never below the difference itself. Connett, Smith and
     McHugh, Statistics in Medicine 6 (1987), 53-59, where the difference is small against d. Raises ``InvalidValue``
-    for shares outside [0, 1] or a difference of zero.
+    for fractions outside [0, 1] or a difference of zero.
     """
     if not 0 <= discordant <= 1:
-        raise InvalidValue(f"discordant is a share and must lie in [0, 1]. Got {discordant:g}.")
+        raise InvalidValue(f"discordant is a fraction and must lie in [0, 1]. Got {discordant:g}.")
     if not 0 < difference <= 1:
         raise InvalidValue(f"difference must lie in (0, 1]. Got {difference:g}. One point is 0.01.")
     # Rounded first: 7.85 * 0.1 / 0.01**2 is a hair above 7850.
@@ -61,7 +61,7 @@ def images_needed(discordant: float, difference: float = 0.01) -> int:
 
 
 def _binomial(a: int, b: int) -> float:
-    """Two-sided p-value of ``a`` against ``b`` at even odds, in whole numbers and so exact and without overflow."""
+    """Two-sided p-value of ``a`` against ``b`` at even odds, in integers and so exact and without overflow."""
     n = a + b
     term = tail = 1
     for i in range(1, min(a, b) + 1):

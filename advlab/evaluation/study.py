@@ -25,12 +25,12 @@ ACCURACIES = ("train_accuracy", "validation_accuracy", "test_accuracy")
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredRow:
     """One row of a study that was run.
 
     ``settings`` is what was trained (data set, architecture, training) and ``threat`` what it was attacked with.
-    Accuracies are shares in [0, 1]: ``test_accuracy`` of all test images, ``train_accuracy`` as Keras' ``fit`` reports
-    it (a mean over the last epoch, with dropout active), ``clean_accuracy`` and ``robust_accuracy`` of the attacked
+    Accuracies are in [0, 1]: ``test_accuracy`` of all test images, ``train_accuracy`` as Keras' ``fit`` reports it (a
+    mean over the last epoch, with dropout active), ``clean_accuracy`` and ``robust_accuracy`` of the attacked
     images. ``findings`` are the codes of what speaks against the robust accuracy. ``ended`` says why training stopped
     early, ``error`` why there is no result; then every number is None.
     """
@@ -66,33 +66,33 @@ class Measured:
 
 @dataclass(frozen=True)
 class StudyResult:
-    """The finished rows of a study, in its order, and on what they were computed (``versions`` of the last run).
+    """The finished rows of a study, in its order, and ``versions``: the libraries and machine of the last run.
 
     Published figures and notes are those of the study as it is declared now.
     """
 
     study: Study
-    rows: tuple[Measured, ...] = ()
+    rows: tuple[MeasuredRow, ...] = ()
     versions: Mapping[str, str] | None = None
 
-    def row(self, name: str) -> Measured | None:
+    def row(self, name: str) -> MeasuredRow | None:
         """The measured row of that name, if there is one."""
         return next((row for row in self.rows if row.name == name), None)
 
-    def adding(self, measured: Measured) -> StudyResult:
+    def adding(self, measured: MeasuredRow) -> StudyResult:
         """The same with one row more, in place of an older one of its name."""
-        known = {row.name: row for row in self.rows} | {measured.name: measured}
-        return replace(self, rows=tuple(known[row.name] for row in self.study.rows if row.name in known))
+        by_name = {row.name: row for row in self.rows} | {measured.name: measured}
+        return replace(self, rows=tuple(by_name[row.name] for row in self.study.rows if row.name in by_name))
 
-    def differences(self, measured: Measured) -> dict[str, float]:
+    def differences(self, measured: MeasuredRow) -> dict[str, float]:
         """Accuracy -> measured minus published, where the two lie more than a point apart."""
         published = self._declared(measured).recipe.published
-        apart = {
+        differences = {
             key: getattr(measured, key) - published[key]
             for key in ACCURACIES
             if key in published and getattr(measured, key) is not None
         }
-        return {key: value for key, value in apart.items() if abs(value) > POINT + 1e-9}
+        return {key: value for key, value in differences.items() if abs(value) > POINT + 1e-9}
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary, what the study's ``.json`` holds."""
@@ -105,80 +105,83 @@ class StudyResult:
 
     def save(self, path: Path) -> Path:
         """Write the JSON file, whole or not at all."""
-        with workspace.written(path) as temporary:
+        with workspace.atomic_write(path) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
         return path
 
     def table(self) -> str:
         """A line for each row, at most 100 columns; of the published figures only test accuracy."""
-        heads, *bodies = self._cells(_named(), printed=("test_accuracy",))
+        heads, *bodies = self._cells(_row_name(), printed=("test_accuracy",))
         others = [max(map(len, column)) for column in zip(heads[1:], *(cells for _, *cells in bodies), strict=True)]
-        room = WIDTH - sum(others) - 2 * len(others)
-        rows = [[shortened(name, room), *cells] for name, *cells in bodies]
+        name_width = WIDTH - sum(others) - 2 * len(others)
+        rows = [[shortened(name, name_width), *cells] for name, *cells in bodies]
         return "\n".join([*aligned(heads, rows, heads[:1]), "", *textwrap.wrap(self._caption(), WIDTH)])
 
     def markdown(self) -> str:
         """The table with the varied settings, and the notes below it."""
-        varied = {(key.partition(".")[2] or key).replace("_", " "): _setting(key) for key in self.study.varied()}
+        varied = {
+            (key.partition(".")[2] or key).replace("_", " "): _setting(key) for key in self.study.varied_settings()
+        }
         heads, *bodies = self._cells({"row": lambda number, row: str(number), **varied}, printed=ACCURACIES)
         rules = [":--" if number <= len(varied) else "--:" for number in range(len(heads))]
-        cleaned = [[cell.replace("|", "\\|").replace("*", "\\*") for cell in line] for line in bodies]
-        rows = [f"| {' | '.join(line)} |" for line in (heads, rules, *cleaned)]
+        escaped = [[cell.replace("|", "\\|").replace("*", "\\*") for cell in line] for line in bodies]
+        rows = [f"| {' | '.join(line)} |" for line in (heads, rules, *escaped)]
         notes = ["", *(f"- {line}" for line in self.notes())] if self.notes() else []
         return "\n".join([*rows, "", self._caption(), *notes]) + "\n"
 
     def notes(self) -> list[str]:
         """A sentence on rows that differ from their source by more than a point, or failed; equal ones together."""
-        said: dict[str, list[int]] = {}
+        rows_by_text: dict[str, list[int]] = {}
         for number, row in enumerate(self.study.rows, 1):
             measured = self.row(row.name)
             if measured is None:
                 continue
-            apart = self.differences(measured)
-            texts = [" ".join(row.note.split())] if row.note else [f"unexplained: {_apart(apart)}."] if apart else []
+            differences = self.differences(measured)
+            unexplained = [f"unexplained: {_points(differences)}."] if differences else []
+            texts = [" ".join(row.note.split())] if row.note else unexplained
             texts += [text for text in (measured.error, measured.ended) if text]
-            doubts = [check.code for check in CHECKS if check.code in measured.findings and check.severity != "info"]
-            if doubts:
-                texts.append(f"findings speak against the robust accuracy: {', '.join(doubts)}.")
+            codes = [check.code for check in CHECKS if check.code in measured.findings and check.severity != "info"]
+            if codes:
+                texts.append(f"findings speak against the robust accuracy: {', '.join(codes)}.")
             if measured.error is None and not measured.is_of(row, self.study):
                 texts.append("measured with other settings than the study has now; --resume computes it again.")
             for text in texts:
-                said.setdefault(text, []).append(number)
-        return [f"Row{'s' * (len(rows) > 1)} {_numbers(rows)}: {text}" for text, rows in said.items()]
+                rows_by_text.setdefault(text, []).append(number)
+        return [f"Row{'s' * (len(rows) > 1)} {_numbers(rows)}: {text}" for text, rows in rows_by_text.items()]
 
     def __repr__(self) -> str:
         return f"StudyResult {self.study.name}: {len(self.rows)} of {len(self.study.rows)} rows"
 
     def _repr_html_(self) -> str:
-        heads, *bodies = self._cells(_named(), printed=ACCURACIES)
+        heads, *bodies = self._cells(_row_name(), printed=ACCURACIES)
         head = "".join(f"<th>{html.escape(cell)}</th>" for cell in heads)
         lines = "".join(f"<tr>{''.join(f'<td>{html.escape(c)}</td>' for c in line)}</tr>" for line in bodies)
         notes = "".join(f"<li>{html.escape(note)}</li>" for note in (self._caption(), *self.notes()))
         title = html.escape(self.study.title)
         return f"<table><caption>{title}</caption><tr>{head}</tr><tbody>{lines}</tbody></table><ul>{notes}</ul>"
 
-    def _declared(self, measured: Measured) -> Row:
+    def _declared(self, measured: MeasuredRow) -> Row:
         return next(row for row in self.study.rows if row.name == measured.name)
 
     def _cells(self, first: Mapping[str, Cell], printed: Sequence[str]) -> list[list[str]]:
         """Heads, then a line for each finished row: ``first``, and the accuracies in percent that any row has.
 
-        Behind those named in ``printed`` stands the published figure.
+        Those named in ``printed`` are followed by the published figure.
         """
-        shown = [key for key in ACCURACIES if any(getattr(m, key) is not None for m in self.rows)]
-        heads = [*first, "parameters", *(f"{key.partition('_')[0]} %" for key in shown), "robust % [95%]", "seconds"]
+        columns = [key for key in ACCURACIES if any(getattr(m, key) is not None for m in self.rows)]
+        heads = [*first, "parameters", *(f"{key.partition('_')[0]} %" for key in columns), "robust % [95%]", "seconds"]
         lines = [heads]
         for number, row in enumerate(self.study.rows, 1):
             measured = self.row(row.name)
             if measured is None:
                 continue
-            published, apart = row.recipe.published, self.differences(measured)
+            published, differences = row.recipe.published, self.differences(measured)
             line = [cell(number, row) for cell in first.values()]
             line.append("-" if measured.parameters is None else f"{measured.parameters:,}")
-            for key in shown:
+            for key in columns:
                 value = getattr(measured, key)
-                beside = f" ({100 * published[key]:.2f})" if key in published and key in printed else ""
-                line.append(("-" if value is None else f"{100 * value:.2f}") + beside + "*" * (key in apart))
+                source = f" ({100 * published[key]:.2f})" if key in published and key in printed else ""
+                line.append(("-" if value is None else f"{100 * value:.2f}") + source + "*" * (key in differences))
             lines.append(line + _robust(measured))
         return lines
 
@@ -208,19 +211,19 @@ def load_study_result(study: Study, path: Path) -> StudyResult:
                 result = result.adding(_measured(row))
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise InvalidFile(
-            f"'{path}' is no result of a study: {error!r}. Restore it, or delete it and run again."
+            f"'{path}' is not a valid result of a study: {error!r}. Restore it, or delete it and run again."
         ) from error
     return result
 
 
-def _measured(row: Mapping[str, Any]) -> Measured:
-    known = {f.name: row[f.name] for f in fields(Measured)}
-    known["settings"] = settings(row["settings"])
+def _measured(row: Mapping[str, Any]) -> MeasuredRow:
+    values = {f.name: row[f.name] for f in fields(MeasuredRow)}
+    values["settings"] = settings(row["settings"])
     rates = {key: row[key] and Rate(**row[key]) for key in ("clean_accuracy", "robust_accuracy")}
-    return Measured(**{**known, **rates, "findings": tuple(row["findings"])})
+    return MeasuredRow(**{**values, **rates, "findings": tuple(row["findings"])})
 
 
-def _named() -> dict[str, Cell]:
+def _row_name() -> dict[str, Cell]:
     return {"row": lambda number, row: f"{number} {printable(row.name)}"}
 
 
@@ -228,7 +231,7 @@ def _setting(key: str) -> Cell:
     return lambda number, row: in_words(flat(row.recipe).get(key))
 
 
-def _robust(measured: Measured) -> list[str]:
+def _robust(measured: MeasuredRow) -> list[str]:
     rate, training, attacking = measured.robust_accuracy, measured.train_seconds, measured.attack_seconds
     if rate is None or training is None or attacking is None:
         return ["failed", "-"]
@@ -249,5 +252,5 @@ def _numbers(rows: Sequence[int]) -> str:
     return ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
 
 
-def _apart(apart: Mapping[str, float]) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {100 * value:+.2f} points" for key, value in apart.items())
+def _points(differences: Mapping[str, float]) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {100 * value:+.2f} points" for key, value in differences.items())

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation
 
 SIGN = "*"
-_SIGNED = f"{SIGN} ends where it first succeeds (stop=success, smallest change): no comparison with other shifts."
-_INFINITE = "inf: more than half of the images were not broken."
+_SIGNED = f"{SIGN} ends where it first succeeds (early_stop, smallest change): not comparable with other shifts."
+_INFINITE = "inf: the attack failed on more than half of the images."
 
 
 def label(evaluation: Evaluation, full: bool = False) -> str:
@@ -35,15 +35,15 @@ def label(evaluation: Evaluation, full: bool = False) -> str:
 def labels(evaluations: Sequence[Evaluation]) -> list[str]:
     """``label`` of each, in full where the short one would name two rows of one classifier alike."""
     short = [(e.classifier, label(e)) for e in evaluations]
-    seen = Counter(short)
-    longer = [(e.classifier, label(e, full=seen[key] > 1)) for e, key in zip(evaluations, short, strict=True)]
-    again = Counter(longer)
+    short_count = Counter(short)
+    longer = [(e.classifier, label(e, full=short_count[key] > 1)) for e, key in zip(evaluations, short, strict=True)]
+    longer_count = Counter(longer)
     # Those that are still alike differ in how they stop.
-    return [e.attack.slug if again[key] > 1 else key[1] for e, key in zip(evaluations, longer, strict=True)]
+    return [e.attack.slug if longer_count[key] > 1 else key[1] for e, key in zip(evaluations, longer, strict=True)]
 
 
 def distance(evaluation: Evaluation) -> float:
-    """Median distance in the norm of the threat: of the broken images, or for a minimal method of all attacked ones."""
+    """Median distance in the norm of the threat: of the successes, or for a minimal method of all attacked images."""
     threat = evaluation.attack.threat
     if threat.norm == "none":
         return math.nan
@@ -52,7 +52,7 @@ def distance(evaluation: Evaluation) -> float:
 
 def cells(evaluation: Evaluation, name: str | None = None) -> dict[str, str]:
     """Column -> text of the row of one evaluation; ``name`` replaces the words for the attack."""
-    robust = evaluation.robust_accuracy
+    robust, seconds = evaluation.robust_accuracy, evaluation.result.seconds
     sign = SIGN if evaluation.at_boundary else ""
     return {
         "model": printable(evaluation.classifier),
@@ -65,7 +65,7 @@ def cells(evaluation: Evaluation, name: str | None = None) -> dict[str, str]:
         "shift": number(100 * evaluation.shift.mean, "+.1f") + sign,
         "distance": number(distance(evaluation), ".3g"),
         "passes": f"{evaluation.forward_passes + evaluation.backward_passes:.4g}",
-        "seconds": f"{evaluation.result.seconds:.3g}" if evaluation.result.seconds < 1000 else _whole(evaluation),
+        "seconds": f"{seconds:.0f}" if seconds >= 1000 else f"{seconds:.3g}",
     }
 
 
@@ -101,30 +101,31 @@ def caption(evaluations: Sequence[Evaluation]) -> list[str]:
     if any(math.isinf(distance(e)) for e in evaluations):
         lines.append(_INFINITE)
     if any(e.result.left_out.any() for e in evaluations):
-        lines.append(
-            "The attacks of a cascade see only what those before them left standing; robust counts all so far."
-        )
-    return lines + [line for e in evaluations if e.joins for line in _joined(e)]
+        lines.append("The attacks of a cascade get only the images that are still robust; robust counts all so far.")
+    return lines + [line for e in evaluations if e.joins for line in _suite_lines(e)]
 
 
 def _difference(first: Evaluation, second: Evaluation) -> str:
     """Whether two rows on the same images differ by more than chance."""
-    found = compare(first, second)
+    test = compare(first, second)
     return (
-        f"Robust in the first row only: {found.only_first:,}, in the second only: {found.only_second:,}; "
-        f"p = {found.p_value:.2g} by McNemar's exact test. To see a difference of one point takes about "
-        f"{found.images_needed:,} images."
+        f"Robust in the first row only: {test.only_first:,}, in the second only: {test.only_second:,}; "
+        f"p = {test.p_value:.2g} by McNemar's exact test. To see a difference of one point takes about "
+        f"{test.images_needed:,} images."
     )
 
 
-def _joined(evaluation: Evaluation) -> list[str]:
-    """Which attack of a suite did what, and what its self-test found."""
+def _suite_lines(evaluation: Evaluation) -> list[str]:
+    """How many images each attack of a suite succeeded on, and what its self-test found."""
     result = evaluation.result
-    broken_by, attacks = result.diagnostics["broken_by"], result.settings["attacks"]
-    counts = Counter(int(number) for number in broken_by[broken_by >= 0])
-    shares = ", ".join(f"{slug} {counts[number]:,}" for number, slug in enumerate(attacks))
-    wrong, held = int((~result.correct).sum()), int(result.robust.sum())
-    lines = [f"{label(evaluation)}: wrong before any attack {wrong:,}; broken by {shares}; standing {held:,}."]
+    misclassified_by, attacks = result.diagnostics["misclassified_by"], result.settings["attacks"]
+    counts = Counter(int(number) for number in misclassified_by[misclassified_by >= 0])
+    successes = ", ".join(f"{slug} {counts[number]:,}" for number, slug in enumerate(attacks))
+    wrong, robust = int((~result.correct).sum()), int(result.robust.sum())
+    lines = [
+        f"{label(evaluation)}: wrong before any attack {wrong:,}; misclassified by {successes}; "
+        f"still robust {robust:,}."
+    ]
     if test := result.settings.get("selftest"):
         lines.append(
             f"Self-test: the suite found {test['found']} of {test['planted']} planted adversarial examples, a random "
@@ -160,7 +161,3 @@ def _markdown(rows: list[dict[str, str]]) -> list[str]:
     rules = ["---" if head in ("model", "attack") else "--:" for head in rows[0]]
     bodies = [[" ".join(cell.replace("|", "\\|").split()) for cell in row.values()] for row in rows]
     return [f"| {' | '.join(line)} |" for line in (list(rows[0]), rules, *bodies)]
-
-
-def _whole(evaluation: Evaluation) -> str:
-    return f"{evaluation.result.seconds:.0f}"

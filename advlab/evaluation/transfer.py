@@ -36,7 +36,7 @@ class Source(NamedTuple):
 
 
 class Target(NamedTuple):
-    """A classifier that the images are shown to."""
+    """A classifier that the images are evaluated on."""
 
     classifier: str
     digest: str
@@ -76,35 +76,35 @@ class TransferMatrix:
     @property
     def names(self) -> tuple[list[str], list[str]]:
         """What rows and columns are called: with the start of the digest where classifiers share a name."""
-        several = len({source.dataset_digest for source in self.sources}) > 1
+        differ = len({source.dataset_digest for source in self.sources}) > 1
         rows = [
-            f"{self._told(source)}: {source.attack}" + f" on {source.samples:,} of {source.dataset}" * several
+            f"{self._name(source)}: {source.attack}" + f" on {source.samples:,} of {source.dataset}" * differ
             for source in self.sources
         ]
-        return rows, [self._told(target) for target in self.targets]
+        return rows, [self._name(target) for target in self.targets]
 
-    def _told(self, one: Source | Target) -> str:
-        return f"{one.classifier} ({one.digest[:6]})" if one.classifier in self.shared_names else one.classifier
+    def _name(self, named: Source | Target) -> str:
+        return f"{named.classifier} ({named.digest[:6]})" if named.classifier in self.shared_names else named.classifier
 
     def table(self) -> str:
         """Robust accuracy and success rate in percent, sources by targets, and a caption: at most 100 columns wide.
 
-        Where the targets do not fit beside one another, the table goes on below.
+        Where the targets do not fit side by side, the table continues below.
         """
         rows, columns = ([printable(name) for name in names] for names in self.names)
         texts = [[_text(cell) for cell in row] for row in self.cells]
-        first = min(max(map(len, (*rows, _CORNER))), _SOURCE)
+        head_width = min(max(map(len, (*rows, _CORNER))), _SOURCE)
         widths = [min(max(len(name), *(len(row[c]) for row in texts)), _TARGET) for c, name in enumerate(columns)]
         blocks: list[list[int]] = [[]]
         for column in range(len(columns)):
-            if blocks[-1] and first + sum(2 + widths[c] for c in (*blocks[-1], column)) > WIDTH:
+            if blocks[-1] and head_width + sum(2 + widths[c] for c in (*blocks[-1], column)) > WIDTH:
                 blocks.append([])
             blocks[-1].append(column)
         lines: list[str] = []
         for block in blocks:
             for name, line in zip((_CORNER, *rows), (columns, *texts), strict=True):
                 cells = (f"{shortened(line[c], widths[c]):>{widths[c]}}" for c in block)
-                lines.append("  ".join([f"{shortened(name, first):<{first}}", *cells]).rstrip())
+                lines.append("  ".join([f"{shortened(name, head_width):<{head_width}}", *cells]).rstrip())
             lines.append("")
         return "\n".join([*lines, *textwrap.wrap(self.caption(), WIDTH)])
 
@@ -120,8 +120,8 @@ class TransferMatrix:
             f"95% Wilson intervals reach at most {100 * reach:.1f} points to a side. {SIGN} white box. - not measured."
         )
         if self.shared_names:
-            alike = ", ".join(f"'{printable(name)}'" for name in self.shared_names)
-            text += f" Different classifiers are called {alike}: the start of their digests tells them apart."
+            shared = ", ".join(f"'{printable(name)}'" for name in self.shared_names)
+            text += f" Different classifiers are called {shared}: the start of their digests tells them apart."
         if len({source.dataset_digest for source in self.sources}) > 1:
             text += " The rows differ in their images and are not directly comparable."
         return text
@@ -151,8 +151,8 @@ def transfer_matrix(evaluations: Iterable[Evaluation]) -> TransferMatrix:
 
     Classifiers are told apart by their digest; sources also by the whole attack and by their samples. The classifiers
     that were attacked are the first columns, in the order of their rows, so that the white boxes lie on the diagonal.
-    The parts of a cascade are left out: they attack only what the parts before them left standing. Raises
-    ``InvalidValue`` where nothing is left.
+    The parts of a cascade are left out: they attack only the images that are still robust. Raises
+    ``InvalidValue`` where no evaluation remains.
     """
     measured = [evaluation for evaluation in evaluations if not evaluation.result.left_out.any()]
     if not measured:
@@ -160,20 +160,20 @@ def transfer_matrix(evaluations: Iterable[Evaluation]) -> TransferMatrix:
             "A transfer matrix needs at least one attack on all of its images. Got none; of a cascade, give the "
             "archive of its worst case."
         )
-    first: dict[_Key, Evaluation] = {}
+    first_of_source: dict[_Key, Evaluation] = {}
     targets: dict[str, Target] = {}
-    found: dict[tuple[_Key, str], Cell] = {}
+    cells: dict[tuple[_Key, str], Cell] = {}
     for evaluation in measured:
         key, digest = _key(evaluation), evaluation.result.classifier_digest
-        first.setdefault(key, evaluation)
+        first_of_source.setdefault(key, evaluation)
         targets.setdefault(digest, Target(evaluation.classifier, digest))
         cell = Cell(evaluation.robust_accuracy, evaluation.success_rate, evaluation.transfer_from is None)
-        found.setdefault((key, digest), cell)
-    columns = list(dict.fromkeys([*(key[0] for key in first if key[0] in targets), *targets]))
+        cells.setdefault((key, digest), cell)
+    columns = list(dict.fromkeys([*(key[0] for key in first_of_source if key[0] in targets), *targets]))
     return TransferMatrix(
-        sources=_sources(first),
+        sources=_sources(first_of_source),
         targets=tuple(targets[digest] for digest in columns),
-        cells=tuple(tuple(found.get((key, digest)) for digest in columns) for key in first),
+        cells=tuple(tuple(cells.get((key, digest)) for digest in columns) for key in first_of_source),
         evaluations=tuple(measured),
     )
 
@@ -185,15 +185,15 @@ def _key(evaluation: Evaluation) -> _Key:
     return str(digest), str(result.attack.to_dict()), result.dataset_digest
 
 
-def _sources(first: dict[_Key, Evaluation]) -> tuple[Source, ...]:
+def _sources(first_of_source: dict[_Key, Evaluation]) -> tuple[Source, ...]:
     # As if each had been evaluated where it was crafted: attacks are named in full where two of one source read alike.
-    at_home = [
+    white_box = [
         replace(evaluation, transfer_from=None, result=replace(evaluation.result, classifier=f"{key[0]} {key[2]}"))
-        for key, evaluation in first.items()
+        for key, evaluation in first_of_source.items()
     ]
     return tuple(
         Source(e.transfer_from or e.classifier, key[0], attack, e.result.dataset, key[2], len(e))
-        for (key, e), attack in zip(first.items(), labels(at_home), strict=True)
+        for (key, e), attack in zip(first_of_source.items(), labels(white_box), strict=True)
     )
 
 

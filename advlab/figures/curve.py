@@ -10,29 +10,29 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from advlab.figures.style import CLEAN, MEAN, ROBUST, STYLE, WIDTH, bare
+from advlab.figures.style import CLEAN, MEAN, ROBUST, STYLE, WIDTH, remove_frame
 
 if TYPE_CHECKING:
     from advlab.evaluation.curve import SecurityCurve
 
 _COLOURS = (ROBUST, MEAN, "#3d9a78", "#9a6cc9", "#c08a2b", CLEAN)
-_STEPS = 200  # as many as a page can show: drawn exactly, 10,000 images would fill megabytes
+_MAX_STEPS = 200  # a page shows no more, and all steps of 10,000 images would take megabytes
 
 
 def security_curve(curves: SecurityCurve | Sequence[SecurityCurve]) -> Figure:
     """Robust accuracy over epsilon, a step line for each curve in a light band, its 95 % Wilson interval.
 
-    Curves of one norm share an axis, which ends where their last image falls or where the search for it ended.
+    Curves of one norm share an axis, which ends at the last step, or at the limit of the search.
     """
-    shown = list(curves) if isinstance(curves, Sequence) else [curves]
-    norms = list(dict.fromkeys(curve.norm for curve in shown))
+    curves = list(curves) if isinstance(curves, Sequence) else [curves]
+    norms = list(dict.fromkeys(curve.norm for curve in curves))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.3 + 2.6 * len(norms)), layout="constrained")
         axes = figure.subplots(len(norms), 1, squeeze=False)[:, 0]
         for axis, norm in zip(axes, norms, strict=True):
-            alike = [curve for curve in shown if curve.norm == norm]
-            end = max(_end(curve) for curve in alike)
-            for number, (curve, name) in enumerate(zip(alike, _names(alike), strict=True)):
+            group = [curve for curve in curves if curve.norm == norm]
+            end = max(_end(curve) for curve in group)
+            for number, (curve, name) in enumerate(zip(group, _names(group), strict=True)):
                 _line(axis, curve, min(end, curve.limit), name, number)
             axis.set_xlim(0, end)
             axis.set_ylim(0, 100)
@@ -40,14 +40,14 @@ def security_curve(curves: SecurityCurve | Sequence[SecurityCurve]) -> Figure:
             axis.set_xlabel(f"epsilon ({norm})")
             axis.set_ylabel("robust accuracy")
             axis.legend(loc="best", frameon=False, handlelength=1.4)
-            bare(axis)
+            remove_frame(axis)
     return figure
 
 
 def _line(axis: Any, curve: SecurityCurve, end: float, name: str, number: int) -> None:
     epsilons = curve.points()[0]
-    kept = np.unique(np.linspace(0, len(epsilons) - 1, min(len(epsilons), _STEPS)).round().astype(int))
-    epsilons = np.append(epsilons[kept], end)
+    indices = np.unique(np.linspace(0, len(epsilons) - 1, min(len(epsilons), _MAX_STEPS)).round().astype(int))
+    epsilons = np.append(epsilons[indices], end)
     rates = [curve.robust_accuracy(epsilon) for epsilon in epsilons]
     colour, style = _COLOURS[number % len(_COLOURS)], ("-", "--", ":")[number // len(_COLOURS) % 3]
     low, high = [100 * rate.low for rate in rates], [100 * rate.high for rate in rates]
@@ -57,11 +57,11 @@ def _line(axis: Any, curve: SecurityCurve, end: float, name: str, number: int) -
 
 
 def _end(curve: SecurityCurve) -> float:
-    """Where the last image that can be broken falls; the end of the search where some stand."""
-    broken = curve.smallest[np.isfinite(curve.smallest)]
-    last = float(broken.max(initial=0))
-    stands = len(broken) < len(curve) and math.isfinite(curve.limit)
-    return (curve.limit if stands else min(1.02 * last, curve.limit)) or 1.0
+    """The largest smallest change of an image; the limit of the search if some images are still robust there."""
+    finite = curve.smallest[np.isfinite(curve.smallest)]
+    last = float(finite.max(initial=0))
+    any_robust = len(finite) < len(curve) and math.isfinite(curve.limit)
+    return (curve.limit if any_robust else min(1.02 * last, curve.limit)) or 1.0
 
 
 def _names(curves: list[SecurityCurve]) -> list[str]:

@@ -13,7 +13,7 @@ from advlab import workspace
 from advlab.errors import InvalidValue
 from advlab.figures.style import STYLE
 
-# Nothing that differs from day to day: equal figures give equal files.
+# No dates: equal figures give equal files.
 _METADATA: dict[str, dict[str, Any]] = {
     ".png": {"Software": None},
     ".svg": {"Date": None},
@@ -23,14 +23,14 @@ _DOTS_PER_INCH = 150
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure, whole or not at all, as what its name ends in: ``.png``, ``.svg`` or ``.pdf``.
+    """Write a figure, whole or not at all, in the format of its suffix: ``.png``, ``.svg`` or ``.pdf``.
 
-    Raises ``InvalidValue`` for another ending, and ``AdvlabError`` where the disk refuses it.
+    Raises ``InvalidValue`` for another suffix, and ``AdvlabError`` if it cannot be written.
     """
-    place = Path(path)
-    kind = place.suffix.lower()
-    if kind not in _METADATA:
-        raise InvalidValue(f"A figure is written as .png, .svg or .pdf. Got '{place.name}'; end the name so.")
-    with workspace.written(place) as temporary, matplotlib.rc_context(STYLE):
-        figure.savefig(temporary, format=kind[1:], dpi=_DOTS_PER_INCH, facecolor="white", metadata=_METADATA[kind])
-    return place
+    path = Path(path)
+    suffix = path.suffix.lower()
+    if suffix not in _METADATA:
+        raise InvalidValue(f"A figure is written as .png, .svg or .pdf. Got '{path.name}'; change the suffix.")
+    with workspace.atomic_write(path) as temporary, matplotlib.rc_context(STYLE):
+        figure.savefig(temporary, format=suffix[1:], dpi=_DOTS_PER_INCH, facecolor="white", metadata=_METADATA[suffix])
+    return path

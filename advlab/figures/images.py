@@ -24,16 +24,16 @@ def png(image: np.ndarray) -> bytes:
 
 def data_uri(image: np.ndarray, side: int = 96) -> str:
     """The PNG of an image ``(h, w, c)`` as an address for ``<img src>``: every n-th pixel, no side above ``side``."""
-    step = math.ceil(max(image.shape[:2]) / side)
-    return f"data:image/png;base64,{b64encode(png(image[::step, ::step])).decode()}"
+    stride = math.ceil(max(image.shape[:2]) / side)
+    return f"data:image/png;base64,{b64encode(png(image[::stride, ::stride])).decode()}"
 
 
 def perturbation_image(x: np.ndarray, x_adv: np.ndarray, scale: float | None = None) -> np.ndarray:
     """The signed change of one image ``(h, w, c)`` as an image in [0, 1]: 0.5 is unchanged.
 
-    1 shows a change of ``scale``, 0 of ``-scale``; ``scale`` is the Linf budget, or None for the largest change in
-    this image. Changes are shown 1 / (2 scale) times as large as they are.
+    1 is a change of ``scale``, 0 of ``-scale``; ``scale`` is the Linf budget, or None for the largest change in this
+    image. Changes are amplified 1 / (2 scale) times.
     """
     change = x_adv.astype(np.float64) - x.astype(np.float64)
-    full = (float(np.abs(change).max(initial=0.0)) if scale is None else scale) or 1.0
-    return np.clip(0.5 + change / (2 * full), 0, 1)
+    limit = (float(np.abs(change).max(initial=0.0)) if scale is None else scale) or 1.0
+    return np.clip(0.5 + change / (2 * limit), 0, 1)

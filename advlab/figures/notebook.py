@@ -1,4 +1,4 @@
-"""How images and results of an attack show themselves in a notebook."""
+"""The display of data sets and attack results in a notebook."""
 
 from __future__ import annotations
 
@@ -13,33 +13,33 @@ if TYPE_CHECKING:
     from advlab.data.dataset import Dataset
     from advlab.results.result import AttackResult
 
-_SHOWN = 8
+_MAX_IMAGES = 8
 _IMAGE = "width:72px;height:72px;object-fit:contain;image-rendering:pixelated"
 _CELL = "text-align:center;vertical-align:top;font-size:85%"
 
 
 def dataset_html(dataset: Dataset) -> str:
     """The first images with the names of their classes."""
-    cells = [_cell(dataset.x[row], dataset.classes[dataset.y[row]]) for row in range(min(_SHOWN, len(dataset)))]
+    cells = [_cell(dataset.x[row], dataset.classes[dataset.y[row]]) for row in range(min(_MAX_IMAGES, len(dataset)))]
     return _table(repr(dataset), {"": cells})
 
 
 def result_html(result: AttackResult) -> str:
-    """A random draw of images, always the same one, before and after, each with its prediction and confidence."""
-    rows = np.sort(np.random.default_rng(0).permutation(len(result))[:_SHOWN])
-    clean = [_seen(result, row, result.x, result.clean_probabilities) for row in rows]
-    perturbed = [_seen(result, row, result.x_adv, result.adversarial_probabilities) for row in rows]
+    """A fixed random sample of images, clean and perturbed, each with its prediction and confidence."""
+    rows = np.sort(np.random.default_rng(0).permutation(len(result))[:_MAX_IMAGES])
+    clean = [_prediction_cell(result, row, result.x, result.clean_probabilities) for row in rows]
+    perturbed = [_prediction_cell(result, row, result.x_adv, result.adversarial_probabilities) for row in rows]
     return _table(repr(result), {"clean": clean, "perturbed": perturbed})
 
 
-def _seen(result: AttackResult, row: int, images: np.ndarray, probabilities: np.ndarray) -> str:
+def _prediction_cell(result: AttackResult, row: int, images: np.ndarray, probabilities: np.ndarray) -> str:
     predicted = int(probabilities[row].argmax())
     sign = "✓" if predicted == result.labels[row] else "✗"
     return _cell(images[row], f"{sign} {result.class_names[predicted]} {probabilities[row, predicted]:.0%}")
 
 
-def _cell(image: np.ndarray, words: str) -> str:
-    text = html.escape(words)
+def _cell(image: np.ndarray, caption: str) -> str:
+    text = html.escape(caption)
     return f'<td style="{_CELL}"><img src="{figures.data_uri(image)}" alt="{text}" style="{_IMAGE}"><br>{text}</td>'
 
 

@@ -1,4 +1,4 @@
-"""What all figures share: colours, the frame of an axis, the names of the rows, and the way into a page."""
+"""Shared by all figures: colours, axes, names of evaluations, and SVG for a page."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ def as_list(evaluations: Evaluation | Sequence[Evaluation]) -> list[Evaluation]:
 
 
 def names(evaluations: list[Evaluation]) -> list[str]:
-    """What each was, in a few words; with the classifier where there is more than one."""
+    """A short name of each attack, with the classifier if there are several."""
     several = len({e.classifier for e in evaluations}) > 1
     pairs = zip(evaluations, labels(evaluations), strict=True)
     return [f"{e.classifier}: {name}" if several else name for e, name in pairs]
 
 
-def bare(axis: Any) -> None:
-    """No background and no lines but the two axes."""
+def remove_frame(axis: Any) -> None:
+    """Remove the background and all lines but the two axes."""
     axis.set_facecolor("none")
     axis.spines[["top", "right"]].set_visible(False)
     axis.tick_params(length=3)

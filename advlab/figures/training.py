@@ -1,4 +1,4 @@
-"""How a training went: loss and accuracy over its epochs."""
+"""The training curve: loss and accuracy over the epochs."""
 
 from __future__ import annotations
 
@@ -11,20 +11,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from advlab.errors import InvalidValue
-from advlab.figures.style import INK, MEAN, ROBUST, STYLE, WIDTH, bare
+from advlab.figures.style import INK, MEAN, ROBUST, STYLE, WIDTH, remove_frame
 
-_MOST_MARKED = 20  # with more epochs the points run into one another
+_MAX_MARKERS = 20  # markers of more epochs would overlap
 
 
 def training_curve(
     history: Mapping[str, Sequence[float]], *, title: str = "", published: float | None = None
 ) -> Figure:
-    """Loss (left) and accuracy (right) over the epochs of a training, on training and validation images.
+    """Loss (left) and accuracy (right) over the epochs of a training run, on training and validation images.
 
-    ``history`` is that of a model card: ``loss`` and ``accuracy``, one number for each epoch, accuracy as a share in
+    ``history`` is that of a model card: ``loss`` and ``accuracy``, one number for each epoch, accuracy as a fraction in
     [0, 1]; ``val_loss`` and ``val_accuracy`` where there were validation images; ``epoch``, the numbers of the epochs
-    (without it they are counted from 1). ``published`` is the printed test
-    accuracy, a share, drawn as a dashed line. Raises ``InvalidValue`` for a history without epochs.
+    (without it they are counted from 1). ``published`` is the published test accuracy in [0, 1], drawn as a dashed
+    line. Raises ``InvalidValue`` for a history without epochs.
     """
     if not all(len(history.get(key, ())) for key in ("loss", "accuracy")):
         raise InvalidValue(
@@ -47,13 +47,13 @@ def training_curve(
 
 
 def _lines(axis: Any, history: Mapping[str, Sequence[float]], key: str, unit: float) -> None:
-    for name, colour, label in ((key, ROBUST, "training"), (f"val_{key}", MEAN, "validation")):
-        values = unit * np.asarray(history.get(name, ()), float)
-        marker = "o" if len(values) <= _MOST_MARKED else ""
+    for column, colour, label in ((key, ROBUST, "training"), (f"val_{key}", MEAN, "validation")):
+        values = unit * np.asarray(history.get(column, ()), float)
+        marker = "o" if len(values) <= _MAX_MARKERS else ""
         if len(values):
             epochs = history.get("epoch", np.arange(1, len(values) + 1))
             axis.plot(epochs, values, color=colour, marker=marker, ms=3.5, lw=1.6, label=label)
     axis.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
     axis.set_xlabel("epoch")
     axis.set_ylabel(key)
-    bare(axis)
+    remove_frame(axis)

@@ -31,11 +31,11 @@ def adapt(name: str, **options: Any) -> ExternalLoop:
 
         if not hasattr(art.attacks.evasion, name):
             raise InvalidValue(f"The adversarial-robustness-toolbox has no evasion attack '{name}'.")
-        kind = getattr(art.attacks.evasion, name)
+        attack_class = getattr(art.attacks.evasion, name)
         targeted = bool(np.any(problem.aim.numpy() >= 0))
-        if targeted and "targeted" not in kind.attack_params:
+        if targeted and "targeted" not in attack_class.attack_params:
             raise InvalidValue(f"'{name}' has no targeted variant. Leave the target out.")
-        goal = tf.where(problem.aim >= 0, problem.aim, problem.labels).numpy()
+        labels = tf.where(problem.aim >= 0, problem.aim, problem.labels).numpy()
         classes = problem.logits(problem.x[:1]).shape[-1]
         classifier = TensorFlowV2Classifier(
             model=lambda x, training=False: problem.logits(tf.cast(x, tf.float32)),
@@ -44,23 +44,23 @@ def adapt(name: str, **options: Any) -> ExternalLoop:
             loss_object=tf.keras.losses.CategoricalCrossentropy(from_logits=True),
             clip_values=(0.0, 1.0),
         )
-        settings = options | ({"targeted": targeted} if "targeted" in kind.attack_params else {})
-        if "verbose" in kind.attack_params:
+        settings = options | ({"targeted": targeted} if "targeted" in attack_class.attack_params else {})
+        if "verbose" in attack_class.attack_params:
             settings["verbose"] = False
         with _seeded(problem.streams.numpy()), _quiet():
-            attack = kind(classifier, **settings)
-            return attack.generate(x=problem.x.numpy(), y=np.eye(classes, dtype=np.float32)[goal])
+            attack = attack_class(classifier, **settings)
+            return attack.generate(x=problem.x.numpy(), y=np.eye(classes, dtype=np.float32)[labels])
 
     return ExternalLoop(run)
 
 
 @contextmanager
 def harmless_import() -> Iterator[None]:
-    """On import the toolbox writes a file into the home directory and closes every log handler: keep it from both."""
+    """On import the toolbox writes a file into the home directory and closes every log handler: prevent both."""
     homes = {name: os.environ[name] for name in ("HOME", "USERPROFILE") if name in os.environ}
     configure = logging.config.dictConfig
-    with tempfile.TemporaryDirectory() as elsewhere:
-        os.environ |= {"HOME": elsewhere, "USERPROFILE": elsewhere}
+    with tempfile.TemporaryDirectory() as temporary_home:
+        os.environ |= {"HOME": temporary_home, "USERPROFILE": temporary_home}
         logging.config.dictConfig = lambda config: None
         try:
             with warnings.catch_warnings(action="ignore"):
@@ -75,7 +75,7 @@ def harmless_import() -> Iterator[None]:
 @contextmanager
 def _seeded(streams: np.ndarray) -> Iterator[None]:
     """The toolbox draws from NumPy's global generator, and from new ones without a seed: seed both for one run."""
-    before, original = np.random.get_state(), np.random.RandomState
+    state, random_state_class = np.random.get_state(), np.random.RandomState
     seeds = iter(np.random.SeedSequence(streams.ravel().tolist()).generate_state(2**16))
 
     class Seeded(np.random.RandomState):
@@ -87,13 +87,13 @@ def _seeded(streams: np.ndarray) -> Iterator[None]:
     try:
         yield
     finally:
-        vars(np.random)["RandomState"] = original
-        np.random.set_state(before)
+        vars(np.random)["RandomState"] = random_state_class
+        np.random.set_state(state)
 
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """TensorFlow remarks upon how the toolbox takes gradients, the toolbox upon each sample that it cannot begin."""
+    """TensorFlow warns of how the toolbox takes gradients, the toolbox of each sample for which it finds no start."""
     loggers = (tf.get_logger(), logging.getLogger("art"))
     levels = [logger.level for logger in loggers]
     for logger in loggers:

@@ -13,18 +13,18 @@ import tensorflow as tf
 from advlab.problem.problem import Problem, State
 
 LARGEST = 1e10
-CHECKS, PROGRESS = 20, 0.999  # so often in a search its loss must have fallen below this share of what it was
+CHECKS, PROGRESS = 20, 0.999  # so often in a search its loss must be below this fraction of what it was
 
 
 def begin(problem: Problem, constant: float) -> State:
-    """The first search of each row, every entry ``(b,)``: ``c`` is its weight, ``inner`` the looks it has had."""
+    """The first search of each row, every entry ``(b,)``: ``c`` is its weight, ``inner`` its queries so far."""
     row, count = tf.zeros_like(problem.x[:, 0, 0, 0]), tf.zeros_like(problem.labels)
     return {
         "c": row + constant,
         "low": row,
         "high": row + np.inf,
-        "found": row > 0,
-        "checked": row,
+        "succeeded": row > 0,
+        "checked_loss": row,
         "inner": count,
         "search": count,
         "done": row > 0,
@@ -34,28 +34,28 @@ def begin(problem: Problem, constant: float) -> State:
 def advance(
     state: State, loss: tf.Tensor, success: tf.Tensor, steps: int, searches: int, abort: bool
 ) -> tuple[State, tf.Tensor]:
-    """The searches after one look, whose ``loss`` is to fall; and bool ``(b,)``, the rows that begin again."""
-    ended, checked = stuck(state, loss, steps, abort)
-    c, found = state["c"], state["found"] | success
-    low = tf.where(ended & ~found, c, state["low"])
-    high = tf.where(ended & found, c, state["high"])
-    following = tf.where(tf.math.is_finite(high), (low + high) / 2, tf.minimum(10 * c, LARGEST))
+    """The searches after one query, whose ``loss`` is to decrease; and bool ``(b,)``, the rows that start again."""
+    ended, checked_loss = check_progress(state, loss, steps, abort)
+    c, succeeded = state["c"], state["succeeded"] | success
+    low = tf.where(ended & ~succeeded, c, state["low"])
+    high = tf.where(ended & succeeded, c, state["high"])
+    next_c = tf.where(tf.math.is_finite(high), (low + high) / 2, tf.minimum(10 * c, LARGEST))
     search = state["search"] + tf.cast(ended, tf.int32)
     return {
-        "c": tf.where(ended, following, c),
+        "c": tf.where(ended, next_c, c),
         "low": low,
         "high": high,
-        "found": found & ~ended,
+        "succeeded": succeeded & ~ended,
         "inner": tf.where(ended, 0, state["inner"] + 1),
-        "checked": checked,
+        "checked_loss": checked_loss,
         "search": search,
         "done": search >= searches,
     }, ended
 
 
-def stuck(state: State, loss: tf.Tensor, steps: int, abort: bool) -> tuple[tf.Tensor, tf.Tensor]:
-    """bool ``(b,)``: the rows whose looks are used up or whose loss no longer falls; and what to compare with next."""
-    ended, check = state["inner"] + 1 >= steps, state["inner"] % max(steps // CHECKS, 1) == 0
+def check_progress(state: State, loss: tf.Tensor, steps: int, abort: bool) -> tuple[tf.Tensor, tf.Tensor]:
+    """bool ``(b,)``: the rows whose steps are used up or whose loss stagnates; and the loss to compare with next."""
+    ended, is_check = state["inner"] + 1 >= steps, state["inner"] % max(steps // CHECKS, 1) == 0
     if abort:
-        ended |= check & (state["inner"] > 0) & (loss > PROGRESS * state["checked"])
-    return ended, tf.where(check, loss, state["checked"])
+        ended |= is_check & (state["inner"] > 0) & (loss > PROGRESS * state["checked_loss"])
+    return ended, tf.where(is_check, loss, state["checked_loss"])

@@ -7,6 +7,7 @@ arXiv:2003.01690, algorithm 1 with its checkpoints (section 3.2): first step 2 e
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import tensorflow as tf
@@ -28,45 +29,45 @@ def craft(problem: Problem, *, steps: int = 100, loss: str = "ce", n_target_clas
     gaps = checkpoint_gaps(steps)
 
     def start() -> State:
-        x = ball.start(lambda draw, kind: problem.random(START, draw, kind))
+        x = ball.start(partial(problem.random, START))
         row = tf.zeros_like(x[:, 0, 0, 0])
         return {
             "x": x,
-            "previous": x,
-            "step": row + 2 * tf.cast(ball.epsilon, tf.float32),
+            "previous_x": x,
+            "step_size": row + 2 * tf.cast(ball.epsilon, tf.float32),
             "best_x": x,
             "best_gradient": tf.zeros_like(x),
             "best": row - np.inf,
-            "best_before": row - np.inf,
+            "checkpoint_best": row - np.inf,
             "last_loss": row + np.inf,
             "rises": row,
             "halved": row > 1,
         }
 
     def update(state: State, query: Query, step: tf.Tensor) -> State:
-        better = query.loss > state["best"]
-        best_x = _where(better, query.x, state["best_x"])
-        best_gradient = _where(better, query.gradient, state["best_gradient"])
+        is_better = query.loss > state["best"]
+        best_x = _where(is_better, query.x, state["best_x"])
+        best_gradient = _where(is_better, query.gradient, state["best_gradient"])
         best = tf.maximum(query.loss, state["best"])
         rises = state["rises"] + tf.cast(query.loss > state["last_loss"], tf.float32)
 
         gap = tf.cast(tf.gather(gaps, step), tf.float32)
-        stuck = ~state["halved"] & (best <= state["best_before"])
-        halve = (gap > 0) & ((rises <= RHO * gap) | stuck)
-        size = tf.where(halve, state["step"] / 2, state["step"])
+        is_stuck = ~state["halved"] & (best <= state["checkpoint_best"])
+        halve = (gap > 0) & ((rises <= RHO * gap) | is_stuck)
+        step_size = tf.where(halve, state["step_size"] / 2, state["step_size"])
         x, gradient = _where(halve, best_x, query.x), _where(halve, best_gradient, query.gradient)
 
-        ahead = ball.project(x + ball.steepest(gradient, x, size[:, None, None, None]))
-        share = tf.where(step > 0, MOMENTUM, 1.0)
-        moved = ball.project(x + share * (ahead - x) + (1 - share) * (x - state["previous"]))
+        gradient_x = ball.project(x + ball.steepest(gradient, x, step_size[:, None, None, None]))
+        weight = tf.where(step > 0, MOMENTUM, 1.0)
+        next_x = ball.project(x + weight * (gradient_x - x) + (1 - weight) * (x - state["previous_x"]))
         return {
-            "x": moved,
-            "previous": x,
-            "step": size,
+            "x": next_x,
+            "previous_x": x,
+            "step_size": step_size,
             "best_x": best_x,
             "best_gradient": best_gradient,
             "best": best,
-            "best_before": tf.where(gap > 0, best, state["best_before"]),
+            "checkpoint_best": tf.where(gap > 0, best, state["checkpoint_best"]),
             "last_loss": query.loss,
             "rises": tf.where(gap > 0, tf.zeros_like(rises), rises),
             "halved": tf.where(gap > 0, halve, state["halved"]),
@@ -78,11 +79,11 @@ def craft(problem: Problem, *, steps: int = 100, loss: str = "ce", n_target_clas
 def checkpoint_gaps(steps: int) -> np.ndarray:
     """int32 ``(steps + 1,)``: at each checkpoint the number of steps since the one before, else 0."""
     gaps = np.zeros(steps + 1, np.int32)
-    before, here, last = 0.0, 0.22, 0
+    previous, fraction, last_step = 0.0, 0.22, 0
     # 0.57 x 100 is 57.00000000000001 in floating point, which is not the fifty-eighth step.
-    while (place := math.ceil(here * steps - 1e-9)) < steps:
-        gaps[place], last = place - last, place
-        before, here = here, here + max(here - before - 0.03, 0.06)
+    while (step := math.ceil(fraction * steps - 1e-9)) < steps:
+        gaps[step], last_step = step - last_step, step
+        previous, fraction = fraction, fraction + max(fraction - previous - 0.03, 0.06)
     return gaps
 
 

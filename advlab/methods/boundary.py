@@ -17,7 +17,7 @@ GOAL = "minimal"
 def craft(
     problem: Problem, *, steps: int = 200, trials: int = 20, spherical_step: float = 0.01, source_step: float = 0.01
 ) -> ExternalLoop:
-    """Walk ``steps`` steps from a misclassified random image towards each clean image."""
+    """Take ``steps`` steps from a misclassified random image towards each clean image."""
     return adapt(
         "BoundaryAttack",
         max_iter=steps,

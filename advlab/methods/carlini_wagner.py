@@ -1,8 +1,8 @@
 """Carlini & Wagner attack (L2, Linf): Adam on distance plus c times the margin, with a search over c.
 
 Carlini, Wagner 2016, "Towards evaluating the robustness of neural networks", arXiv:1608.04644, sections V and VI.
-The pixels are tanh of ``w``, stretched so that black and white lie where tanh still has a slope. In the paper they lie
-at infinity: close to that, pixels take hundreds of steps to move at all. Results are as near, in a third of the looks.
+The pixels are tanh of ``w``, stretched so that black and white lie where tanh still has a gradient. In the paper they
+lie at infinity: there pixels hardly move for hundreds of steps. Results are as near, in a third of the queries.
 
 L2 minimises ``||x' - x||^2 + c max(confidence - margin, 0)`` in ``searches`` binary-search steps of ``steps`` each.
 Linf minimises ``sum max(|x' - x| - tau, 0) + c max(confidence - margin, 0)``: ``tau`` shrinks by a tenth wherever no
@@ -21,7 +21,7 @@ NORMS = ("l2", "linf")
 GOAL = "minimal"
 ENDS = 0.99  # tanh of the w of white
 FIRST, SECOND, TINY = 0.9, 0.999, 1e-8  # Adam's
-TIGHTEN, LARGEST = 0.9, 20.0  # what tau is multiplied by; where c is given up
+TIGHTEN, LARGEST = 0.9, 20.0  # the factor of tau; the c beyond which a row is done
 
 
 def craft(
@@ -34,9 +34,9 @@ def craft(
     confidence: float = 0.0,
     abort: bool = True,
 ) -> Loop:
-    """``constant`` is the first c, ``confidence`` the margin asked of a search; the nearest success on the way is kept.
+    """``constant`` is the first c, ``confidence`` the margin asked of a search; the nearest success is kept.
 
-    With ``abort`` a search also ends where its loss no longer falls. Linf takes ``steps * searches`` looks at most.
+    With ``abort`` a search also ends where its loss stagnates. Linf takes ``steps * searches`` queries at most.
     """
     linf = problem.ball.norm == "linf"
     clean = tf.atanh(ENDS * (2 * problem.x - 1))
@@ -47,28 +47,28 @@ def craft(
 
     def update(state: State, query: Query, step: tf.Tensor) -> State:
         change = query.x - problem.x
-        over = tf.nn.relu(tf.abs(change) - state["tau"][:, None, None, None]) if linf else change**2
-        rise = tf.where(over > 0, tf.sign(change), 0.0) if linf else 2 * change
-        short = tf.nn.relu(confidence - query.loss)
-        loss = total(over)[:, 0, 0, 0] + state["c"] * short
-        weight = tf.where(short > 0, state["c"], 0.0)[:, None, None, None]
-        slope = (rise - weight * query.gradient) * (1 - (ENDS * (2 * query.x - 1)) ** 2)
+        excess = tf.nn.relu(tf.abs(change) - state["tau"][:, None, None, None]) if linf else change**2
+        distance_gradient = tf.where(excess > 0, tf.sign(change), 0.0) if linf else 2 * change
+        shortfall = tf.nn.relu(confidence - query.loss)
+        loss = total(excess)[:, 0, 0, 0] + state["c"] * shortfall
+        weight = tf.where(shortfall > 0, state["c"], 0.0)[:, None, None, None]
+        gradient = (distance_gradient - weight * query.gradient) * (1 - (ENDS * (2 * query.x - 1)) ** 2)
 
         time = tf.cast(state["inner"] + 1, tf.float32)[:, None, None, None]
         rate = learning_rate * tf.sqrt(1 - SECOND**time) / (1 - FIRST**time)
-        first = FIRST * state["first"] + (1 - FIRST) * slope
-        second = SECOND * state["second"] + (1 - SECOND) * slope**2
+        first = FIRST * state["first"] + (1 - FIRST) * gradient
+        second = SECOND * state["second"] + (1 - SECOND) * gradient**2
         w = tf.clip_by_value(state["w"] - rate * first / (tf.sqrt(second) + TINY), tf.atanh(-ENDS), tf.atanh(ENDS))
 
         success = query.success & (query.loss >= confidence)
         if linf:
-            reach = length(change, "linf")[:, 0, 0, 0]
-            rows, again = _tighten(state, loss, success, reach, steps, abort)
+            largest_change = length(change, "linf")[:, 0, 0, 0]
+            rows, restarts = _tighten(state, loss, success, largest_change, steps, abort)
         else:
-            rows, again = _search.advance(state, loss, success, steps, searches, abort)
-        again = again[:, None, None, None]
-        w = w if linf else tf.where(again, clean, w)
-        first, second = tf.where(again, 0.0, first), tf.where(again, 0.0, second)
+            rows, restarts = _search.advance(state, loss, success, steps, searches, abort)
+        restarts = restarts[:, None, None, None]
+        w = w if linf else tf.where(restarts, clean, w)
+        first, second = tf.where(restarts, 0.0, first), tf.where(restarts, 0.0, second)
         return {"x": _pixels(w), "w": w, "first": first, "second": second, **rows}
 
     return Loop(steps * searches, start, update, loss="margin")
@@ -80,21 +80,21 @@ def _pixels(w: tf.Tensor) -> tf.Tensor:
 
 def _begin_tau(problem: Problem, constant: float) -> State:
     row = tf.zeros_like(problem.x[:, 0, 0, 0])
-    pace = {"checked": row, "inner": tf.zeros_like(problem.labels)}
-    return {"c": row + constant, "tau": row + 1, "done": row > 0, **pace}
+    progress = {"checked_loss": row, "inner": tf.zeros_like(problem.labels)}
+    return {"c": row + constant, "tau": row + 1, "done": row > 0, **progress}
 
 
 def _tighten(
-    state: State, loss: tf.Tensor, success: tf.Tensor, reach: tf.Tensor, steps: int, abort: bool
+    state: State, loss: tf.Tensor, success: tf.Tensor, largest_change: tf.Tensor, steps: int, abort: bool
 ) -> tuple[State, tf.Tensor]:
-    ended, checked = _search.stuck(state, loss, steps, abort)
-    inside = success & (reach <= state["tau"])
-    c = tf.where(ended & ~inside, 2 * state["c"], state["c"])
-    again = ended | inside
+    ended, checked_loss = _search.check_progress(state, loss, steps, abort)
+    is_within_tau = success & (largest_change <= state["tau"])
+    c = tf.where(ended & ~is_within_tau, 2 * state["c"], state["c"])
+    restarts = ended | is_within_tau
     return {
         "c": c,
-        "tau": tf.where(inside, TIGHTEN * reach, state["tau"]),
-        "inner": tf.where(again, 0, state["inner"] + 1),
+        "tau": tf.where(is_within_tau, TIGHTEN * largest_change, state["tau"]),
+        "inner": tf.where(restarts, 0, state["inner"] + 1),
         "done": c > LARGEST,
-        "checked": checked,
-    }, again
+        "checked_loss": checked_loss,
+    }, restarts

@@ -18,17 +18,17 @@ GOAL = "minimal"
 
 
 def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, radius: float = 1.0) -> Loop:
-    """``radius`` is the norm to begin with; the step falls from 1 to 0.01 along a cosine."""
+    """``radius`` is the norm to begin with; the step size decays from 1 to 0.01 along a cosine."""
 
     def start() -> State:
         x = problem.x
         return {"x": x, "change": tf.zeros_like(x), "radius": tf.zeros_like(x[:, :1, :1, :1]) + radius}
 
     def update(state: State, query: Query, step: tf.Tensor) -> State:
-        size = 0.01 + 0.99 * (1 + tf.cos(math.pi * tf.cast(step, tf.float32) / steps)) / 2
+        step_size = 0.01 + 0.99 * (1 + tf.cos(math.pi * tf.cast(step, tf.float32) / steps)) / 2
         success = query.success[:, None, None, None]
         radius = state["radius"] * tf.where(success, 1 - gamma, 1 + gamma)
-        change = state["change"] + size * unit(query.gradient)
+        change = state["change"] + step_size * unit(query.gradient)
         x = tf.clip_by_value(problem.x + radius * unit(change), 0, 1)
         return {"x": x, "change": x - problem.x, "radius": radius}
 

@@ -2,7 +2,7 @@
 
 Moosavi-Dezfooli, Fawzi, Frossard 2015, "DeepFool: a simple and accurate method to fool deep neural networks",
 arXiv:1511.04599, algorithm 2 and, for other norms, equations 10 and 11. ``overshoot`` is the relative step beyond the
-boundary. The paper takes no notice of the box; here each step is the smallest that stays inside it.
+boundary. The paper ignores the box; here each step is the smallest that stays inside it.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ def craft(problem: Problem, *, steps: int = 50, overshoot: float = 0.02) -> Loop
     """At most ``steps`` linearisations for each image."""
 
     def start() -> State:
-        return {"x": problem.x, "walked": tf.zeros_like(problem.x), "done": problem.labels < 0}
+        return {"x": problem.x, "change": tf.zeros_like(problem.x), "done": problem.labels < 0}
 
     def update(state: State, query: Query, step: tf.Tensor) -> State:
         normal, height = boundary(problem, query.x, query.logits)
         clear = CLEAR * tf.reduce_max(tf.abs(query.logits), -1)
         rise = tf.abs(height) + 2 * clear[:, None, None, None]
-        walked = state["walked"] + reach(query.x, normal, rise, problem.ball.norm)[0]
-        x = tf.clip_by_value(problem.x + (1 + overshoot) * walked, 0, 1)
-        return {"x": x, "walked": walked, "done": query.success & (query.loss > clear)}
+        change = state["change"] + reach(query.x, normal, rise, problem.ball.norm)[0]
+        x = tf.clip_by_value(problem.x + (1 + overshoot) * change, 0, 1)
+        return {"x": x, "change": change, "done": query.success & (query.loss > clear)}
 
     return Loop(steps, start, update, loss="margin", gradient=False, extra=cost(problem))

@@ -2,7 +2,7 @@
 
 Chen et al. 2017, "EAD: elastic-net attacks to deep neural networks via adversarial examples", arXiv:1709.04114,
 algorithm 1: ``c max(confidence - margin, 0) + ||x' - x||^2 + beta ||x' - x||_1`` is minimised by FISTA, and c found in
-``searches`` binary-search steps of ``steps`` each. The looks are at the extrapolated points, where the gradient is
+``searches`` binary-search steps of ``steps`` each. Queries are at the extrapolated points, where the gradient is
 needed anyway: their successes are as near as those of the iterates, for one pass less.
 """
 
@@ -29,10 +29,10 @@ def craft(
     confidence: float = 0.0,
     abort: bool = False,
 ) -> Loop:
-    """``constant`` is the first c, ``confidence`` the margin asked of a search; the nearest success on the way is kept.
+    """``constant`` is the first c, ``confidence`` the margin asked of a search; the nearest success is kept.
 
-    The step falls from ``learning_rate`` as a square root. With ``abort`` a search ends where its loss no longer falls:
-    a tenth of the looks, and a third farther, since a search finds its nearest success once the steps are small.
+    The step size decays from ``learning_rate`` as a square root. With ``abort`` a search ends where its loss stagnates:
+    a tenth of the queries, and a third farther, since a search finds its nearest success once the steps are small.
     """
     clean = problem.x
 
@@ -41,18 +41,18 @@ def craft(
 
     def update(state: State, query: Query, step: tf.Tensor) -> State:
         change = query.x - clean
-        short = tf.nn.relu(confidence - query.loss)
-        loss = total(change**2 + beta * tf.abs(change))[:, 0, 0, 0] + state["c"] * short
+        shortfall = tf.nn.relu(confidence - query.loss)
+        loss = total(change**2 + beta * tf.abs(change))[:, 0, 0, 0] + state["c"] * shortfall
         success = query.success & (query.loss >= confidence)
-        rows, again = _search.advance(state, loss, success, steps, searches, abort)
+        rows, restarts = _search.advance(state, loss, success, steps, searches, abort)
 
         inner = tf.cast(state["inner"], tf.float32)[:, None, None, None]
-        weight = tf.where(short > 0, state["c"], 0.0)[:, None, None, None]
-        slope = 2 * change - weight * query.gradient
-        ahead = change - learning_rate * tf.sqrt(1 - inner / steps) * slope
-        iterate = tf.clip_by_value(clean + tf.sign(ahead) * tf.nn.relu(tf.abs(ahead) - beta), 0, 1)
+        weight = tf.where(shortfall > 0, state["c"], 0.0)[:, None, None, None]
+        gradient = 2 * change - weight * query.gradient
+        next_change = change - learning_rate * tf.sqrt(1 - inner / steps) * gradient
+        iterate = tf.clip_by_value(clean + tf.sign(next_change) * tf.nn.relu(tf.abs(next_change) - beta), 0, 1)
         x = tf.clip_by_value(iterate + inner / (inner + 3) * (iterate - state["iterate"]), 0, 1)
-        again = again[:, None, None, None]
-        return {"x": tf.where(again, clean, x), "iterate": tf.where(again, clean, iterate), **rows}
+        restarts = restarts[:, None, None, None]
+        return {"x": tf.where(restarts, clean, x), "iterate": tf.where(restarts, clean, iterate), **rows}
 
     return Loop(steps * searches, start, update, loss="margin")

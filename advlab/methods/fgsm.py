@@ -15,7 +15,7 @@ GOAL = "bounded"
 
 
 def craft(problem: Problem) -> Loop:
-    """Look at the clean image, take one step to the edge of the ball."""
+    """Query the clean image, then take one step to the edge of the ball."""
     ball = problem.ball
 
     def start() -> State:

@@ -2,7 +2,7 @@
 
 Pintor et al. 2021, "Fast minimum-norm adversarial attacks through adaptive norm constraints", arXiv:2102.12827,
 algorithm 1. Until a sample first succeeds its radius is where the linearised loss reaches zero (equation 7); from then
-on it shrinks by ``gamma`` on success and grows by it otherwise. Both ``gamma`` and the step fall along a cosine.
+on it shrinks by ``gamma`` on success and grows by it otherwise. Both ``gamma`` and the step size decay along a cosine.
 """
 
 from __future__ import annotations
@@ -30,26 +30,28 @@ def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, step_size:
         return {"x": problem.x, "radius": row + np.inf, "smallest": row + np.inf}
 
     def update(state: State, query: Query, step: tf.Tensor) -> State:
-        fall = (1 + tf.cos(math.pi * tf.cast(step, tf.float32) / steps)) / 2
+        decay = (1 + tf.cos(math.pi * tf.cast(step, tf.float32) / steps)) / 2
         change = query.x - problem.x
-        size, slope = length(change, norm), tf.maximum(length(query.gradient, DUAL[norm]), 1e-12)
+        size, gradient_norm = length(change, norm), tf.maximum(length(query.gradient, DUAL[norm]), 1e-12)
         success = query.success[:, None, None, None]
         smallest = tf.where(success & (size < state["smallest"]), size, state["smallest"])
-        shrink = tf.maximum(gamma * fall, 1.0 / steps / 100)
+        shrink = tf.maximum(gamma * decay, 1.0 / steps / 100)
         # Beyond the linearised boundary by as much as the radius moves later: a projection onto it would never cross.
-        reach = (size + tf.abs(query.loss)[:, None, None, None] / slope) * (1 + gamma)
-        known = tf.where(success, tf.minimum(state["radius"] * (1 - shrink), smallest), state["radius"] * (1 + shrink))
+        first_radius = (size + tf.abs(query.loss)[:, None, None, None] / gradient_norm) * (1 + gamma)
+        adapted = tf.where(
+            success, tf.minimum(state["radius"] * (1 - shrink), smallest), state["radius"] * (1 + shrink)
+        )
         if norm == "l0":
-            reach = tf.maximum(tf.math.ceil(reach), size + 1)
-            one = tf.where(success, tf.floor(known), tf.math.ceil(known))
-            known = tf.where(success, tf.minimum(one, smallest - 1), tf.maximum(one, state["radius"] + 1))
+            first_radius = tf.maximum(tf.math.ceil(first_radius), size + 1)
+            rounded = tf.where(success, tf.floor(adapted), tf.math.ceil(adapted))
+            adapted = tf.where(success, tf.minimum(rounded, smallest - 1), tf.maximum(rounded, state["radius"] + 1))
         radius = tf.where(
-            tf.math.is_finite(smallest), tf.where(tf.math.is_finite(state["smallest"]), known, size), reach
+            tf.math.is_finite(smallest), tf.where(tf.math.is_finite(state["smallest"]), adapted, size), first_radius
         )
         radius = tf.minimum(radius, smallest)
         ball = BALLS[norm](problem.x, tf.cast(tf.maximum(radius, 0), tf.float64))
         return {
-            "x": ball.project(query.x + step_size * fall * unit(query.gradient)),
+            "x": ball.project(query.x + step_size * decay * unit(query.gradient)),
             "radius": radius,
             "smallest": smallest,
         }

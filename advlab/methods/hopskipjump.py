@@ -16,7 +16,7 @@ from advlab.problem.problem import ExternalLoop, Problem
 NORMS = ("l2", "linf")
 GOAL = "minimal"
 TRIALS = 100  # random images among which the start is sought
-MOST = 10_000  # labels for one normal
+MAX_QUERIES = 10_000  # labels for one normal
 BISECTIONS = 12
 
 
@@ -27,30 +27,30 @@ def craft(problem: Problem, *, steps: int = 10, queries: int = 100) -> ExternalL
         "HopSkipJump",
         norm=np.inf if norm == "linf" else 2,
         max_iter=steps,
-        init_eval=min(queries, MOST),
-        max_eval=MOST,
+        init_eval=min(queries, MAX_QUERIES),
+        max_eval=MAX_QUERIES,
         init_size=TRIALS,
-        batch_size=MOST,
+        batch_size=MAX_QUERIES,
     )
     # The toolbox leaves out the return after the last step, which is 1 / sqrt(steps) of the distance.
-    return ExternalLoop(lambda given: _nearest(given, tf.constant(toolbox.run(given)), norm).numpy())
+    return ExternalLoop(lambda batch: _nearest(batch, tf.constant(toolbox.run(batch)), norm).numpy())
 
 
-def _nearest(given: Problem, far: tf.Tensor, norm: str) -> tf.Tensor:
-    """Where the way from ``far`` to the clean images crosses the boundary: straight, or through the balls of linf."""
-    change = far - given.x
+def _nearest(problem: Problem, x_adv: tf.Tensor, norm: str) -> tf.Tensor:
+    """Where the way from ``x_adv`` to the clean images crosses the boundary: straight, or through the balls of linf."""
+    change = x_adv - problem.x
     largest = tf.reduce_max(tf.abs(change), [1, 2, 3], keepdims=True)
 
-    def between(share: tf.Tensor) -> tf.Tensor:
+    def interpolate(fraction: tf.Tensor) -> tf.Tensor:
         if norm == "linf":
-            return given.x + tf.clip_by_value(change, -share * largest, share * largest)
-        return given.x + share * change
+            return problem.x + tf.clip_by_value(change, -fraction * largest, fraction * largest)
+        return problem.x + fraction * change
 
     low, high = tf.zeros_like(largest), tf.ones_like(largest)
     for _ in range(BISECTIONS):
         middle = (low + high) / 2
-        query = given.query(between(middle), "margin", gradient=False)
+        query = problem.query(interpolate(middle), "margin", gradient=False)
         # A tie may be undone by the last bit of a logit.
-        fell = (query.loss > 1e-4 * tf.reduce_max(tf.abs(query.logits), -1))[:, None, None, None]
-        low, high = tf.where(fell, low, middle), tf.where(fell, middle, high)
-    return between(high)
+        is_adversarial = (query.loss > 1e-4 * tf.reduce_max(tf.abs(query.logits), -1))[:, None, None, None]
+        low, high = tf.where(is_adversarial, low, middle), tf.where(is_adversarial, middle, high)
+    return interpolate(high)

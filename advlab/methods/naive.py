@@ -22,8 +22,8 @@ def craft(problem: Problem, *, steps: int = 100, size: float = 1.0, distribution
 
     def noisy(fraction: tf.Tensor) -> tf.Tensor:
         if distribution == "salt-and-pepper":
-            turned = problem.random(START, 0)[..., :1] < fraction
-            return tf.where(turned, tf.round(problem.random(START, 1)[..., :1]), problem.x)
+            is_noisy = problem.random(START, 0)[..., :1] < fraction
+            return tf.where(is_noisy, tf.round(problem.random(START, 1)[..., :1]), problem.x)
         pattern = problem.random(START, 0, "normal") if distribution == "gaussian" else 2 * problem.random(START, 0) - 1
         return tf.clip_by_value(problem.x + fraction * pattern, 0, 1)
 

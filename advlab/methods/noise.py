@@ -13,6 +13,7 @@ projected:
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import tensorflow as tf
 
@@ -24,21 +25,21 @@ CHOICES = {"distribution": ("uniform", "gaussian", "salt-and-pepper")}
 
 
 def craft(problem: Problem, *, distribution: str = "uniform", fraction: float = 0.1) -> Loop:
-    """Draw one point of the ball and look at it."""
+    """Draw one point of the ball and query it."""
     ball = problem.ball
 
     def start() -> State:
-        point = ball.start(lambda draw, law: problem.random(START, draw, law))
+        point = ball.start(partial(problem.random, START))
         if distribution == "uniform":
             return {"x": point}
-        # The ball's own random point tells which epsilon positions it chose.
-        chosen = tf.reduce_any(point != problem.x, -1, keepdims=True) if ball.norm == "l0" else True
+        # The ball's own random point shows which epsilon positions it chose.
+        is_noisy = tf.reduce_any(point != problem.x, -1, keepdims=True) if ball.norm == "l0" else True
         if distribution == "gaussian":
             noisy = problem.x + _deviation(problem) * problem.random(START, 2, "normal")
         else:
             noisy = tf.round(problem.random(START, 2)[..., :1])
-            chosen = chosen if ball.norm == "l0" else problem.random(START, 3)[..., :1] < fraction
-        return {"x": ball.project(tf.where(chosen, noisy, problem.x))}
+            is_noisy = is_noisy if ball.norm == "l0" else problem.random(START, 3)[..., :1] < fraction
+        return {"x": ball.project(tf.where(is_noisy, noisy, problem.x))}
 
     return Loop(0, start, lambda state, query, step: state, gradient=False)
 

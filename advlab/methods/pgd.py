@@ -7,6 +7,8 @@ the iterates cross the ball in any direction, as the authors advise; ``step_size
 
 from __future__ import annotations
 
+from functools import partial
+
 import tensorflow as tf
 
 from advlab.problem.problem import START, Loop, Problem, Query, State, absolute_step_size
@@ -28,7 +30,7 @@ def craft(
     size = absolute_step_size(problem, steps, relative_step_size, step_size)
 
     def start() -> State:
-        return {"x": ball.start(lambda draw, kind: problem.random(START, draw, kind)) if random_start else problem.x}
+        return {"x": ball.start(partial(problem.random, START)) if random_start else problem.x}
 
     def update(state: State, query: Query, step: tf.Tensor) -> State:
         return {"x": ball.project(query.x + ball.steepest(query.gradient, query.x, size))}

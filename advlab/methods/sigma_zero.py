@@ -29,37 +29,37 @@ def craft(
     threshold: float = 0.3,
     rate: float = 0.01,
 ) -> Loop:
-    """``step_size`` falls to a tenth of itself along a cosine; ``threshold`` moves by ``rate`` times it each step."""
+    """``step_size`` decays to a tenth of itself along a cosine; ``threshold`` moves by ``rate`` times it each step."""
     positions = problem.x.shape[1] * problem.x.shape[2]
 
     def start() -> State:
-        still = tf.zeros_like(problem.x)
-        return {"x": problem.x, "first": still, "second": still, "threshold": still[:, :1, :1, :1] + threshold}
+        zeros = tf.zeros_like(problem.x)
+        return {"x": problem.x, "first": zeros, "second": zeros, "threshold": zeros[:, :1, :1, :1] + threshold}
 
     def update(state: State, query: Query, step: tf.Tensor) -> State:
         change = query.x - problem.x
         square = tf.reduce_sum(change**2, -1, keepdims=True)
-        # The slope of d**2 / (d**2 + sigma): zero where nothing has changed, whatever sigma.
-        slope = tf.math.divide_no_nan(2 * sigma * change, positions * (square + sigma) ** 2)
-        short = (query.loss < 0)[:, None, None, None]
-        slope = tf.where(short, slope - query.gradient, slope)
-        slope *= 1 / tf.maximum(length(slope, "linf"), 1e-12)
+        # The gradient of d**2 / (d**2 + sigma): zero where nothing has changed, whatever sigma.
+        gradient = tf.math.divide_no_nan(2 * sigma * change, positions * (square + sigma) ** 2)
+        is_robust = (query.loss < 0)[:, None, None, None]
+        gradient = tf.where(is_robust, gradient - query.gradient, gradient)
+        gradient *= 1 / tf.maximum(length(gradient, "linf"), 1e-12)
 
         count = tf.cast(step + 1, tf.float32)
-        first = FIRST * state["first"] + (1 - FIRST) * slope
-        second = SECOND * state["second"] + (1 - SECOND) * slope**2
+        first = FIRST * state["first"] + (1 - FIRST) * gradient
+        second = SECOND * state["second"] + (1 - SECOND) * gradient**2
         scale = tf.sqrt(second / (1 - SECOND**count)) + TINY
-        ahead = query.x - _size(step_size, count - 1, steps) * first / (1 - FIRST**count) / scale
-        x = tf.clip_by_value(ahead, 0, 1)
+        next_x = query.x - _decayed(step_size, count - 1, steps) * first / (1 - FIRST**count) / scale
+        x = tf.clip_by_value(next_x, 0, 1)
 
-        drift = rate * _size(step_size, count, steps)
+        drift = rate * _decayed(step_size, count, steps)
         limit = state["threshold"] + tf.where(query.success[:, None, None, None], drift, -drift)
         limit = tf.clip_by_value(limit, 0, 1)
-        kept = tf.reduce_max(tf.abs(x - problem.x), -1, keepdims=True) >= limit
-        return {"x": tf.where(kept, x, problem.x), "first": first, "second": second, "threshold": limit}
+        is_kept = tf.reduce_max(tf.abs(x - problem.x), -1, keepdims=True) >= limit
+        return {"x": tf.where(is_kept, x, problem.x), "first": first, "second": second, "threshold": limit}
 
     return Loop(steps, start, update, loss="margin")
 
 
-def _size(step_size: tf.Tensor, count: tf.Tensor, steps: int) -> tf.Tensor:
+def _decayed(step_size: tf.Tensor, count: tf.Tensor, steps: int) -> tf.Tensor:
     return step_size * (0.1 + 0.9 * (1 + tf.cos(math.pi * count / steps)) / 2)

@@ -19,7 +19,7 @@ GOAL = "bounded"
 def craft(
     problem: Problem, *, rotation: float = 30.0, angles: int = 7, translation: float = 0.1, shifts: int = 3
 ) -> ExternalLoop:
-    """``angles`` x ``shifts`` x ``shifts`` looks at each image."""
+    """``angles`` x ``shifts`` x ``shifts`` queries for each image."""
     # A grid of one would be its lowest end, not its middle.
     toolbox = adapt(
         "SpatialTransformation",
@@ -29,11 +29,11 @@ def craft(
         num_translations=shifts,
     )
 
-    def run(given: Problem) -> np.ndarray:
+    def run(batch: Problem) -> np.ndarray:
         # The toolbox seeks one transformation of all images; the authors, and so each call here, one of each image.
-        rows = range(len(given.x))
+        rows = range(len(batch.x))
         per_row = ("x", "labels", "aim", "target", "streams")
-        alone = (given._replace(**{name: getattr(given, name)[row : row + 1] for name in per_row}) for row in rows)
-        return np.concatenate([toolbox.run(one) for one in alone])
+        problems = (batch._replace(**{name: getattr(batch, name)[row : row + 1] for name in per_row}) for row in rows)
+        return np.concatenate([toolbox.run(problem) for problem in problems])
 
     return ExternalLoop(run)

@@ -21,14 +21,14 @@ HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 querie
 
 
 def craft(problem: Problem, *, steps: int = 5000, area: float = 0.8) -> Loop:
-    """``area`` is the share of the image that the first squares cover."""
+    """``area`` is the fraction of the image that the first squares cover."""
     ball = problem.ball
     rows, columns, channels = problem.x.shape[1:]
     halvings = np.searchsorted(HALVED_AT, 10_000 * np.arange(steps + 1) // max(steps, 1), side="left")
 
     def side(step: tf.Tensor) -> tf.Tensor:
-        share = area * 0.5 ** tf.cast(tf.gather(halvings, step), tf.float32)
-        return tf.cast(tf.round(tf.sqrt(share * rows * columns)), tf.int32)
+        fraction = area * 0.5 ** tf.cast(tf.gather(halvings, step), tf.float32)
+        return tf.cast(tf.round(tf.sqrt(fraction * rows * columns)), tf.int32)
 
     if ball.norm != "linf":
         return _square_pairs.craft(problem, steps, side)
@@ -41,13 +41,14 @@ def craft(problem: Problem, *, steps: int = 5000, area: float = 0.8) -> Loop:
         return {"x": x, "best_x": x, "best": tf.zeros_like(x[:, 0, 0, 0]) - np.inf}
 
     def update(state: State, query: Query, step: tf.Tensor) -> State:
-        better = query.loss > state["best"]
-        best_x = tf.where(better[:, None, None, None], query.x, state["best_x"])
+        is_better = query.loss > state["best"]
+        best_x = tf.where(is_better[:, None, None, None], query.x, state["best_x"])
         width = tf.clip_by_value(side(step), 1, min(rows, columns) - 1)
-        drawn = random.uniform(problem.streams, step, 0, 2 + channels)
-        row, column = _square_pairs.place(drawn[:, 0], width, rows), _square_pairs.place(drawn[:, 1], width, columns)
-        edge = tf.where(drawn[:, None, None, 2:] < 0.5, low, high)
-        x = tf.where(_square_pairs.window(row, column, width), edge, best_x)
+        draws = random.uniform(problem.streams, step, 0, 2 + channels)
+        row = _square_pairs.window_offsets(draws[:, 0], width, rows)
+        column = _square_pairs.window_offsets(draws[:, 1], width, columns)
+        values = tf.where(draws[:, None, None, 2:] < 0.5, low, high)
+        x = tf.where(_square_pairs.window(row, column, width), values, best_x)
         return {"x": x, "best_x": best_x, "best": tf.maximum(query.loss, state["best"])}
 
     return Loop(steps, start, update, loss="margin", gradient=False)

@@ -2,7 +2,8 @@
 
 Moosavi-Dezfooli et al. 2016, "Universal adversarial perturbations", arXiv:1610.08401, posed the question; the ascent is
 that of Shafahi et al. 2018, "Universal adversarial training", arXiv:1811.11304, algorithm 2: the loss of each image is
-clipped, so that those already fooled do not drown the others.
+clipped, so that those already fooled do not drown the others. ``relative_step_size`` is in units of epsilon / epochs
+and decays along a cosine; ``step_size`` replaces it, in pixel units.
 """
 
 from __future__ import annotations
@@ -26,10 +27,9 @@ def craft(
     step_size: float | None = None,
     bound: float = 2.0,
 ) -> UniversalLoop:
-    """``relative_step_size`` is in units of epsilon / epochs and falls along a cosine; ``step_size`` replaces it, in
-    pixel units. Images whose log-odds exceed ``bound`` do not count."""
+    """Images whose log-odds exceed ``bound`` do not count."""
     epsilon = tf.cast(problem.ball.epsilon, tf.float32)
-    first = absolute_step_size(problem, epochs, relative_step_size, step_size)
+    initial_size = absolute_step_size(problem, epochs, relative_step_size, step_size)
     linf = problem.ball.norm == "linf"
 
     def inside(delta: tf.Tensor) -> tf.Tensor:
@@ -43,12 +43,12 @@ def craft(
 
     def update(state: State, query: Query, progress: tf.Tensor) -> State:
         # Where the box stops delta, only a step back changes the image.
-        wanted, upwards = problem.x + state["delta"], tf.sign(query.gradient)
-        stopped = ((wanted >= 1) & (upwards > 0)) | ((wanted <= 0) & (upwards < 0))
-        counts = (query.loss < bound)[:, None, None, None] & ~stopped
-        slope = tf.reduce_sum(tf.where(counts, query.gradient, tf.zeros_like(query.gradient)), 0, keepdims=True)
-        momentum = MOMENTUM * state["momentum"] + slope / tf.maximum(_norm(slope), 1e-30)
-        size = first * (1 + tf.cos(math.pi * progress)) / 2
+        unclipped, sign = problem.x + state["delta"], tf.sign(query.gradient)
+        is_blocked = ((unclipped >= 1) & (sign > 0)) | ((unclipped <= 0) & (sign < 0))
+        is_counted = (query.loss < bound)[:, None, None, None] & ~is_blocked
+        gradient = tf.reduce_sum(tf.where(is_counted, query.gradient, tf.zeros_like(query.gradient)), 0, keepdims=True)
+        momentum = MOMENTUM * state["momentum"] + gradient / tf.maximum(_norm(gradient), 1e-30)
+        size = initial_size * (1 + tf.cos(math.pi * progress)) / 2
         direction = tf.sign(momentum) if linf else momentum / tf.maximum(_norm(momentum), 1e-30)
         return {"delta": inside(state["delta"] + size * direction), "momentum": momentum}
 

@@ -2,7 +2,7 @@
 
 Chen, Zhang, Sharma, Yi, Hsieh 2017, "ZOO: zeroth order optimization based black-box attacks to deep neural networks
 without training substitute models", arXiv:1708.03999, algorithm 2 (Adam). Each step takes two logits for each of
-``coordinates`` random pixels. The price of failing begins at ``constant`` and follows a bisection of ``searches``.
+``coordinates`` random pixels. The weight of the loss begins at ``constant`` and follows a bisection of ``searches``.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The balls an attack stays in: where it may start, which step is steepest, and how a point comes back inside.
+"""The balls an attack stays in: where it may start, which step is steepest, and how a point is projected.
 
 Every ball is intersected with the box [0, 1]. Tensors are float32 with rows first, ``(n, h, w, c)``; ``epsilon`` is a
 float64 scalar in pixel units. The projections are exact on the intersection of ball and box: projecting and then
@@ -16,7 +16,7 @@ from advlab.problem.norms import headroom, length, total, unit
 
 Draw = Callable[[int, str], tf.Tensor]  # (number of the draw, "uniform" or "normal") -> shape of the images
 _TINY = 1e-30
-_PIXEL = 3e-8  # the most that rounding to float32 moves a pixel
+_PIXEL_ROUNDING = 3e-8  # the most that rounding to float32 moves a pixel
 
 
 class Ball(Protocol):
@@ -38,7 +38,7 @@ class Ball(Protocol):
         """A random point."""
 
     def steepest(self, gradient: tf.Tensor, x: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        """The change of ``x`` of norm ``size`` that climbs fastest."""
+        """The change of ``x`` of norm ``size`` that raises the loss most."""
 
     def project(self, x: tf.Tensor) -> tf.Tensor:
         """The nearest point of ball and box."""
@@ -63,12 +63,13 @@ class LinfBall(NamedTuple):
     @classmethod
     def around(cls, center: tf.Tensor, epsilon: tf.Tensor) -> LinfBall:
         """The bounds are worked out once, not at every projection."""
-        exact = tf.cast(center, tf.float64)
-        low, high = tf.maximum(exact - epsilon, 0), tf.minimum(exact + epsilon, 1)
+        center64 = tf.cast(center, tf.float64)
+        low, high = tf.maximum(center64 - epsilon, 0), tf.minimum(center64 + epsilon, 1)
         low32, high32 = tf.cast(low, tf.float32), tf.cast(high, tf.float32)
-        up, down = tf.math.nextafter(low32, tf.ones_like(low32)), tf.math.nextafter(high32, tf.zeros_like(high32))
-        low32 = tf.where(tf.cast(low32, tf.float64) < low, up, low32)
-        high32 = tf.where(tf.cast(high32, tf.float64) > high, down, high32)
+        inner_low = tf.math.nextafter(low32, tf.ones_like(low32))
+        inner_high = tf.math.nextafter(high32, tf.zeros_like(high32))
+        low32 = tf.where(tf.cast(low32, tf.float64) < low, inner_low, low32)
+        high32 = tf.where(tf.cast(high32, tf.float64) > high, inner_high, high32)
         return cls(center, epsilon, low32, high32)
 
     def start(self, draw: Draw) -> tf.Tensor:
@@ -76,7 +77,7 @@ class LinfBall(NamedTuple):
         return self.project(self.center + tf.cast(self.epsilon, tf.float32) * (2 * draw(0, "uniform") - 1))
 
     def steepest(self, gradient: tf.Tensor, x: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        """The change of ``x`` of norm ``size`` that climbs fastest: the sign of the gradient."""
+        """The change of ``x`` of norm ``size`` that raises the loss most: the sign of the gradient."""
         return size * tf.sign(gradient)
 
     def project(self, x: tf.Tensor) -> tf.Tensor:
@@ -118,22 +119,22 @@ class L2Ball(NamedTuple):
         change = x - self.center
         room = headroom(self.center, change > 0) ** 2
         squares = change**2
-        budget = _inside(self.epsilon, _PIXEL * _dimensions(change) ** 0.5) ** 2
-        largest = tf.maximum(total(squares), _TINY)
+        budget = _safe_radius(self.epsilon, _PIXEL_ROUNDING * _dimensions(change) ** 0.5) ** 2
+        squared_norm = tf.maximum(total(squares), _TINY)
 
-        def far(count: tf.Tensor, u: tf.Tensor, moved: tf.Tensor) -> tf.Tensor:
-            return (count < 50) & tf.reduce_any(moved > 1e-7 * u)
+        def not_converged(iteration: tf.Tensor, u: tf.Tensor, increment: tf.Tensor) -> tf.Tensor:
+            return (iteration < 50) & tf.reduce_any(increment > 1e-7 * u)
 
-        def newton(count: tf.Tensor, u: tf.Tensor, moved: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-            clipped = u * squares >= room
-            used = total(tf.where(clipped, room, u * squares))
-            slope = total(tf.where(clipped, tf.zeros_like(squares), squares))
-            ahead = tf.where(slope > 0, u + tf.nn.relu(budget - used) / tf.maximum(slope, _TINY), tf.ones_like(u))
-            ahead = tf.minimum(ahead, 1)
-            return count + 1, ahead, ahead - u
+        def newton(iteration: tf.Tensor, u: tf.Tensor, increment: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            is_clipped = u * squares >= room
+            value = total(tf.where(is_clipped, room, u * squares))
+            slope = total(tf.where(is_clipped, tf.zeros_like(squares), squares))
+            next_u = tf.where(slope > 0, u + tf.nn.relu(budget - value) / tf.maximum(slope, _TINY), tf.ones_like(u))
+            next_u = tf.minimum(next_u, 1)
+            return iteration + 1, next_u, next_u - u
 
-        first = tf.minimum(budget / largest, 1)
-        _, u, _ = tf.while_loop(far, newton, (tf.constant(0), first, first))
+        initial_u = tf.minimum(budget / squared_norm, 1)
+        _, u, _ = tf.while_loop(not_converged, newton, (tf.constant(0), initial_u, initial_u))
         return tf.clip_by_value(self.center + tf.sqrt(u) * change, 0, 1)
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
@@ -160,54 +161,56 @@ class L1Ball(NamedTuple):
         return self.project(self.center + tf.cast(self.epsilon, tf.float32) * radius * direction)
 
     def steepest(self, gradient: tf.Tensor, x: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
-        """The change of norm ``size`` inside the box that climbs fastest: the pixels of largest gradient, each as far
-        as it can go, until the size is used up; pixels already at the box are skipped."""
+        """The change of norm ``size`` inside the box that raises the loss most.
+
+        The pixels of largest gradient move, each as far as it can, until the size is used up; those at the box do not.
+        """
         room = headroom(x, gradient > 0)
-        height = tf.where(room > 0, tf.abs(gradient), tf.zeros_like(gradient))
-        size = tf.cast(size, tf.float32) * tf.ones_like(height[:, :1, :1, :1])
+        magnitude = tf.where(room > 0, tf.abs(gradient), tf.zeros_like(gradient))
+        size = tf.cast(size, tf.float32) * tf.ones_like(magnitude[:, :1, :1, :1])
 
         def halve(low: tf.Tensor, high: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             middle = (low + high) / 2
-            fits = total(tf.where(height > middle, room, tf.zeros_like(room))) <= size
+            fits = total(tf.where(magnitude > middle, room, tf.zeros_like(room))) <= size
             return tf.where(fits, low, middle), tf.where(fits, middle, high)
 
-        top = length(height, "linf")
-        low, high = _repeat(24, halve, (tf.zeros_like(top), top))  # float32 tells no more heights apart
-        full = tf.where(height > high, room, tf.zeros_like(room))
-        edge = tf.where((height > low) & (height <= high), room, tf.zeros_like(room))
-        rest = tf.nn.relu(size - total(full)) / tf.maximum(total(edge), _TINY)
-        return tf.sign(gradient) * (full + edge * tf.minimum(rest, 1))
+        largest = length(magnitude, "linf")
+        low, high = _repeat(24, halve, (tf.zeros_like(largest), largest))  # float32 resolves no finer threshold
+        full = tf.where(magnitude > high, room, tf.zeros_like(room))
+        partial = tf.where((magnitude > low) & (magnitude <= high), room, tf.zeros_like(room))
+        fraction = tf.nn.relu(size - total(full)) / tf.maximum(total(partial), _TINY)
+        return tf.sign(gradient) * (full + partial * tf.minimum(fraction, 1))
 
     def project(self, x: tf.Tensor) -> tf.Tensor:
         """The nearest point of ball and box: ``clip(soft(d, t))`` with the smallest threshold t that is inside."""
         change = x - self.center
-        size = tf.abs(change)
+        magnitude = tf.abs(change)
         room = headroom(self.center, change > 0)
-        budget = _inside(self.epsilon, _PIXEL * _dimensions(change))
+        budget = _safe_radius(self.epsilon, _PIXEL_ROUNDING * _dimensions(change))
 
-        # The norm falls along straight pieces as t grows: Newton's iteration ends on the root's own piece, and halving
-        # steps in where a step would leave the interval that holds the root.
+        # The norm is piecewise linear and decreasing in t: Newton's iteration ends on the root's own piece; bisection
+        # takes over where a step would leave the interval that holds the root.
         def newton(
-            count: tf.Tensor, t: tf.Tensor, low: tf.Tensor, high: tf.Tensor, far: tf.Tensor
+            iteration: tf.Tensor, t: tf.Tensor, low: tf.Tensor, high: tf.Tensor, is_open: tf.Tensor
         ) -> tuple[tf.Tensor, ...]:
-            left = size - t
-            used = total(tf.clip_by_value(left, 0, room))
-            slope = total(tf.cast((left > 0) & (left < room), tf.float32))
-            outside = used > budget
-            low, high = tf.where(outside, t, low), tf.where(outside, high, t)
-            far = outside | ((t > 0) & (used < budget * (1 - 2e-6)))
-            ahead = t + (used - budget * (1 - 1e-6)) / tf.maximum(slope, _TINY)
-            ahead = tf.where((ahead > low) & (ahead < high), ahead, (low + high) / 2)
-            return count + 1, tf.where(far, ahead, t), low, high, far
+            soft = magnitude - t
+            norm = total(tf.clip_by_value(soft, 0, room))
+            slope = total(tf.cast((soft > 0) & (soft < room), tf.float32))
+            is_outside = norm > budget
+            low, high = tf.where(is_outside, t, low), tf.where(is_outside, high, t)
+            is_open = is_outside | ((t > 0) & (norm < budget * (1 - 2e-6)))
+            next_t = t + (norm - budget * (1 - 1e-6)) / tf.maximum(slope, _TINY)
+            next_t = tf.where((next_t > low) & (next_t < high), next_t, (low + high) / 2)
+            return iteration + 1, tf.where(is_open, next_t, t), low, high, is_open
 
-        zero = tf.zeros_like(size[:, :1, :1, :1])
-        top = length(size, "linf")
-        _, t, _, high, far = tf.while_loop(
-            lambda count, t, low, high, far: (count < 50) & tf.reduce_any(far),
+        zero = tf.zeros_like(magnitude[:, :1, :1, :1])
+        largest = length(magnitude, "linf")
+        _, t, _, high, is_open = tf.while_loop(
+            lambda iteration, t, low, high, is_open: (iteration < 50) & tf.reduce_any(is_open),
             newton,
-            (tf.constant(0), zero, zero, top, zero == 0),
+            (tf.constant(0), zero, zero, largest, zero == 0),
         )
-        return self.center + tf.sign(change) * tf.clip_by_value(size - tf.where(far, high, t), 0, room)
+        return self.center + tf.sign(change) * tf.clip_by_value(magnitude - tf.where(is_open, high, t), 0, room)
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n,)``: the sum of the absolute changes."""
@@ -231,10 +234,10 @@ class L0Ball(NamedTuple):
         return tf.where(self._largest(order), draw(1, "uniform"), self.center)
 
     def project(self, x: tf.Tensor) -> tf.Tensor:
-        """The nearest point of ball and box: the changes that are dearest to undo are kept."""
-        inside = tf.clip_by_value(x, 0, 1)
-        gain = tf.reduce_sum((x - self.center) ** 2 - (x - inside) ** 2, -1)
-        return tf.where(self._largest(gain), inside, self.center)
+        """The nearest point of ball and box: the changes that are most costly to undo are kept."""
+        clipped = tf.clip_by_value(x, 0, 1)
+        gain = tf.reduce_sum((x - self.center) ** 2 - (x - clipped) ** 2, -1)
+        return tf.where(self._largest(gain), clipped, self.center)
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n,)``: the number of positions that differ."""
@@ -244,8 +247,8 @@ class L0Ball(NamedTuple):
         """bool ``(n, h, w, 1)``: the epsilon positions with the largest values."""
         flat = tf.reshape(values, [tf.shape(values)[0], -1])
         rank = tf.argsort(tf.argsort(flat, direction="DESCENDING", stable=True))
-        kept = tf.cast(rank, tf.float64) < tf.reshape(tf.floor(self.epsilon), [-1, 1])
-        return tf.reshape(kept, tf.shape(values))[..., None]
+        is_largest = tf.cast(rank, tf.float64) < tf.reshape(tf.floor(self.epsilon), [-1, 1])
+        return tf.reshape(is_largest, tf.shape(values))[..., None]
 
 
 class Box(NamedTuple):
@@ -285,12 +288,12 @@ def _dimensions(x: tf.Tensor) -> float:
     return float(x.shape[1] * x.shape[2] * x.shape[3])
 
 
-def _inside(epsilon: tf.Tensor, rounding: float) -> tf.Tensor:
+def _safe_radius(epsilon: tf.Tensor, rounding: float) -> tf.Tensor:
     """float32: a radius a little smaller, so that the rounding of sums and of pixels does not leave the ball."""
     return tf.cast(tf.maximum(epsilon * (1 - 1e-6) - rounding, 0), tf.float32)
 
 
-def _repeat(times: int, body: Callable[..., tuple[tf.Tensor, ...]], values: tuple[tf.Tensor, ...]) -> tuple:
+def _repeat(count: int, body: Callable[..., tuple[tf.Tensor, ...]], values: tuple[tf.Tensor, ...]) -> tuple:
     return tuple(
-        tf.while_loop(lambda count, *_: count < times, lambda c, *v: (c + 1, *body(*v)), (tf.constant(0), *values))[1:]
+        tf.while_loop(lambda i, *_: i < count, lambda i, *v: (i + 1, *body(*v)), (tf.constant(0), *values))[1:]
     )

@@ -1,4 +1,4 @@
-"""What an attack climbs: losses of logits, one number for each sample, larger when the sample is closer to falling."""
+"""What an attack maximises: losses of logits, one number for each sample, larger the closer it is to an error."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ def log_odds(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     Cross-entropy is softplus of it, so direction and ranking are the same, but it never saturates: in float32 the
     gradient of cross-entropy vanishes, or is rounding noise, once p(label) rounds to 1.
     """
-    own, others = _split(logits, labels)
-    return tf.reduce_logsumexp(others, -1) - own
+    label_logit, other_logits = _split(logits, labels)
+    return tf.reduce_logsumexp(other_logits, -1) - label_logit
 
 
 def margin(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
     """The largest other logit minus the logit of the label; positive exactly when the sample is misclassified."""
-    own, others = _split(logits, labels)
-    return tf.reduce_max(others, -1) - own
+    label_logit, other_logits = _split(logits, labels)
+    return tf.reduce_max(other_logits, -1) - label_logit
 
 
 def dlr(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
@@ -43,29 +43,29 @@ def targeted_dlr(logits: tf.Tensor, labels: tf.Tensor, aim: tf.Tensor) -> tf.Ten
 
     Croce, Hein 2020, arXiv:2003.01690, equation 7. With three classes there is no fourth logit: the difference itself.
     """
-    rise = difference(logits, labels, aim)
+    gap = difference(logits, labels, aim)
     if logits.shape[-1] < 4:
-        return rise
+        return gap
     first, _, third, fourth = _highest(logits, 4)
-    return rise / (first - (third + fourth) / 2 + 1e-12)
+    return gap / (first - (third + fourth) / 2 + 1e-12)
 
 
 def _highest(logits: tf.Tensor, count: int) -> list[tf.Tensor]:
     """The largest logits in order, each float32 ``(n,)``: for few classes far faster than sorting."""
-    found = []
+    highest = []
     for _ in range(count):
-        found.append(tf.reduce_max(logits, -1))
-        taken = tf.one_hot(tf.argmax(logits, -1), logits.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
-        logits = tf.where(taken, tf.fill(tf.shape(logits), tf.constant(float("-inf"))), logits)
-    return found
+        highest.append(tf.reduce_max(logits, -1))
+        is_highest = tf.one_hot(tf.argmax(logits, -1), logits.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
+        logits = tf.where(is_highest, tf.fill(tf.shape(logits), tf.constant(float("-inf"))), logits)
+    return highest
 
 
 LOSSES = {"ce": log_odds, "margin": margin, "dlr": dlr, "difference": margin}
-TOWARDS = {"dlr": targeted_dlr, "difference": difference}  # the others aim by changing sign
+TARGETED_LOSSES = {"dlr": targeted_dlr, "difference": difference}  # the others change sign
 
 
 def _split(logits: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
     is_label = tf.one_hot(labels, logits.shape[-1], on_value=True, off_value=False, dtype=tf.bool)
-    own = tf.reduce_sum(tf.where(is_label, logits, tf.zeros_like(logits)), -1)
+    label_logit = tf.reduce_sum(tf.where(is_label, logits, tf.zeros_like(logits)), -1)
     # Masked with -inf: a zero would count as the best other class when all other logits are negative.
-    return own, tf.where(is_label, tf.fill(tf.shape(logits), tf.constant(float("-inf"))), logits)
+    return label_logit, tf.where(is_label, tf.fill(tf.shape(logits), tf.constant(float("-inf"))), logits)

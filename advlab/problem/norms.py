@@ -1,6 +1,6 @@
 """Sizes of images and of their changes, written so that compilers for processors make them fast.
 
-``values`` are float32 with rows first, ``(n, h, w, c)`` or with more axes in front; what is said of each image has its
+``values`` are float32 with rows first, ``(n, h, w, c)`` or with more axes in front; a number for each image has its
 last three axes reduced to 1.
 """
 
@@ -43,7 +43,7 @@ def unit(values: tf.Tensor) -> tf.Tensor:
     return scaled * (1 / tf.maximum(length(scaled, "l2"), 1e-12))
 
 
-def headroom(x: tf.Tensor, up: tf.Tensor) -> tf.Tensor:
-    """How far each pixel can go: to 1 where ``up``, bool of the same shape, else to 0."""
+def headroom(x: tf.Tensor, increase: tf.Tensor) -> tf.Tensor:
+    """How far each pixel can go: to 1 where ``increase``, bool of the same shape, else to 0."""
     # Exact, and without a choice between two arrays: compiled for a processor, that is a branch, often mispredicted.
-    return tf.abs(tf.cast(up, x.dtype) - x)
+    return tf.abs(tf.cast(increase, x.dtype) - x)

@@ -1,4 +1,4 @@
-"""What a method is given, what it sees, and what it returns."""
+"""What a method is given, what a query tells it, and what it returns."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import tensorflow as tf
 from advlab.problem import random
 from advlab.problem.balls import Ball
 from advlab.problem.gradients import value_and_gradients
-from advlab.problem.losses import LOSSES, TOWARDS
+from advlab.problem.losses import LOSSES, TARGETED_LOSSES
 
-START = -1  # the step number of whatever is drawn before the first look
+START = -1  # the step number of whatever is drawn before the first query
 State = dict[str, tf.Tensor]
 
 
 class Query(NamedTuple):
-    """One look at the model: everything with rows first; ``gradient`` is None where it was not asked for."""
+    """The answer of the model at one point: rows first; ``gradient`` is None where it was not asked for."""
 
     x: tf.Tensor
     logits: tf.Tensor
@@ -49,12 +49,12 @@ class Problem(NamedTuple):
             logits = self.logits(x)
             return Query(x, logits, self._loss(logits, loss), self._success(logits), None)
 
-        def both(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        def logits_and_loss(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             logits = self.logits(x)
             return logits, self._loss(logits, loss)
 
-        logits, value, slopes = value_and_gradients(both, x)
-        return Query(x, logits, value, self._success(logits), slopes[0])
+        logits, loss_values, gradients = value_and_gradients(logits_and_loss, x)
+        return Query(x, logits, loss_values, self._success(logits), gradients[0])
 
     def pullback(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """float32 ``(b, m, h, w, c)``: the gradients of m weighted sums of logits, ``weights`` float32 ``(b, m, k)``.
@@ -67,35 +67,37 @@ class Problem(NamedTuple):
 
         return tf.stack(value_and_gradients(logits, x, weights)[-1], 1)
 
-    def random(self, step: tf.Tensor | int, draw: int, kind: str = "uniform") -> tf.Tensor:
-        """float32, the shape of ``x``: uniform in [0, 1) or standard normal; a function of seed, restart, sample index,
-        step and ``draw`` (below 60) alone."""
+    def random(self, step: tf.Tensor | int, draw: int, distribution: str = "uniform") -> tf.Tensor:
+        """float32, the shape of ``x``: ``uniform`` in [0, 1) or standard ``normal``.
+
+        A function of seed, restart, sample index, step and ``draw`` (below 60) alone.
+        """
         shape = self.x.shape[1:]
-        numbers = getattr(random, kind)(self.streams, step, draw, int(np.prod(shape)))
+        numbers = getattr(random, distribution)(self.streams, step, draw, int(np.prod(shape)))
         return tf.reshape(numbers, [-1, *shape])
 
     def _loss(self, logits: tf.Tensor, name: str) -> tf.Tensor:
-        aimed = self.aim >= 0
-        if name in TOWARDS:
-            towards = TOWARDS[name](logits, self.labels, tf.maximum(self.aim, 0))
-            return tf.where(aimed, towards, LOSSES[name](logits, self.labels))
-        value = LOSSES[name](logits, tf.where(aimed, self.aim, self.labels))
-        return tf.where(aimed, -value, value)
+        has_aim = self.aim >= 0
+        if name in TARGETED_LOSSES:
+            targeted = TARGETED_LOSSES[name](logits, self.labels, tf.maximum(self.aim, 0))
+            return tf.where(has_aim, targeted, LOSSES[name](logits, self.labels))
+        value = LOSSES[name](logits, tf.where(has_aim, self.aim, self.labels))
+        return tf.where(has_aim, -value, value)
 
     def _success(self, logits: tf.Tensor) -> tf.Tensor:
         predicted = tf.argmax(logits, -1, tf.int32)
-        counts = tf.where(self.target >= 0, predicted == self.target, predicted != self.labels)
-        return counts & tf.reduce_all(tf.math.is_finite(logits), -1)
+        is_success = tf.where(self.target >= 0, predicted == self.target, predicted != self.labels)
+        return is_success & tf.reduce_all(tf.math.is_finite(logits), -1)
 
 
 class Loop(NamedTuple):
     """What a native method returns; the engine runs it.
 
-    ``start()`` gives the state: a dict of tensors with rows first that has ``x``, the first point to look at. Where it
-    has ``done``, bool ``(b,)``, the rows for which that is True are not looked at again.
-    ``update(state, query, step)`` gives the next state. ``keep`` is ``best``, or ``last`` for the last iterate. Looks
-    before step ``counts_from`` may lie outside the ball: they are never kept. ``extra`` counts the forward and backward
-    passes that each update spends by itself.
+    ``start()`` gives the state: a dict of tensors with rows first that has ``x``, the first point to query. Where it
+    has ``done``, bool ``(b,)``, the rows for which that is True are not queried again.
+    ``update(state, query, step)`` gives the next state. ``keep`` is ``best``, or ``last`` for the last iterate.
+    Iterates before step ``counts_from`` may lie outside the ball: they are never kept. ``extra`` counts the forward and
+    backward passes that each update spends by itself.
     """
 
     steps: int
@@ -109,11 +111,11 @@ class Loop(NamedTuple):
 
 
 class UniversalLoop(NamedTuple):
-    """What a method returns that looks for one perturbation of all images; the engine runs it.
+    """What a method returns that seeks one perturbation of all images; the engine runs it.
 
     It goes through the images ``epochs`` times, batch by batch. ``start()`` gives the state, a dict of tensors without
-    rows that has ``delta``, float32 ``(1, h, w, c)``. ``update(state, query, share)`` gives the next one from a look at
-    ``ball.project(x + delta)`` of a batch; ``share``, float32 in [0, 1), says how much of the work is done.
+    rows that has ``delta``, float32 ``(1, h, w, c)``. ``update(state, query, progress)`` gives the next one from the
+    query of a batch at ``ball.project(x + delta)``; ``progress``, float32 in [0, 1), is the fraction of steps done.
     """
 
     epochs: int

@@ -1,4 +1,4 @@
-"""One random stream for each sample: what a sample draws depends on the seed and its index, never on its neighbours.
+"""One random stream for each sample: its draws depend on the seed and its index, never on its neighbours.
 
 Threefry-2x32 with 20 rounds (Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3"): a keyed bijection of
 a counter. The key is the sample's stream, the counter says which number of which draw at which step.
@@ -30,23 +30,23 @@ def threefry(key: tf.Tensor, counter: tf.Tensor) -> tf.Tensor:
     return tf.stack([a, b], -1)
 
 
-_block = tf.function(threefry, autograph=False, reduce_retracing=True)
-_traced = tf.function(threefry, autograph=False)  # once for each shape, however many draws a graph has
+_threefry_any_shape = tf.function(threefry, autograph=False, reduce_retracing=True)
+_threefry_by_shape = tf.function(threefry, autograph=False)  # once for each shape, however many draws a graph has
 
 
 def streams(seed: int, restart: int, indices: tf.Tensor) -> tf.Tensor:
     """uint32 ``(n, 2)``: the key of each sample, from the seed, the restart and its index in the full split."""
     key = tf.constant([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF], tf.uint32)
     index = tf.cast(indices, tf.uint32)
-    return _block(key, tf.stack([index, tf.fill(tf.shape(index), tf.constant(restart, tf.uint32))], -1))
+    return _threefry_any_shape(key, tf.stack([index, tf.fill(tf.shape(index), tf.constant(restart, tf.uint32))], -1))
 
 
 def bits(key: tf.Tensor, step: tf.Tensor | int, draw: int, count: int) -> tf.Tensor:
     """uint32 ``(n, count)``: the first ``count`` words of draw ``draw`` (below 64) at ``step`` (from -1)."""
     element = tf.range((count + 1) // 2, dtype=tf.int32)
-    place = (tf.cast(step, tf.int32) + 1) * _DRAWS + draw
-    counter = tf.stack([element, tf.fill(tf.shape(element), place)], -1)
-    words = _traced(key[:, None, :], tf.cast(counter, tf.uint32)[None])
+    draw_number = (tf.cast(step, tf.int32) + 1) * _DRAWS + draw
+    counter = tf.stack([element, tf.fill(tf.shape(element), draw_number)], -1)
+    words = _threefry_by_shape(key[:, None, :], tf.cast(counter, tf.uint32)[None])
     return tf.reshape(words, [-1, 2 * ((count + 1) // 2)])[:, :count]
 
 
@@ -58,9 +58,9 @@ def uniform(key: tf.Tensor, step: tf.Tensor | int, draw: int, count: int) -> tf.
 
 def normal(key: tf.Tensor, step: tf.Tensor | int, draw: int, count: int) -> tf.Tensor:
     """float32 ``(n, count)``, standard normal (Box and Muller 1958)."""
-    even = count + count % 2
-    pairs = tf.reshape(uniform(key, step, draw, even), [-1, even // 2, 2])
+    even_count = count + count % 2
+    pairs = tf.reshape(uniform(key, step, draw, even_count), [-1, even_count // 2, 2])
     radius = tf.sqrt(-2.0 * tf.math.log1p(-pairs[..., 0]))
     angle = 2 * math.pi * pairs[..., 1]
-    both = tf.stack([radius * tf.cos(angle), radius * tf.sin(angle)], -1)
-    return tf.reshape(both, [-1, even])[:, :count]
+    numbers = tf.stack([radius * tf.cos(angle), radius * tf.sin(angle)], -1)
+    return tf.reshape(numbers, [-1, even_count])[:, :count]

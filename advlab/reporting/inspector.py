@@ -1,4 +1,4 @@
-"""What the page's script needs to show one image after another: plain data, ready for JSON."""
+"""The JSON-ready data with which the page's script shows one image after another."""
 
 from __future__ import annotations
 
@@ -14,41 +14,41 @@ from advlab.evaluation.curve import SecurityCurve
 from advlab.evaluation.evaluation import Evaluation
 from advlab.reporting.phrases import NORMS
 from advlab.reporting.pictures import Sample
-from advlab.reporting.sections import Curved
+from advlab.reporting.sections import CurveGroup
 
-BARS = 10
-STOPS = 200
+MAX_BARS = 10
+SLIDER_STEPS = 200
 
 
 def inspector(
-    shown: Sequence[Evaluation],
+    evaluations: Sequence[Evaluation],
     names: Sequence[str],
     pictures: Sequence[Sequence[Sample]],
-    curved: Sequence[Curved],
+    curves: Sequence[CurveGroup],
 ) -> dict[str, Any]:
-    """``pictures``, each data URI once, and ``choices``: of each curve the nearest images, then of each attack its own.
+    """``pictures``, each data URI once, and ``choices``: the nearest images of each curve, then those of each attack.
 
-    A choice has ``name``, ``images`` in words, ``classes``, ``curve`` (null where epsilon is fixed) and ``samples``.
+    A choice has ``name``, ``images`` as text, ``classes``, ``curve`` (null where epsilon is fixed) and ``samples``.
     """
     sources: dict[str, int] = {}
-    by_evaluation = {id(e): samples for e, samples in zip(shown, pictures, strict=True)}
-    alone = {id(c.members[0]) for c in curved if len(c.members) == 1}
-    several = len({e.classifier for e in shown}) > 1
+    by_evaluation = {id(e): samples for e, samples in zip(evaluations, pictures, strict=True)}
+    single = {id(c.members[0]) for c in curves if len(c.members) == 1}
+    several = len({e.classifier for e in evaluations}) > 1
     choices = []
-    for each in curved:
-        drawn = zip(*(by_evaluation[id(e)] for e in each.members), strict=True)
-        samples = [_nearest(each, row, sources) for row in drawn]
-        name = f"any epsilon, {NORMS[each.curve.norm]}"
-        choices.append(_choice(each.members[0], name, several, samples) | {"curve": _stops(each.curve)})
-    for evaluation, name, drawn_here in zip(shown, names, pictures, strict=True):
-        if id(evaluation) not in alone:
-            entries = [_entry(evaluation, s, sources) for s in drawn_here]
+    for group in curves:
+        rows = zip(*(by_evaluation[id(e)] for e in group.members), strict=True)
+        entries = [_nearest(group, row, sources) for row in rows]
+        name = f"any epsilon, {NORMS[group.curve.norm]}"
+        choices.append(_choice(group.members[0], name, several, entries) | {"curve": _slider(group.curve)})
+    for evaluation, name, samples in zip(evaluations, names, pictures, strict=True):
+        if id(evaluation) not in single:
+            entries = [_entry(evaluation, sample, sources) for sample in samples]
             choices.append(_choice(evaluation, name, several, entries) | {"curve": None})
     return {"pictures": list(sources), "choices": choices}
 
 
 def embedded(data: dict[str, Any]) -> Markup:
-    """The data as JSON that no HTML parser can mistake for markup, whatever the names in it."""
+    """The data as JSON that an HTML parser never takes for markup, whatever the names in it."""
     text = json.dumps(data, separators=(",", ":"), allow_nan=False)  # ASCII, thus without U+2028 and U+2029
     return Markup(text.replace("&", "\\u0026").replace("<", "\\u003c").replace(">", "\\u003e"))
 
@@ -62,17 +62,17 @@ def _choice(evaluation: Evaluation, name: str, several: bool, samples: list[dict
     }
 
 
-def _nearest(curved: Curved, samples: Sequence[Sample], sources: dict[str, int]) -> dict[str, Any]:
-    """Of one image the smallest change that misleads, and its size: null where no attack found one."""
+def _nearest(group: CurveGroup, samples: Sequence[Sample], sources: dict[str, int]) -> dict[str, Any]:
+    """The nearest adversarial image of one image, and its distance: null if no attack found one."""
     row = samples[0].row
-    best = max(int(curved.curve.breaking[row]), 0)
-    falls = float(curved.curve.smallest[row])
-    entry = _entry(curved.members[best], samples[best], sources)
-    return entry | {"falls": falls if math.isfinite(falls) else None}
+    best = max(int(group.curve.misclassified_by[row]), 0)
+    distance = float(group.curve.smallest[row])
+    entry = _entry(group.members[best], samples[best], sources)
+    return entry | {"distance": distance if math.isfinite(distance) else None}
 
 
 def _entry(evaluation: Evaluation, sample: Sample, sources: dict[str, int]) -> dict[str, Any]:
-    """One image; the classes worth a bar stand in the order of the classes."""
+    """One image; the classes with a bar are in the order of the classes."""
     result, row = evaluation.result, sample.row
     before, after = (
         np.clip(np.nan_to_num(p[row].astype(np.float64)), 0, 1)
@@ -81,7 +81,7 @@ def _entry(evaluation: Evaluation, sample: Sample, sources: dict[str, int]) -> d
     label = int(result.labels[row])
     predicted = [int(result.clean_probabilities[row].argmax()), int(result.adversarial_probabilities[row].argmax())]
     likely = np.argsort(-np.maximum(before, after), kind="stable")
-    kept = sorted(list(dict.fromkeys([label, *predicted, *likely.tolist()]))[:BARS])
+    classes = sorted(list(dict.fromkeys([label, *predicted, *likely.tolist()]))[:MAX_BARS])
     pictures = {
         "clean": sample.clean.source,
         "perturbation": sample.perturbation,
@@ -91,20 +91,20 @@ def _entry(evaluation: Evaluation, sample: Sample, sources: dict[str, int]) -> d
         "position": sample.position,
         "label": label,
         "predicted": predicted,
-        "bars": kept,
-        "before": np.round(before[kept], 4).tolist(),
-        "after": np.round(after[kept], 4).tolist(),
+        "bars": classes,
+        "before": np.round(before[classes], 4).tolist(),
+        "after": np.round(after[classes], 4).tolist(),
         "amplified": float(f"{sample.amplified:.3g}"),
         "outcome": sample.outcome,
         **{name: sources.setdefault(source, len(sources)) for name, source in pictures.items()},
     }
 
 
-def _stops(curve: SecurityCurve) -> dict[str, Any]:
-    """The curve at no more than ``STOPS`` + 1 places between 0 and where it ends: what a slider looks up."""
-    known = curve.smallest[np.isfinite(curve.smallest)]
-    end = curve.limit if math.isfinite(curve.limit) else float(known.max(initial=0.0))
-    epsilons = np.linspace(0, end, STOPS + 1)
+def _slider(curve: SecurityCurve) -> dict[str, Any]:
+    """The curve at no more than ``SLIDER_STEPS`` + 1 epsilons between 0 and its end: what the slider looks up."""
+    finite = curve.smallest[np.isfinite(curve.smallest)]
+    end = curve.limit if math.isfinite(curve.limit) else float(finite.max(initial=0.0))
+    epsilons = np.linspace(0, end, SLIDER_STEPS + 1)
     if curve.norm == "l0":
         epsilons = np.unique(np.floor(epsilons))
     rates = [curve.robust_accuracy(float(epsilon)) for epsilon in epsilons]

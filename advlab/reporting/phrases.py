@@ -1,4 +1,4 @@
-"""Attacks, budgets and shares as a reader sees them."""
+"""Attacks, budgets and rates as text for readers."""
 
 from __future__ import annotations
 
@@ -12,20 +12,20 @@ NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0", "none": "box only"}
 
 
 def attack_name(evaluation: Evaluation) -> str:
-    """The method as people write it: ``PGD``, ``DeepFool``, ``carlini wagner``."""
+    """The method as papers write it: ``PGD``, ``DeepFool``, ``carlini wagner``."""
     method = evaluation.attack.method
     return {"deepfool": "DeepFool"}.get(method, method.upper() if len(method) <= 4 else method.replace("_", " "))
 
 
 def budget(evaluation: Evaluation) -> str:
-    """The threat model in a few words: ``L∞ 0.1``, ``smallest L2``, with the target's name."""
+    """The threat model in short: ``L∞ 0.1``, ``smallest L2``, with the target's name."""
     threat = evaluation.attack.threat
-    words = NORMS[threat.norm]
+    text = NORMS[threat.norm]
     if math.isfinite(threat.epsilon):
-        words = f"{words} {threat.epsilon:.4g}"
+        text = f"{text} {threat.epsilon:.4g}"
     elif threat.norm != "none":
-        words = f"smallest {words}"
-    return words if threat.target is None else f"{words}, towards {evaluation.per_class[threat.target].name}"
+        text = f"smallest {text}"
+    return text if threat.target is None else f"{text}, towards {evaluation.per_class[threat.target].name}"
 
 
 def allowance(threat: ThreatModel) -> str:
@@ -33,21 +33,21 @@ def allowance(threat: ThreatModel) -> str:
     if threat.norm == "none":
         return "may change the pixels at will"
     if not math.isfinite(threat.epsilon):
-        return "may change the pixels at will, and looks for the smallest change that misleads"
+        return "may change the pixels at will, and looks for the smallest change that succeeds"
     size = f"{threat.epsilon:.4g}"
     if threat.norm == "linf":
         return f"may change each pixel by at most {size}, where black is 0 and white is 1"
     if threat.norm == "l0":
         return f"may change at most {size} pixels, and those at will"
-    kind = {"l2": "root of the sum of squares", "l1": "sum"}[threat.norm]
-    return f"may change the pixels (black is 0, white is 1) by at most {size} in all, measured as the {kind}"
+    measure = {"l2": "root of the sum of squares", "l1": "sum"}[threat.norm]
+    return f"may change the pixels (black is 0, white is 1) by at most {size} in all, measured as the {measure}"
 
 
-def percent(share: float, digits: int = 1) -> str:
+def percent(fraction: float, digits: int = 1) -> str:
     """``25.0 %``; ``unknown`` for NaN."""
-    return "unknown" if math.isnan(share) else f"{100 * share:.{digits}f}\N{NO-BREAK SPACE}%"
+    return "unknown" if math.isnan(fraction) else f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
 
 
 def interval(rate: Rate) -> str:
-    """The 95 % interval of a share in percent: ``[19.5, 31.4]``."""
+    """The 95 % interval of a rate in percent: ``[19.5, 31.4]``."""
     return f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"

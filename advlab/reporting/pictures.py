@@ -1,4 +1,4 @@
-"""Images of an evaluation as pictures inside a page."""
+"""Images of an evaluation as pictures embedded in a page."""
 
 from __future__ import annotations
 
@@ -11,51 +11,51 @@ import numpy as np
 from advlab import figures
 from advlab.evaluation.evaluation import Evaluation
 
-SHOWN = 40
+MAX_SAMPLES = 40
 SIDE = 128
-_BYTES = 2_500_000
+_MAX_BYTES = 2_500_000
 
 
-class Seen(NamedTuple):
-    """One picture and what the classifier makes of it."""
+class Picture(NamedTuple):
+    """One image as a data URI, and its prediction."""
 
     source: str
     predicted: str
     confidence: float
-    right: bool
+    correct: bool
 
 
 class Sample(NamedTuple):
     """Clean image, perturbation and adversarial image of one row of an evaluation.
 
-    ``position``: in the full split; ``amplified``: how many times as large the perturbation is shown, 0 where there is
-    none; ``outcome``: ``fooled``, ``held``, ``wrong`` before any attack, or broken ``earlier``, by a part of the same
-    cascade, so that this one left it out.
+    ``position``: in the full split; ``amplified``: the factor of the perturbation as shown, 0 where there is none;
+    ``outcome``: ``adversarial``, still ``robust``, ``misclassified`` when clean, or ``skipped``, because an earlier
+    attack of the same cascade had succeeded.
     """
 
     row: int
     position: int
     label: str
-    clean: Seen
+    clean: Picture
     perturbation: str
     amplified: float
-    adversarial: Seen
+    adversarial: Picture
     outcome: str
 
 
-def samples(shown: Sequence[Evaluation]) -> list[list[Sample]]:
-    """Of each evaluation the same random draw, so that attacks can be compared: as many images as a page can bear."""
-    orders = [np.random.default_rng(0).permutation(len(evaluation)) for evaluation in shown]
-    drawn: list[list[Sample]] = [[] for _ in shown]
+def samples(evaluations: Sequence[Evaluation]) -> list[list[Sample]]:
+    """The same random images of each evaluation, so that attacks can be compared: as many as fit in a page."""
+    orders = [np.random.default_rng(0).permutation(len(evaluation)) for evaluation in evaluations]
+    groups: list[list[Sample]] = [[] for _ in evaluations]
     sources: set[str] = set()
-    for i in range(SHOWN):
-        for evaluation, order, own in zip(shown, orders, drawn, strict=True):
-            own += [_sample(evaluation, int(row)) for row in order[i : i + 1]]
-            for sample in own[i:]:
+    for i in range(MAX_SAMPLES):
+        for evaluation, order, group in zip(evaluations, orders, groups, strict=True):
+            group += [_sample(evaluation, int(row)) for row in order[i : i + 1]]
+            for sample in group[i:]:
                 sources |= {sample.clean.source, sample.perturbation, sample.adversarial.source}
-        if sum(map(len, sources)) > _BYTES:
+        if sum(map(len, sources)) > _MAX_BYTES:
             break
-    return [sorted(own, key=lambda sample: sample.row) for own in drawn]
+    return [sorted(group, key=lambda sample: sample.row) for group in groups]
 
 
 def _sample(evaluation: Evaluation, row: int) -> Sample:
@@ -63,8 +63,8 @@ def _sample(evaluation: Evaluation, row: int) -> Sample:
     x, x_adv = result.x[row], result.x_adv[row]
     bounded = threat.norm == "linf" and math.isfinite(threat.epsilon)
     scale = threat.epsilon if bounded else float(np.abs(x_adv - x).max())
-    clean = _seen(evaluation, result.clean_probabilities[row], x, row)
-    adversarial = _seen(evaluation, result.adversarial_probabilities[row], x_adv, row)
+    clean = _picture(evaluation, result.clean_probabilities[row], x, row)
+    adversarial = _picture(evaluation, result.adversarial_probabilities[row], x_adv, row)
     return Sample(
         row=row,
         position=int(result.indices[row]),
@@ -77,13 +77,13 @@ def _sample(evaluation: Evaluation, row: int) -> Sample:
     )
 
 
-def _outcome(clean: Seen, adversarial: Seen, left_out: bool) -> str:
-    if not clean.right:
-        return "wrong"
-    return "earlier" if left_out else "held" if adversarial.right else "fooled"
+def _outcome(clean: Picture, adversarial: Picture, skipped: bool) -> str:
+    if not clean.correct:
+        return "misclassified"
+    return "skipped" if skipped else "robust" if adversarial.correct else "adversarial"
 
 
-def _seen(evaluation: Evaluation, probabilities: np.ndarray, image: np.ndarray, row: int) -> Seen:
+def _picture(evaluation: Evaluation, probabilities: np.ndarray, image: np.ndarray, row: int) -> Picture:
     predicted = int(probabilities.argmax())
-    name, right = evaluation.per_class[predicted].name, predicted == evaluation.result.labels[row]
-    return Seen(figures.data_uri(image, SIDE), name, float(probabilities[predicted]), bool(right))
+    name, correct = evaluation.per_class[predicted].name, predicted == evaluation.result.labels[row]
+    return Picture(figures.data_uri(image, SIDE), name, float(probabilities[predicted]), bool(correct))

@@ -20,17 +20,17 @@ from advlab.evaluation.table import caption, cells, labels
 from advlab.reporting import phrases, sections
 from advlab.reporting.inspector import embedded, inspector
 from advlab.reporting.pictures import samples
-from advlab.reporting.summary import answers
+from advlab.reporting.summary import summarize
 
 
 def report(evaluations: Evaluation | Sequence[Evaluation], path: str | PathLike[str] | None = None) -> str:
     """The page as HTML text; with ``path`` it is also written there, whole or not at all.
 
     It opens from disk without a server, adapts to light and dark, and stays below 5 MB: at most 40 sampled images of
-    each attack are embedded, and it says so. Raises ``InvalidValue`` without any evaluation.
+    each attack are embedded. Raises ``InvalidValue`` without any evaluation.
     """
-    shown = list(evaluations) if isinstance(evaluations, Sequence) else [evaluations]
-    if not shown:
+    evaluations = list(evaluations) if isinstance(evaluations, Sequence) else [evaluations]
+    if not evaluations:
         raise InvalidValue("A report needs at least one evaluation. Got none.")
     if path is not None and Path(path).suffix not in (".html", ".htm"):
         raise InvalidValue(f"A report is an HTML page. Got the name '{path}'; end it in .html.")
@@ -48,56 +48,56 @@ def report(evaluations: Evaluation | Sequence[Evaluation], path: str | PathLike[
         "budget": phrases.budget,
         "allowance": phrases.allowance,
     }
-    text = environment.get_template("template.html").render(_context(shown))
+    text = environment.get_template("template.html").render(_context(evaluations))
     if path is not None:
-        with workspace.written(Path(path)) as temporary:
+        with workspace.atomic_write(Path(path)) as temporary:
             temporary.write_bytes(text.encode("utf-8", "replace"))
     return text
 
 
-def _context(shown: list[Evaluation]) -> dict[str, Any]:
-    names = labels(shown)
-    pictures = samples(shown)
-    said = answers(shown, pictures)
-    curved = sections.curved(shown)
-    there = {
+def _context(evaluations: list[Evaluation]) -> dict[str, Any]:
+    names = labels(evaluations)
+    pictures = samples(evaluations)
+    summaries = summarize(evaluations, pictures)
+    curves = sections.curve_groups(evaluations)
+    parts = {
         "findings": ("Findings", True),
         "attacks": ("Attacks", True),
-        "curves": ("Size of the change", sections.curve_plots(curved)),
+        "curves": ("Security curves", sections.curve_plots(curves)),
         "shift": ("Confidence", True),
-        "calibration": ("Calibration", sections.calibration(shown, names, said)),
-        "flow": ("What becomes what", sections.flows(said)),
-        "transfer": ("Transfer", sections.transfer(shown)),
+        "calibration": ("Calibration", sections.calibration(evaluations, names, summaries)),
+        "flow": ("Class flow", sections.flows(summaries)),
+        "transfer": ("Transfer", sections.transfer(evaluations)),
         "inspector": ("Image by image", max(map(len, pictures))),
-        "made": ("How it was made", True),
+        "details": ("Details", True),
     }
     return {
-        **{name: content for name, (_, content) in there.items() if content is not True},
-        "contents": [(name, title) for name, (title, content) in there.items() if content],
+        **{name: content for name, (_, content) in parts.items() if content is not True},
+        "contents": [(name, title) for name, (title, content) in parts.items() if content],
         "style": Markup(_resource("style.css")),
         "script": Markup(_resource("script.js")),
-        "answers": said,
-        "findings": _findings(shown, names),
+        "summaries": summaries,
+        "findings": _findings(evaluations, names),
         "checks": len(CHECKS) + len(CROSS_CHECKS),
-        "rows": [(e, name, cells(e, name)) for e, name in zip(shown, names, strict=True)],
-        "caption": caption(shown),
-        "bars": sections.drawn(figures.accuracy_bars(shown)),
-        "shift": sections.drawn(figures.confidence_shift(shown)),
-        "boundary": any(e.at_boundary for e in shown),
-        "data": embedded(inspector(shown, names, pictures, curved)),
+        "rows": [(e, name, cells(e, name)) for e, name in zip(evaluations, names, strict=True)],
+        "caption": caption(evaluations),
+        "bars": sections.inline_svg(figures.accuracy_bars(evaluations)),
+        "shift": sections.inline_svg(figures.confidence_shift(evaluations)),
+        "boundary": any(e.at_boundary for e in evaluations),
+        "data": embedded(inspector(evaluations, names, pictures, curves)),
     }
 
 
-def _findings(shown: list[Evaluation], names: list[str]) -> list[tuple[Finding, list[tuple[str, str]]]]:
+def _findings(evaluations: list[Evaluation], names: list[str]) -> list[tuple[Finding, list[tuple[str, str]]]]:
     """Each code once, gravest first, with the attacks that raised it and their evidence."""
-    found: dict[str, tuple[Finding, list[tuple[str, str]]]] = {}
-    for evaluation, name in zip(shown, names, strict=True):
+    by_code: dict[str, tuple[Finding, list[tuple[str, str]]]] = {}
+    for evaluation, name in zip(evaluations, names, strict=True):
         for finding in evaluation.findings:
-            where = f"{evaluation.classifier}, {name}"
-            found.setdefault(finding.code, (finding, []))[1].append((where, finding.evidence))
-    for finding in cross_findings(shown):
-        found.setdefault(finding.code, (finding, []))[1].append(("attacks compared", finding.evidence))
-    return sorted(found.values(), key=lambda item: SEVERITIES.index(item[0].severity))
+            attack = f"{evaluation.classifier}, {name}"
+            by_code.setdefault(finding.code, (finding, []))[1].append((attack, finding.evidence))
+    for finding in cross_findings(evaluations):
+        by_code.setdefault(finding.code, (finding, []))[1].append(("attacks compared", finding.evidence))
+    return sorted(by_code.values(), key=lambda item: SEVERITIES.index(item[0].severity))
 
 
 def _resource(name: str) -> str:

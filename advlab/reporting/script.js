@@ -1,15 +1,18 @@
 "use strict";
 {
   const data = JSON.parse(document.getElementById("data").textContent);
-  const at = (id) => document.getElementById(id);
-  const [choice, slider, swap, thumbs] = ["choice", "epsilon", "swap", "thumbs"].map(at);
-  const SIGNS = { held: "✓", fooled: "✗", wrong: "–", earlier: "·" };
-  const WORDS = { held: "held", fooled: "fooled", wrong: "wrong before", earlier: "broken earlier" };
+  const byId = (id) => document.getElementById(id);
+  const [choice, slider, swap, thumbs] = ["choice", "epsilon", "swap", "thumbs"].map(byId);
+  const SIGNS = { robust: "✓", adversarial: "✗", misclassified: "–", skipped: "·" };
+  const WORDS = {
+    robust: "still robust", adversarial: "adversarial", misclassified: "misclassified when clean",
+    skipped: "skipped, an earlier attack succeeded",
+  };
   let current = data.choices[0];
-  let picked = 0;
+  let selected = 0;
   let swapped = false;
 
-  const percent = (share, digits = 1) => `${(100 * share).toFixed(digits)}\u00a0%`;
+  const percent = (fraction, digits = 1) => `${(100 * fraction).toFixed(digits)}\u00a0%`;
   const short = (number) => String(Number(number.toPrecision(3)));
   const epsilon = () => current.curve.epsilon[slider.value];
   const source = (index) => data.pictures[index];
@@ -21,30 +24,32 @@
     return element;
   }
 
-  // With a curve the outcome depends on epsilon: an image has fallen once epsilon reaches its smallest known change.
+  // With a curve the outcome depends on epsilon: adversarial from the smallest known distance on.
   function outcome(sample) {
-    if (!current.curve || sample.outcome === "wrong") return sample.outcome;
-    return sample.falls !== null && sample.falls <= epsilon() ? "fooled" : "held";
+    if (!current.curve || sample.outcome === "misclassified") return sample.outcome;
+    return sample.distance !== null && sample.distance <= epsilon() ? "adversarial" : "robust";
   }
 
   function sentence(sample, result) {
     const [before, after] = sample.predicted.map((c) => current.classes[c]);
     const truth = current.classes[sample.label];
     const start = `Image ${sample.position}, true class ${truth}: `;
-    if (result === "wrong") return `${start}wrong before any attack, as ${before}.`;
-    if (result === "earlier") return `${start}broken by an earlier attack of this suite, so not tried again.`;
-    if (current.curve) {
-      const falls = sample.falls === null ? "no attack here broke it" : `falls at ${short(sample.falls)}`;
-      return `${start}${result === "fooled" ? `${falls}, as ${after}` : `stands at ${short(epsilon())}; ${falls}`}.`;
+    if (result === "misclassified") return `${start}misclassified when clean, as ${before}.`;
+    if (result === "skipped") return `${start}skipped, since an earlier attack of this suite succeeded.`;
+    if (current.curve && result === "robust") {
+      const distance = sample.distance === null ? "no attack here succeeds" : `adversarial from ${short(sample.distance)}`;
+      return `${start}still robust at ${short(epsilon())}; ${distance}.`;
     }
-    return result === "fooled" ? `${start}fooled, now ${after}.` : `${start}held, still ${after}.`;
+    const from = current.curve ? ` from ${short(sample.distance)}` : "";
+    return result === "adversarial" ? `${start}adversarial${from}, classified as ${after}.`
+      : `${start}still robust, classified as ${after}.`;
   }
 
   function bars(list, sample, values, predicted) {
     list.replaceChildren(...sample.bars.map((c, i) => {
-      const kind = c === sample.label ? "right" : c === predicted ? "wrong" : "";
-      const item = make("li", kind);
-      const sign = { right: "✓ ", wrong: "✗ " }[kind] ?? "";
+      const className = c === sample.label ? "right" : c === predicted ? "wrong" : "";
+      const item = make("li", className);
+      const sign = { right: "✓ ", wrong: "✗ " }[className] ?? "";
       const bar = make("span", "bar");
       const fill = make("span", "fill");
       fill.style.width = `${100 * values[i]}%`;
@@ -57,28 +62,28 @@
   }
 
   function show() {
-    const sample = current.samples[picked];
+    const sample = current.samples[selected];
     const result = outcome(sample);
     const truth = current.classes[sample.label];
-    const isChanged = !current.curve || result === "fooled";
+    const isChanged = !current.curve || result === "adversarial";
     const after = current.classes[sample.predicted[isChanged ? 1 : 0]];
-    at("verdict").textContent = sentence(sample, result);
-    at("verdict").className = `said ${{ held: "right", fooled: "wrong" }[result] ?? ""}`;
-    at("clean").src = source(sample.clean);
-    at("clean").alt = `Clean image ${sample.position}: ${truth}`;
-    at("perturbation").src = source(isChanged ? sample.perturbation : sample.clean);
-    at("perturbation").classList.toggle("none", !isChanged);
-    at("perturbation").alt = isChanged ? `Perturbation, amplified ${sample.amplified} times` : "No perturbation";
-    at("amplified").textContent = !isChanged ? "no change shown"
+    byId("verdict").textContent = sentence(sample, result);
+    byId("verdict").className = `sentence ${{ robust: "right", adversarial: "wrong" }[result] ?? ""}`;
+    byId("clean").src = source(sample.clean);
+    byId("clean").alt = `Clean image ${sample.position}: ${truth}`;
+    byId("perturbation").src = source(isChanged ? sample.perturbation : sample.clean);
+    byId("perturbation").classList.toggle("none", !isChanged);
+    byId("perturbation").alt = isChanged ? `Perturbation, amplified ${sample.amplified} times` : "No perturbation";
+    byId("amplified").textContent = !isChanged ? "no change shown"
       : sample.amplified ? `perturbation × ${sample.amplified}` : "perturbation: unchanged";
-    at("adversarial").src = source(isChanged && !swapped ? sample.adversarial : sample.clean);
-    at("adversarial").alt = `${isChanged && !swapped ? "Adversarial" : "Clean"} image, predicted ${after}`;
-    at("shown").textContent = isChanged && !swapped ? "adversarial" : isChanged ? "clean again" : "clean: it stands";
-    at("after-name").textContent = `Answer to the ${isChanged ? "adversarial" : "clean"} image`;
-    at("cut").textContent = sample.bars.length < current.classes.length
+    byId("adversarial").src = source(isChanged && !swapped ? sample.adversarial : sample.clean);
+    byId("adversarial").alt = `${isChanged && !swapped ? "Adversarial" : "Clean"} image, predicted ${after}`;
+    byId("caption").textContent = isChanged && !swapped ? "adversarial" : isChanged ? "clean" : "clean: still robust";
+    byId("after-name").textContent = `Prediction for the ${isChanged ? "adversarial" : "clean"} image`;
+    byId("cut").textContent = sample.bars.length < current.classes.length
       ? ` (${sample.bars.length} of ${current.classes.length})` : "";
-    bars(at("before"), sample, sample.before, sample.predicted[0]);
-    bars(at("after"), sample, isChanged ? sample.after : sample.before, sample.predicted[isChanged ? 1 : 0]);
+    bars(byId("before"), sample, sample.before, sample.predicted[0]);
+    bars(byId("after"), sample, isChanged ? sample.after : sample.before, sample.predicted[isChanged ? 1 : 0]);
   }
 
   function mark() {
@@ -88,13 +93,13 @@
       button.dataset.outcome = result;
       button.lastChild.textContent = SIGNS[result];
       button.setAttribute("aria-label", `Image ${sample.position}, ${current.classes[sample.label]}, ${WORDS[result]}`);
-      button.setAttribute("aria-checked", String(i === picked));
-      button.tabIndex = i === picked ? 0 : -1;
+      button.setAttribute("aria-checked", String(i === selected));
+      button.tabIndex = i === selected ? 0 : -1;
     });
   }
 
-  function pick(index) {
-    picked = index;
+  function select(index) {
+    selected = index;
     mark();
     show();
   }
@@ -102,15 +107,15 @@
   function slide() {
     const [value, low, high] = current.curve.accuracy[slider.value];
     const size = `${current.curve.norm} ${short(epsilon())}`;
-    const rest = `${percent(value)} [${(100 * low).toFixed(1)}, ${(100 * high).toFixed(1)}]`;
-    at("size").textContent = size;
-    at("level").textContent = `Of ${current.images}, ${rest} remain correct.`;
+    const rate = `${percent(value)} [${(100 * low).toFixed(1)}, ${(100 * high).toFixed(1)}]`;
+    byId("size").textContent = size;
+    byId("level").textContent = `Of ${current.images}, ${rate} remain correct.`;
     slider.setAttribute("aria-valuetext", `epsilon ${size}: ${percent(value)} remain correct`);
   }
 
   function choose() {
     current = data.choices[choice.value];
-    at("slider").hidden = !current.curve;
+    byId("slider").hidden = !current.curve;
     if (current.curve) {
       const { accuracy } = current.curve;
       const half = accuracy.findIndex(([value]) => value <= accuracy[0][0] / 2);
@@ -128,22 +133,22 @@
       button.append(picture, make("span", "sign"));
       return button;
     }));
-    if (picked >= current.samples.length) picked = 0;
-    pick(picked);
+    if (selected >= current.samples.length) selected = 0;
+    select(selected);
   }
 
   const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
   thumbs.addEventListener("keydown", (event) => {
     const n = current.samples.length;
-    const next = event.key in STEPS ? (picked + STEPS[event.key] + n) % n : { Home: 0, End: n - 1 }[event.key];
+    const next = event.key in STEPS ? (selected + STEPS[event.key] + n) % n : { Home: 0, End: n - 1 }[event.key];
     if (next === undefined) return;
     event.preventDefault();
-    pick(next);
+    select(next);
     thumbs.children[next].focus();
   });
   thumbs.addEventListener("click", (event) => {
     const button = event.target.closest("button");
-    if (button) pick([...thumbs.children].indexOf(button));
+    if (button) select([...thumbs.children].indexOf(button));
   });
   choice.addEventListener("change", choose);
   slider.addEventListener("input", () => {
@@ -151,7 +156,7 @@
     mark();
     show();
   });
-  // Swapping in place makes a change visible that side by side stays hidden.
+  // Swapping in place shows small changes that are invisible side by side.
   swap.addEventListener("click", () => {
     swapped = !swapped;
     swap.setAttribute("aria-pressed", String(swapped));
@@ -160,8 +165,8 @@
 
   choice.replaceChildren(...data.choices.map(({ name }, i) => new Option(name, i)));
   document.documentElement.classList.add("js");
-  at("inspector").hidden = false;
+  byId("inspector").hidden = false;
   choose();
-  const first = current.samples.findIndex((sample) => outcome(sample) === "fooled");
-  if (first > 0) pick(first);
+  const adversarial = current.samples.findIndex((sample) => outcome(sample) === "adversarial");
+  if (adversarial > 0) select(adversarial);
 }

@@ -1,4 +1,4 @@
-"""The first screen: what the evaluations of one classifier on one set of images say together."""
+"""The first screen: a summary of the evaluations of one classifier on one set of images."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import numpy as np
 from advlab.evaluation.evaluation import Evaluation, WorstCase, worst_case
 from advlab.reporting.pictures import Sample
 
-SHEET = 12
+MAX_SHEET = 12
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What one classifier's evaluations say together: the first sentence of the page.
+class Summary:
+    """The evaluations of one classifier: the first sentence of the page.
 
-    ``first`` is the strongest bounded attack, or the strongest of all where ``bounded`` is False; ``sheet`` are some of
-    its pictures and ``example`` the first of those where it succeeded.
+    ``strongest`` is the strongest bounded attack, or the strongest of all where ``bounded`` is False; ``sheet`` are
+    some of its samples and ``example`` the first adversarial one.
     """
 
-    first: Evaluation
+    strongest: Evaluation
     bounded: bool
     joint: WorstCase | None
     smallest: Evaluation | None
@@ -31,29 +31,29 @@ class Answer:
     sheet: Sequence[Sample]
 
 
-def answers(shown: Sequence[Evaluation], pictures: Sequence[Sequence[Sample]]) -> list[Answer]:
-    """One answer for each classifier and set of images, in the order of the evaluations."""
+def summarize(evaluations: Sequence[Evaluation], pictures: Sequence[Sequence[Sample]]) -> list[Summary]:
+    """One summary for each classifier and set of images, in the order of the evaluations."""
     groups: dict[tuple[str, str], list[tuple[Evaluation, Sequence[Sample]]]] = {}
-    for evaluation, samples in zip(shown, pictures, strict=True):
+    for evaluation, samples in zip(evaluations, pictures, strict=True):
         key = (evaluation.result.classifier_digest, evaluation.result.dataset_digest)
         groups.setdefault(key, []).append((evaluation, samples))
-    return [_answer(group) for group in groups.values()]
+    return [_summary(group) for group in groups.values()]
 
 
-def _answer(group: list[tuple[Evaluation, Sequence[Sample]]]) -> Answer:
+def _summary(group: list[tuple[Evaluation, Sequence[Sample]]]) -> Summary:
     bounded = [pair for pair in group if math.isfinite(pair[0].attack.threat.epsilon)]
     minimal = [e for e, _ in group if not math.isnan(e.median_distance) and math.isinf(e.attack.threat.epsilon)]
-    first, samples = min(bounded or group, key=lambda pair: (pair[0].robust_accuracy.value, not pair[0].joins))
-    joint = worst_case([e for e, _ in bounded if e.attack.threat == first.attack.threat]) if bounded else None
-    return Answer(
-        first=first,
+    strongest, samples = min(bounded or group, key=lambda pair: (pair[0].robust_accuracy.value, not pair[0].joins))
+    joint = worst_case([e for e, _ in bounded if e.attack.threat == strongest.attack.threat]) if bounded else None
+    return Summary(
+        strongest=strongest,
         bounded=bool(bounded),
-        joint=joint if joint and joint.accuracy.count < first.robust_accuracy.count else None,
+        joint=joint if joint and joint.accuracy.count < strongest.robust_accuracy.count else None,
         smallest=min(minimal, key=lambda e: (e.median_distance, not e.joins), default=None),
-        confidence=_confidence(first) if bounded else None,
-        example=next((sample for sample in samples if sample.outcome == "fooled"), None),
-        # A page must bear these beside the inspector's.
-        sheet=samples[: min(SHEET, math.ceil(len(samples) / 3))],
+        confidence=_confidence(strongest) if bounded else None,
+        example=next((sample for sample in samples if sample.outcome == "adversarial"), None),
+        # The page must stay small with these and the inspector's.
+        sheet=samples[: min(MAX_SHEET, math.ceil(len(samples) / 3))],
     )
 
 

@@ -14,13 +14,12 @@ from advlab.threat import Attack, ThreatModel
 
 
 def within(result: AttackResult, threat: ThreatModel) -> AttackResult:
-    """A minimal method's result as that of a bounded attack: images beyond epsilon get their clean image back."""
+    """A minimal method's result as that of a bounded attack: images beyond epsilon become their clean image."""
     if result.attack.threat == threat:
         return result
     sizes = distance(result.x, result.x_adv, threat.norm)
     beyond = exceeds(sizes, threat.norm, threat.epsilon)
-    rows = beyond[:, None, None, None]
-    x_adv = np.where(rows, result.x, result.x_adv)
+    x_adv = np.where(beyond[:, None, None, None], result.x, result.x_adv)
     return replace(
         result,
         attack=replace(result.attack, threat=threat),
@@ -35,36 +34,38 @@ def within(result: AttackResult, threat: ThreatModel) -> AttackResult:
 def worst_case(results: Sequence[AttackResult], name: str) -> AttackResult:
     """The per-sample worst of several bounded attacks, as the result of a method called ``name``.
 
-    A sample that an attack broke has that attack's image (the first one's); of a sample that stands, the image on which
-    the classifier is least confident. ``broken_by`` int64 ``(n,)`` in its diagnostics is the number of the attack, -1
-    where none broke it; ``settings["attacks"]`` names them. Raises ``Mismatch`` where classifier, samples or threat
-    model differ.
+    A sample on which an attack succeeded has that attack's image (the first one's); one that is still robust, the image
+    on which the classifier is least confident. ``misclassified_by`` int64 ``(n,)`` in its diagnostics is the number of
+    the attack, -1 where none succeeded; ``settings["attacks"]`` names them. Raises ``Mismatch`` where classifier,
+    samples or threat model differ.
     """
     refuse_different(results)
-    own = results[0].labels[:, None]
+    labels = results[0].labels[:, None]
     success = np.stack([r.success & r.attempted for r in results])
-    standing = np.stack([np.take_along_axis(r.adversarial_probabilities, own, 1)[:, 0] for r in results])
-    chosen = np.where(success.any(0), success.argmax(0), standing.argmin(0))
-    broken_by = np.where(success.any(0) & results[0].correct, chosen, -1)
-    return _joined(results, name, chosen, broken_by)
+    confidence = np.stack([np.take_along_axis(r.adversarial_probabilities, labels, 1)[:, 0] for r in results])
+    numbers = np.where(success.any(0), success.argmax(0), confidence.argmin(0))
+    return _join(results, name, numbers, np.where(success.any(0) & results[0].correct, numbers, -1))
 
 
 def smallest(results: Sequence[AttackResult], name: str) -> AttackResult:
     """The nearest image that any of several minimal attacks found, as the result of a method called ``name``.
 
-    ``broken_by`` is the number of the attack that found it; everything else as in ``worst_case``.
+    ``misclassified_by`` is the number of the attack that found it; everything else as in ``worst_case``.
     """
     refuse_different(results)
     norm = results[0].attack.threat.norm
     sizes = np.stack([np.where(r.success, distance(r.x, r.x_adv, norm), np.inf) for r in results])
-    chosen = sizes.argmin(0)
-    found = np.isfinite(sizes.min(0)) & results[0].correct
-    return _joined(results, name, chosen, np.where(found, chosen, -1))
+    numbers = sizes.argmin(0)
+    success = np.isfinite(sizes.min(0)) & results[0].correct
+    return _join(results, name, numbers, np.where(success, numbers, -1))
 
 
-def _joined(results: Sequence[AttackResult], name: str, chosen: np.ndarray, broken_by: np.ndarray) -> AttackResult:
-    first, rows = results[0], np.arange(len(chosen))
-    x_adv = np.stack([r.x_adv for r in results])[chosen, rows]
+def _join(
+    results: Sequence[AttackResult], name: str, numbers: np.ndarray, misclassified_by: np.ndarray
+) -> AttackResult:
+    """The result that has of each sample the image of the attack in ``numbers``."""
+    first, rows = results[0], np.arange(len(numbers))
+    x_adv = np.stack([r.x_adv for r in results])[numbers, rows]
     flags = ("zero_gradient", "nonfinite")
     diagnostics = {
         flag: np.any([r.diagnostics[flag] for r in results if flag in r.diagnostics], axis=0)
@@ -75,7 +76,7 @@ def _joined(results: Sequence[AttackResult], name: str, chosen: np.ndarray, brok
         first,
         attack=Attack(name, first.attack.threat, early_stop=first.attack.early_stop, precision=first.attack.precision),
         x_adv=x_adv,
-        adversarial_probabilities=np.stack([r.adversarial_probabilities for r in results])[chosen, rows],
+        adversarial_probabilities=np.stack([r.adversarial_probabilities for r in results])[numbers, rows],
         attempted=np.any([r.attempted for r in results], axis=0),
         forward_passes=np.sum([r.forward_passes for r in results], axis=0),
         backward_passes=np.sum([r.backward_passes for r in results], axis=0),
@@ -83,7 +84,7 @@ def _joined(results: Sequence[AttackResult], name: str, chosen: np.ndarray, brok
         settings={**first.settings, "attacks": [r.attack.variant for r in results]},
         diagnostics={
             **diagnostics,
-            "broken_by": broken_by,
+            "misclassified_by": misclassified_by,
             "unchanged": np.all(x_adv == first.x, axis=(1, 2, 3)),
             "repeat_difference": np.max([r.diagnostics["repeat_difference"] for r in results], axis=0),
         },

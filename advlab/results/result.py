@@ -52,10 +52,10 @@ class AttackResult:
 
     Shapes and types: ``x`` and ``x_adv`` float32 ``(n, h, w, c)`` in [0, 1]; ``labels`` and ``indices`` (positions in
     the full split) int64 ``(n,)``; the probabilities float32 ``(n, k)``, of exactly the stored arrays; ``attempted``
-    bool ``(n,)``, False where the sample was out of scope (its label is the target) or left out, having been broken by
-    an earlier attack of the same suite; there ``x_adv`` equals ``x``;
-    passes int32 ``(n,)`` per sample. ``diagnostics`` holds arrays with rows first, see ``advlab.engine.attack``.
-    ``notes`` are codes of findings about the classifier; ``settings`` says how it was run (batch size, compilation).
+    bool ``(n,)``, False where the sample was out of scope (its label is the target) or left out, because an earlier
+    attack of the same suite had succeeded on it; there ``x_adv`` equals ``x``; passes int32 ``(n,)`` per sample.
+    ``diagnostics`` holds arrays with rows first, see ``advlab.engine.attack``. ``notes`` are codes of findings about
+    the classifier; ``settings`` says how it was run (batch size, compilation).
     """
 
     attack: Attack
@@ -116,7 +116,7 @@ class AttackResult:
 
     @property
     def left_out(self) -> np.ndarray:
-        """bool ``(n,)``: not attempted, because an earlier attack had broken it."""
+        """bool ``(n,)``: not attempted, because an earlier attack of the suite had succeeded on it."""
         target = self.attack.threat.target
         return ~self.attempted & (True if target is None else self.labels != target)
 
@@ -127,12 +127,12 @@ class AttackResult:
 
     @property
     def minimal(self) -> bool:
-        """It looked for the smallest change: without any limit, or by a bisection up to one."""
+        """Whether it sought the smallest change: without any limit, or by a bisection up to one."""
         return math.isinf(self.attack.threat.epsilon) or self.settings.get("goal") == "minimal"
 
     @property
     def path(self) -> Path:
-        """Where ``save`` puts it unless told otherwise: ``attacks/<classifier>/<slug>.h5`` in the workspace."""
+        """Where ``save`` writes it by default: ``attacks/<classifier>/<slug>.h5`` in the workspace."""
         return workspace.archive_path(self.classifier, self.attack.slug)
 
     def specification(self) -> dict[str, Any]:
@@ -149,19 +149,19 @@ class AttackResult:
 
         Raises ``FileExists`` where ``path`` holds something other than an archive of the same specification.
         """
-        place = self.path if path is None else Path(path)
-        refuse_other(place, {} if force else self.specification())
+        archive = self.path if path is None else Path(path)
+        refuse_other(archive, {} if force else self.specification())
         header = {name: getattr(self, name) for name in _HEADER}
         header |= {"kind": "archive", "attack": self.attack.to_dict(), "samples": len(self)}
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"diagnostics/{name}": array for name, array in self.diagnostics.items()}
-        storage.write(place, header, arrays)
-        return place
+        storage.write(archive, header, arrays)
+        return archive
 
     def with_predictions(
         self, classifier: str, digest: str, clean: np.ndarray, adversarial: np.ndarray
     ) -> AttackResult:
-        """The same images as seen by another classifier: what a transfer evaluation reads.
+        """The same images with the predictions of another classifier: what a transfer evaluation reads.
 
         ``settings["source_digest"]`` keeps the digest of the one they were crafted against.
         """
@@ -186,9 +186,10 @@ def load_result(path: str | PathLike[str]) -> AttackResult:
     if missing:
         raise InvalidFile(f"'{path}' is not a complete archive: it lacks {', '.join(missing)}. Craft it again.")
     fields: dict[str, Any] = {name: header[name] for name in _HEADER} | {name: arrays[name] for name in _ARRAYS}
-    diagnostics = {n.removeprefix("diagnostics/"): a for n, a in arrays.items() if n.startswith("diagnostics/")}
+    stored = {n.removeprefix("diagnostics/"): a for n, a in arrays.items() if n.startswith("diagnostics/")}
     try:
-        fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"]), "diagnostics": diagnostics}
+        fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"])}
+        fields["diagnostics"] = renamed.diagnostics(stored)
         fields["settings"] = renamed.settings(header["settings"])
         result = AttackResult(attack=Attack.from_dict(header["attack"]), **fields)
     except (AdvlabError, AttributeError, KeyError, TypeError, ValueError) as error:
@@ -200,10 +201,10 @@ def load_result(path: str | PathLike[str]) -> AttackResult:
 def _check_shapes(result: AttackResult, path: str | PathLike[str]) -> None:
     n, k = len(result.labels), result.clean_probabilities.shape[-1]
     shapes = {name: getattr(result, name).shape for name in _ARRAYS}
-    wanted: dict[str, tuple[int, ...]] = dict.fromkeys(_ARRAYS, (n,))
-    wanted |= {"x": (n, *result.x.shape[1:]), "x_adv": result.x.shape}
-    wanted |= {"clean_probabilities": (n, k), "adversarial_probabilities": (n, k)}
-    wrong = [f"{name} {shapes[name]}" for name in _ARRAYS if shapes[name] != wanted[name]]
+    expected: dict[str, tuple[int, ...]] = dict.fromkeys(_ARRAYS, (n,))
+    expected |= {"x": (n, *result.x.shape[1:]), "x_adv": result.x.shape}
+    expected |= {"clean_probabilities": (n, k), "adversarial_probabilities": (n, k)}
+    wrong = [f"{name} {shapes[name]}" for name in _ARRAYS if shapes[name] != expected[name]]
     if result.x.ndim != 4 or np.any(result.labels < 0) or np.any(result.labels >= k):
         wrong.append(f"images {result.x.shape}, labels up to {result.labels.max(initial=0)} of {k} classes")
     if wrong:
@@ -218,13 +219,13 @@ def refuse_other(path: Path, specification: Mapping[str, Any]) -> None:
     if not path.exists():
         return
     header = storage.read_header(path)
-    there = {name: header.get(name) for name in specification}
-    stored = there.get("attack")
-    if isinstance(stored, Mapping):
-        there["attack"] = renamed.attack_fields(stored.get("method"), stored)
-    if there != specification:
-        what = [name.replace("_", " ") for name in specification if there[name] != specification[name]]
+    stored = {name: header.get(name) for name in specification}
+    attack = stored.get("attack")
+    if isinstance(attack, Mapping):
+        stored["attack"] = renamed.attack_fields(attack.get("method"), attack)
+    if stored != specification:
+        differences = [name.replace("_", " ") for name in specification if stored[name] != specification[name]]
         raise FileExists(
-            f"'{path}' holds another result, of {header.get('samples')} images (it differs in: {', '.join(what)}). "
-            "Use --force to replace it, or move it away."
+            f"'{path}' holds another result, of {header.get('samples')} images "
+            f"(it differs in: {', '.join(differences)}). Use --force to replace it, or move it away."
         )

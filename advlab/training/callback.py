@@ -1,4 +1,4 @@
-"""The callback that sees to a training: its bar and figures, which weights are kept, when it ends, its checkpoints."""
+"""The callback of a training run: progress, figures, which weights to return, when to stop, and checkpoints."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from advlab.declarations.recipes import Recipe
 from advlab.errors import AdvlabError
 from advlab.progress import Progress
 from advlab.training import checkpoint
-from advlab.training.checkpoint import Progressed
-from advlab.training.fit import BATCHES_PER_CALL, batches_of
+from advlab.training.checkpoint import TrainingState
+from advlab.training.fit import BATCHES_PER_CALL, batch_count
 
 
-class Watch(keras.callbacks.Callback):
-    """Fills ``done`` epoch by epoch, and stops the training early where it is told to or the loss is no number.
+class TrainingCallback(keras.callbacks.Callback):
+    """Fills ``state`` epoch by epoch, and stops early where the recipe says so or the loss is NaN or infinite.
 
-    Early stopping is done here and not by Keras' own callback, whose count of patience no checkpoint could carry on.
-    ``sample`` are some images to look at with new weights before they are kept: their loss was measured before the
-    last update. ``told`` is what a checkpoint says of the training.
+    Early stopping is done here and not by Keras' own callback, whose patience counter no checkpoint could restore.
+    ``sample`` holds a few images on which new weights are tested before they replace the last ones: their loss was
+    measured before the last update. ``specification`` is stored in each checkpoint.
     """
 
     def __init__(
@@ -34,93 +34,101 @@ class Watch(keras.callbacks.Callback):
         recipe: Recipe,
         images: int,
         sample: np.ndarray,
-        done: Progressed,
+        state: TrainingState,
         bar: Progress,
-        checkpoint: Path | None,
-        told: Mapping[str, Any],
+        checkpoint_path: Path | None,
+        specification: Mapping[str, Any],
     ):
         super().__init__()
-        self._recipe, self._done, self._bar, self._checkpoint, self._told = recipe, done, bar, checkpoint, told
-        self._sample, self._lost = sample, False
-        self._per_call = 1 if tf.distribute.has_strategy() else BATCHES_PER_CALL
-        self._batches = batches_of(images, recipe.training.batch_size)
-        self._before, self._began, self._in_epoch = done.seconds, time.perf_counter(), 0
-        bar.advance(done.epochs * self._batches)
+        self._recipe, self._state, self._bar = recipe, state, bar
+        self._checkpoint_path, self._specification = checkpoint_path, specification
+        self._sample, self._diverged = sample, False
+        self._batches_per_call = 1 if tf.distribute.has_strategy() else BATCHES_PER_CALL
+        self._batches = batch_count(images, recipe.training.batch_size)
+        self._earlier_seconds, self._start_time, self._batch = state.seconds, time.perf_counter(), 0
+        bar.advance(state.epochs * self._batches)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._in_epoch = 0
+        """Count batches from 0 again."""
+        self._batch = 0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        facts = logs or {}
-        if not math.isfinite(facts.get("loss", 0.0)):
-            self._lose(f"the loss became {facts['loss']}")
+        """Advance the progress bar; stop where the loss is NaN or infinite."""
+        figures = logs or {}
+        if not math.isfinite(figures.get("loss", 0.0)):
+            self._stop_diverged(f"the loss became {figures['loss']}")
         # A call takes several batches; the last one of an epoch may be cut short.
-        now = min(self._in_epoch + self._per_call, self._batches)
-        validation = {name: values[-1] for name, values in self._done.history.items() if name == "val_accuracy"}
-        shown = {name: f"{value:.3f}" for name, value in {**facts, **validation}.items()}
+        current_batch = min(self._batch + self._batches_per_call, self._batches)
+        validation = {name: values[-1] for name, values in self._state.history.items() if name == "val_accuracy"}
+        postfix = {name: f"{value:.3f}" for name, value in {**figures, **validation}.items()}
         self._bar.advance(
-            now - self._in_epoch, epoch=f"{self._done.epochs + 1}/{self._recipe.training.epochs}", **shown
+            current_batch - self._batch,
+            epoch=f"{self._state.epochs + 1}/{self._recipe.training.epochs}",
+            **postfix,
         )
-        self._in_epoch = now
+        self._batch = current_batch
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        facts, weights = logs or {}, self.model.get_weights()
-        odd = [f"{name} became {value}" for name, value in facts.items() if not math.isfinite(value)]
-        if not self._lost and (odd or not np.isfinite(self._answers()).all()):
-            self._lose(odd[0] if odd else "the last update left weights that give no finite answer")
-        if self._lost:
+        """Record the epoch's figures, select the weights and write a checkpoint, unless the epoch diverged."""
+        figures, weights = logs or {}, self.model.get_weights()
+        nonfinite = [f"{name} became {value}" for name, value in figures.items() if not math.isfinite(value)]
+        if not self._diverged and (nonfinite or not np.isfinite(self._sample_outputs()).all()):
+            self._stop_diverged(
+                nonfinite[0] if nonfinite else "the last update left weights whose outputs are NaN or infinite"
+            )
+        if self._diverged:
             return
-        for name, value in facts.items():
-            self._done.history.setdefault(name, []).append(float(value))
-        self._done.seconds = self._before + time.perf_counter() - self._began
-        self._choose(weights)
+        for name, value in figures.items():
+            self._state.history.setdefault(name, []).append(float(value))
+        self._state.seconds = self._earlier_seconds + time.perf_counter() - self._start_time
+        self._select_weights(weights)
         every = self._recipe.training.checkpoint_every
-        if self._checkpoint is not None and every and self._done.epochs % every == 0:
-            self._keep(self._checkpoint)
+        if self._checkpoint_path is not None and every and self._state.epochs % every == 0:
+            self._save_checkpoint(self._checkpoint_path)
 
-    def _answers(self) -> np.ndarray:
-        # A look moves the generators of recurrent dropout; the training must not depend on it.
-        before = [(variable, variable.numpy()) for variable in self.model.non_trainable_variables]
-        answers = np.asarray(self.model(self._sample))
-        for variable, value in before:
+    def _sample_outputs(self) -> np.ndarray:
+        # A forward pass advances the generators of recurrent dropout; training must not depend on it.
+        variables = [(variable, variable.numpy()) for variable in self.model.non_trainable_variables]
+        outputs = np.asarray(self.model(self._sample))
+        for variable, value in variables:
             variable.assign(value)
-        return answers
+        return outputs
 
-    def _choose(self, weights: list[np.ndarray]) -> None:
-        """The last weights are kept, or with early stopping those of the best epoch."""
-        stopping, last = self._recipe.training.early_stopping, self._done.epochs - 1
-        if stopping is not None and self._done.kept:
-            values = self._done.history[stopping.monitor]
+    def _select_weights(self, weights: list[np.ndarray]) -> None:
+        """Keep the last weights, or with early stopping those of the best epoch."""
+        stopping, last = self._recipe.training.early_stopping, self._state.epochs - 1
+        if stopping is not None and self._state.weights:
+            values = self._state.history[stopping.monitor]
             sign = -1 if stopping.monitor.endswith("accuracy") else 1
-            if not sign * values[last] < sign * values[self._done.kept_epoch]:
-                if last - self._done.kept_epoch >= stopping.patience:
-                    self._end(
-                        f"No better {stopping.monitor} than in epoch {self._done.kept_epoch + 1} for "
+            if not sign * values[last] < sign * values[self._state.weights_epoch]:
+                if last - self._state.weights_epoch >= stopping.patience:
+                    self._stop(
+                        f"No better {stopping.monitor} than in epoch {self._state.weights_epoch + 1} for "
                         f"{stopping.patience} epochs; its weights are kept."
                     )
                 return
-        self._done.kept, self._done.kept_epoch = weights, last
+        self._state.weights, self._state.weights_epoch = weights, last
 
-    def _lose(self, what: str) -> None:
-        """End with the last good weights, or without any where there are none."""
-        settings, epochs = self._recipe.training, self._done.epochs
+    def _stop_diverged(self, reason: str) -> None:
+        """Stop with the last good weights, or raise where there are none."""
+        settings, epochs = self._recipe.training, self._state.epochs
         rate = (
             f"the default of {settings.optimizer}" if settings.learning_rate is None else f"{settings.learning_rate:g}"
         )
-        story = f"In epoch {epochs + 1} of {settings.epochs} {what}"
-        do = f"Lower training.learning_rate (now {rate})."
-        if not self._done.kept:
-            raise AdvlabError(f"Recipe '{self._recipe.name}' cannot be trained so. {story}. Nothing was saved. {do}")
-        self._lost = True
-        self._end(f"{story}; the weights of epoch {self._done.kept_epoch + 1} are kept. {do}")
+        event = f"epoch {epochs + 1} of {settings.epochs} {reason}"
+        fix = f"Lower training.learning_rate (now {rate})."
+        if not self._state.weights:
+            raise AdvlabError(f"Recipe '{self._recipe.name}' cannot be trained: in {event}. Nothing was saved. {fix}")
+        self._diverged = True
+        self._stop(f"In {event}; the weights of epoch {self._state.weights_epoch + 1} are kept. {fix}")
 
-    def _end(self, why: str) -> None:
-        self._done.ended, self.model.stop_training = why, True
+    def _stop(self, reason: str) -> None:
+        self._state.ended, self.model.stop_training = reason, True
 
-    def _keep(self, path: Path) -> None:
+    def _save_checkpoint(self, path: Path) -> None:
         try:
-            checkpoint.keep(path, self._told, self._done, self.model)
+            checkpoint.save(path, self._specification, self._state, self.model)
         except AdvlabError as error:
-            # A checkpoint must not cost the training; one warning is enough.
-            warnings.warn(f"No checkpoint could be written, the training goes on without. {error}", stacklevel=2)
-            self._checkpoint = None
+            # A checkpoint must not cost the training run; one warning is enough.
+            warnings.warn(f"No checkpoint could be written; training continues without. {error}", stacklevel=2)
+            self._checkpoint_path = None

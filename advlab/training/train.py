@@ -1,4 +1,4 @@
-"""Train a classifier as its recipe says, and give it a card of what was done and measured."""
+"""Train a classifier as its recipe says, with a model card of what was done and measured."""
 
 from __future__ import annotations
 
@@ -24,73 +24,73 @@ from advlab.declarations.recipes import Recipe, Training
 from advlab.errors import InvalidValue, Mismatch
 from advlab.progress import Progress
 from advlab.provenance import versions
-from advlab.training import fit
-from advlab.training.callback import Watch
-from advlab.training.checkpoint import Progressed, specification, take_up
+from advlab.training import checkpoint, fit
+from advlab.training.callback import TrainingCallback
 
-# A card is read to list a model and shown to people: it need not have each of a thousand epochs.
-_MOST_POINTS = 200
+# Listing a model reads its card: it need not hold each of a thousand epochs.
+_MAX_POINTS = 200
 
 
 def fit_recipe(
     recipe: Recipe,
     *,
-    checkpoint: Path | None = None,
+    checkpoint_path: Path | None = None,
     resume: bool = False,
     progress: bool | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
 ) -> Classifier:
     """Train the classifier of a recipe and return it with its model card; ``advlab.train`` says what that holds.
 
-    ``checkpoint`` is the file for the state between epochs; with ``resume`` the training goes on from what it holds.
+    ``checkpoint_path`` is the file for the state between epochs; with ``resume`` training continues from that state.
     Several GPUs share each batch (``tf.distribute.MirroredStrategy``).
     """
     callbacks = _tensorboard(tensorboard)
     data = _training_data(recipe)
     test = _test_data(recipe, data)
     settings = recipe.training
-    kept = _kept_for_training(len(data), settings)
+    train_count = _train_count(len(data), settings)
     keras.utils.set_random_seed(settings.seed)
     with _devices(), _precision(settings.precision):
-        begun = time.perf_counter()
+        start_time = time.perf_counter()
         model = build(recipe, data)
         model.compile(optimizer=_optimizer(settings), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
         x = data.x.reshape(-1, *model.input_shape[1:])
         fit.prepare(model, x, data.y)
-        told = specification(recipe, data)
-        done = Progressed()
-        if resume and checkpoint is not None and checkpoint.exists():
-            done = take_up(checkpoint, told, model)
-            if done.epochs > settings.epochs:
+        specification = checkpoint.specification(recipe, data)
+        state = checkpoint.TrainingState()
+        if resume and checkpoint_path is not None and checkpoint_path.exists():
+            state = checkpoint.load(checkpoint_path, specification, model)
+            if state.epochs > settings.epochs:
                 raise Mismatch(
-                    f"'{checkpoint}' is {done.epochs} epochs far, but {settings.epochs} are asked for. "
-                    f"Ask for at least {done.epochs}, or leave out --resume and use --force to start over."
+                    f"'{checkpoint_path}' has completed {state.epochs} epochs, more than the {settings.epochs} "
+                    f"requested. Request at least {state.epochs}, or leave out --resume and use --force to start over."
                 )
-        begun -= done.seconds
-        validation = (x[kept:], data.y[kept:]) if kept < len(x) else None
-        batches = fit.batches_of(kept, settings.batch_size)
+        start_time -= state.seconds
+        validation = (x[train_count:], data.y[train_count:]) if train_count < len(x) else None
+        batches = fit.batch_count(train_count, settings.batch_size)
         with Progress(batches * settings.epochs, f"train {recipe.name}", show=progress) as bar:
-            watch = Watch(recipe, kept, x[: settings.batch_size], done, bar, checkpoint, told)
-            if not done.ended:
+            sample = x[: settings.batch_size]
+            callback = TrainingCallback(recipe, train_count, sample, state, bar, checkpoint_path, specification)
+            if not state.ended:
                 fit.fit(
                     model,
-                    x[:kept],
-                    data.y[:kept],
+                    x[:train_count],
+                    data.y[:train_count],
                     settings,
                     validation=validation,
-                    callbacks=[watch, *callbacks],
-                    first_epoch=done.epochs,
+                    callbacks=[callback, *callbacks],
+                    first_epoch=state.epochs,
                 )
-        seconds = time.perf_counter() - begun
-    # Outside of the devices and the precision of the training.
+        seconds = time.perf_counter() - start_time
+    # Outside of the devices and the precision used for training.
     model = build(recipe, data)
-    model.set_weights(done.kept)
+    model.set_weights(state.weights)
     card = _card(recipe, data, model) | {
-        "train_accuracy": done.history["accuracy"][done.kept_epoch],
-        "validation_accuracy": done.history["val_accuracy"][done.kept_epoch] if validation else None,
-        "epochs_run": done.epochs,
-        "ended": done.ended,
-        "history": _thinned(done.history),
+        "train_accuracy": state.history["accuracy"][state.weights_epoch],
+        "validation_accuracy": state.history["val_accuracy"][state.weights_epoch] if validation else None,
+        "epochs_run": state.epochs,
+        "ended": state.ended,
+        "history": _thin(state.history),
         "seconds": round(seconds, 2),
     }
     classifier = Classifier.from_keras(model, name=recipe.name, card=card)
@@ -120,11 +120,11 @@ def _training_data(recipe: Recipe) -> Dataset:
                 f"training images. Set at most {len(data.x)} in recipe '{recipe.name}'."
             )
         data = data.take(settings.train_samples)
-    kept = _kept_for_training(len(data.x), settings)
-    if kept < 1 or (settings.validation_split and kept == len(data.x)):
+    train_count = _train_count(len(data.x), settings)
+    if train_count < 1 or (settings.validation_split and train_count == len(data.x)):
         raise Mismatch(
-            f"training.validation_split {settings.validation_split:g} of {len(data.x)} images leaves {kept} for "
-            f"training and {len(data.x) - kept} for validation. Both need at least one image."
+            f"training.validation_split {settings.validation_split:g} of {len(data.x)} images leaves {train_count} for "
+            f"training and {len(data.x) - train_count} for validation. Both need at least one image."
         )
     return data
 
@@ -139,13 +139,13 @@ def _test_data(recipe: Recipe, data: Dataset) -> Dataset:
     return test
 
 
-def _kept_for_training(images: int, settings: Training) -> int:
+def _train_count(images: int, settings: Training) -> int:
     return math.floor(images * (1 - settings.validation_split))
 
 
 @contextlib.contextmanager
 def _devices() -> Iterator[None]:
-    """Nothing special on a processor or one GPU; several GPUs share each batch."""
+    """Without effect on a CPU or one GPU; several GPUs share each batch."""
     names = _gpus()
     with tf.distribute.MirroredStrategy(names).scope() if len(names) > 1 else contextlib.nullcontext():
         yield
@@ -157,12 +157,12 @@ def _gpus() -> list[str]:
 
 @contextlib.contextmanager
 def _precision(name: str) -> Iterator[None]:
-    before = keras.config.dtype_policy()
+    previous_policy = keras.config.dtype_policy()
     keras.config.set_dtype_policy(name)
     try:
         yield
     finally:
-        keras.config.set_dtype_policy(before)
+        keras.config.set_dtype_policy(previous_policy)
 
 
 def _optimizer(settings: Training) -> keras.optimizers.Optimizer:
@@ -175,18 +175,18 @@ def _tensorboard(folder: str | os.PathLike[str] | None) -> list[keras.callbacks.
         return []
     if importlib.util.find_spec("tensorboard") is None:
         raise InvalidValue(
-            f"Logs for TensorBoard were asked for in '{os.fspath(folder)}', but the package 'tensorboard' is not "
+            f"TensorBoard logs were requested in '{os.fspath(folder)}', but the package 'tensorboard' is not "
             "installed. Install it: pip install 'advlab[tensorboard]'"
         )
     return [keras.callbacks.TensorBoard(log_dir=os.fspath(folder), write_graph=False)]
 
 
-def _thinned(history: dict[str, list[float]]) -> dict[str, list[float]]:
-    """The figures of each epoch (numbered from 1), or of evenly spaced ones with the first and the last."""
+def _thin(history: dict[str, list[float]]) -> dict[str, list[float]]:
+    """The figures of each epoch, numbered from 1; of a long history evenly spaced ones with the first and the last."""
     epochs = len(history["loss"])
-    chosen = np.unique(np.linspace(0, epochs - 1, min(epochs, _MOST_POINTS)).round().astype(int))
-    return {"epoch": (chosen + 1).tolist()} | {
-        name: [float(f"{values[epoch]:.5g}") for epoch in chosen] for name, values in history.items()
+    selected = np.unique(np.linspace(0, epochs - 1, min(epochs, _MAX_POINTS)).round().astype(int))
+    return {"epoch": (selected + 1).tolist()} | {
+        name: [float(f"{values[epoch]:.5g}") for epoch in selected] for name, values in history.items()
     }
 
 

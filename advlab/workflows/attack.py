@@ -11,7 +11,7 @@ from advlab import workspace
 from advlab.data.loading import load_dataset
 from advlab.declarations.methods import load_method
 from advlab.results.result import AttackResult, refuse_other
-from advlab.workflows.inputs import class_number, trained_on
+from advlab.workflows.inputs import class_number, training_dataset
 
 
 def attack_to_archive(
@@ -38,11 +38,11 @@ def attack_to_archive(
 ) -> tuple[AttackResult, Path]:
     """Attack a saved classifier on the first ``samples`` test images and save the archive; returns both.
 
-    ``dataset`` None means the one that the model card names; ``epsilon`` may be written ``"8/255"`` and ``target``
-    may be the name of a class. Whatever can be refused is refused before TensorFlow is loaded: unknown names and
-    parameters, values out of range, an archive of something else in the way.
+    ``dataset`` None means the one that the model card names; ``epsilon`` may be written ``"8/255"`` and ``target`` may
+    be the name of a class. Bad input is refused before TensorFlow is loaded: unknown names and parameters, values out
+    of range, another result at the path of the archive.
     """
-    declared = load_method(method)
+    declaration = load_method(method)
     options: dict[str, Any] = {
         "epsilon": epsilon,
         "norm": norm,
@@ -51,14 +51,14 @@ def attack_to_archive(
         "early_stop": early_stop,
         "precision": precision,
     }
-    declared.attack(parameters=parameters, **options)
-    found = workspace.find_weights(model)
-    data = load_dataset(dataset or trained_on(model), limit=samples)
+    declaration.attack(parameters=parameters, **options)
+    weights = workspace.find_weights(model)
+    data = load_dataset(dataset or training_dataset(model), limit=samples)
     options["target"] = class_number(target, data)
-    spec = declared.attack(parameters=parameters, **options)
-    place = workspace.archive_path(found.stem, spec.slug) if output is None else _as_archive(output)
-    workspace.require_writable(place)
-    refuse_other(place, {} if force else {"attack": spec.to_dict(), "dataset_digest": data.digest})
+    spec = declaration.attack(parameters=parameters, **options)
+    path = workspace.archive_path(weights.stem, spec.slug) if output is None else _with_suffix(output)
+    workspace.require_writable(path)
+    refuse_other(path, {} if force else {"attack": spec.to_dict(), "dataset_digest": data.digest})
 
     from advlab.classifiers.classifier import load_classifier
     from advlab.engine.attack import attack
@@ -67,11 +67,11 @@ def attack_to_archive(
     if force:
         workspace.partial_path(classifier.name, spec.slug).unlink(missing_ok=True)
     else:
-        refuse_other(place, {"classifier_digest": classifier.digest})
+        refuse_other(path, {"classifier_digest": classifier.digest})
     result = attack(classifier, data, method, **options, batch_size=batch_size, progress=progress, **(parameters or {}))
-    return result, result.save(place, force=force)
+    return result, result.save(path, force=force)
 
 
-def _as_archive(output: str | PathLike[str]) -> Path:
+def _with_suffix(output: str | PathLike[str]) -> Path:
     path = Path(output)
     return path if path.suffix in (".h5", ".hdf5") else path.with_name(f"{path.name}.h5")

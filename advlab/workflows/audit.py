@@ -1,4 +1,4 @@
-"""An audit: everything that two checklists of the field ask of an evaluation, run and answered."""
+"""An audit: run everything that two checklists of the field ask of an evaluation, and answer them."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from advlab.data.dataset import Dataset
 from advlab.declarations.methods import load_method
 from advlab.errors import InvalidValue
 from advlab.evaluation.evaluation import Evaluation, evaluate
-from advlab.evaluation.findings.checklists import TITLES, VERDICTS, Answer, Ran, answered
+from advlab.evaluation.findings.checklists import TITLES, VERDICTS, Answer, AuditRun, answers
 from advlab.evaluation.findings.checks import Finding, gravest_first
 from advlab.evaluation.findings.cross import cross_findings
 from advlab.evaluation.metrics import Rate
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 1
 NORMS = ("linf", "l2", "l1")
-DRAWS, RESTARTS, PLANTED = 100, 5, 20
+NOISE_RESTARTS, PGD_RESTARTS, SELFTEST_SAMPLES = 100, 5, 20
 _MARGIN = 2
 
 
@@ -53,8 +53,8 @@ class Audit:
 
     def counts(self, source: str | None = None) -> dict[str, int]:
         """Verdict -> how many answers, of one checklist or of both."""
-        found = Counter(answer.verdict for answer in self.answers if source in (None, answer.source))
-        return {verdict: found[verdict] for verdict in VERDICTS}
+        counts = Counter(answer.verdict for answer in self.answers if source in (None, answer.source))
+        return {verdict: counts[verdict] for verdict in VERDICTS}
 
     def table(self) -> str:
         """Both checklists as text of at most 100 columns: verdict, question, evidence."""
@@ -82,7 +82,8 @@ class Audit:
         parts = [f"<p>{html.escape(repr(self))}</p>"]
         for source in TITLES:
             rows = "".join(
-                f'<tr><td>{_sign(a.verdict)}</td><th scope="row" style="text-align:left">{html.escape(a.question)}</th>'
+                f"<tr><td>{_verdict_text(a.verdict)}</td>"
+                f'<th scope="row" style="text-align:left">{html.escape(a.question)}</th>'
                 f'<td style="text-align:left">{html.escape(a.evidence)}</td></tr>'
                 for a in self.answers
                 if a.source == source
@@ -100,13 +101,14 @@ class Audit:
 
     def _section(self, source: str) -> list[str]:
         answers = [answer for answer in self.answers if answer.source == source]
-        first, second = max(map(len, VERDICTS)), max(len(answer.question) for answer in answers)
-        indent = first + second + 2 * _MARGIN
+        verdict_width, question_width = max(map(len, VERDICTS)), max(len(answer.question) for answer in answers)
+        indent = verdict_width + question_width + 2 * _MARGIN
         lines = [self._heading(source)]
         for answer in answers:
             evidence = textwrap.wrap(printable(answer.evidence), WIDTH - indent) or [""]
-            head = f"{_sign(answer.verdict):<{first + _MARGIN}}{answer.question:<{second + _MARGIN}}"
-            lines += [head + evidence[0], *(" " * indent + rest for rest in evidence[1:])]
+            verdict = f"{_verdict_text(answer.verdict):<{verdict_width + _MARGIN}}"
+            start = f"{verdict}{answer.question:<{question_width + _MARGIN}}"
+            lines += [start + evidence[0], *(" " * indent + line for line in evidence[1:])]
         return lines
 
 
@@ -123,11 +125,11 @@ def audit(
     trust: bool = False,
     progress: bool | None = None,
 ) -> Audit:
-    """Attack a classifier in every way that two checklists ask for, and answer them.
+    """Run every attack that two checklists ask for, and answer them.
 
-    ``classifier``, ``dataset`` and ``surrogate`` (another classifier, to craft images on that are then tried here) may
-    be names or paths. The first ``samples`` images are used. ``norm`` is linf, l2 or l1; ``epsilon`` None means linf
-    0.1, l2 1.5, l1 10. ``save`` writes the archives to a folder of their own, ``attacks/<classifier>/audit-linf-0.1/``.
+    ``classifier``, ``dataset`` and ``surrogate`` (another classifier: images crafted on it are evaluated on this one)
+    may be names or paths. The first ``samples`` images are used. ``norm`` is linf, l2 or l1; ``epsilon`` None means
+    linf 0.1, l2 1.5, l1 10. ``save`` writes the archives to their own folder, ``attacks/<classifier>/audit-linf-0.1/``.
     Raises ``InvalidValue`` before any work.
     """
     if norm not in NORMS:
@@ -148,17 +150,17 @@ def audit(
     data = data.take(samples)
     specs = _specs(threat, classifier.classes, math.prod(data.shape), seed)
     folder = f"audit-{norm}-{threat.epsilon:.4g}"
-    known = {"classifier_digest": classifier.digest, "dataset_digest": data.digest}
-    places = {role: workspace.archive_path(classifier.name, spec.slug, folder) for role, spec in specs.items()}
+    digests = {"classifier_digest": classifier.digest, "dataset_digest": data.digest}
+    paths = {role: workspace.archive_path(classifier.name, spec.slug, folder) for role, spec in specs.items()}
     for role in specs if save else ():
-        workspace.require_writable(places[role])
-        refuse_other(places[role], {"attack": specs[role].to_dict(), **known})
+        workspace.require_writable(paths[role])
+        refuse_other(paths[role], {"attack": specs[role].to_dict(), **digests})
 
-    def craft(on: Classifier, spec: Attack) -> AttackResult:
+    def craft(target: Classifier, spec: Attack) -> AttackResult:
         parameters: dict[str, Any] = dict(spec.parameters)
-        # On so few images, most of which leave early, XLA would never repay its compilation.
+        # On so few images, most of which are dropped early, XLA would never repay its compilation.
         return attack(
-            on,
+            target,
             data,
             spec.method,
             epsilon=spec.threat.epsilon,
@@ -172,30 +174,32 @@ def audit(
         )
 
     results = {role: craft(classifier, spec) for role, spec in specs.items()}
-    tested = selftest(classifier, "pgd", data, norm=norm, epsilon=threat.epsilon, samples=PLANTED, progress=progress)
-    main = results["pgd"]
-    results["pgd"] = replace(main, settings={**main.settings, "selftest": tested.to_dict()})
+    self_test = selftest(
+        classifier, "pgd", data, norm=norm, epsilon=threat.epsilon, samples=SELFTEST_SAMPLES, progress=progress
+    )
+    pgd = results["pgd"]
+    results["pgd"] = replace(pgd, settings={**pgd.settings, "selftest": self_test.to_dict()})
     for role in results if save else ():
-        results[role].save(places[role])
+        results[role].save(paths[role])
     evaluations = {role: evaluate(result) for role, result in results.items()}
     if surrogate is not None:
         evaluations["transfer"] = evaluate(craft(surrogate, specs["pgd"]), classifier)
-    found = _findings(list(evaluations.values()))
-    ran = Ran(evaluations, found, tested.planted, tested.found)
-    return Audit(classifier.name, threat, evaluations, tested, ran.worst, answered(ran), found)
+    findings = _findings(list(evaluations.values()))
+    run = AuditRun(evaluations, findings, self_test.planted, self_test.found)
+    return Audit(classifier.name, threat, evaluations, self_test, run.worst, answers(run), findings)
 
 
 def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str, Attack]:
-    """Role -> the attack that plays it."""
+    """Role -> attack."""
     norm, epsilon = threat.norm, threat.epsilon
-    whole = {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[norm]
+    largest_epsilon = {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[norm]
     steps = load_method("pgd").parameters["steps"]
 
     def spec(
-        method: str, at: float = epsilon, early_stop: bool = False, restarts: int = 1, **parameters: Any
+        method: str, radius: float = epsilon, early_stop: bool = False, restarts: int = 1, **parameters: Any
     ) -> Attack:
         return load_method(method).attack(
-            epsilon=min(at, whole),
+            epsilon=min(radius, largest_epsilon),
             norm=norm,
             seed=seed,
             early_stop=early_stop,
@@ -204,29 +208,29 @@ def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str,
         )
 
     return {
-        "noise": spec("noise", early_stop=True, restarts=DRAWS),
+        "noise": spec("noise", early_stop=True, restarts=NOISE_RESTARTS),
         "fgsm": spec("fgsm"),
         "pgd": spec("pgd"),
         "longer": spec("pgd", steps=2 * int(steps or 0)),
-        "restarted": spec("pgd", restarts=RESTARTS),
+        "restarted": spec("pgd", restarts=PGD_RESTARTS),
         "apgd": spec("apgd", early_stop=True, loss="dlr", n_target_classes=min(9, classes - 1)),
         "square": spec("square", early_stop=True, steps=1000),
         "half": spec("pgd", epsilon / 2),
         "double": spec("pgd", 2 * epsilon),
-        "unbounded": spec("pgd", whole),
+        "unbounded": spec("pgd", largest_epsilon),
     }
 
 
 def _findings(evaluations: Sequence[Evaluation]) -> tuple[Finding, ...]:
-    """Each code once: what the attacks show together, and the first of those that show it by themselves."""
-    found: dict[str, Finding] = {}
+    """Each code once: of the comparison of the attacks, else of the first attack that raises it."""
+    findings: dict[str, Finding] = {}
     for finding in cross_findings(evaluations):
-        found.setdefault(finding.code, finding)
+        findings.setdefault(finding.code, finding)
     for evaluation, name in zip(evaluations, labels(evaluations), strict=True):
         for finding in evaluation.findings:
-            found.setdefault(finding.code, finding._replace(evidence=f"{name}: {finding.evidence}"))
-    return gravest_first(found.values())
+            findings.setdefault(finding.code, finding._replace(evidence=f"{name}: {finding.evidence}"))
+    return gravest_first(findings.values())
 
 
-def _sign(verdict: str) -> str:
+def _verdict_text(verdict: str) -> str:
     return {"pass": "pass", "fail": "FAIL", "not tested": "not tested"}[verdict]

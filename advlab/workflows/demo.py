@@ -1,4 +1,4 @@
-"""The whole path on the embedded digits: train, attack, evaluate, report."""
+"""Train, attack, evaluate and report on the embedded digits."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from advlab.workflows.train import train
 def demo(output: str | PathLike[str] = "report.html", *, progress: bool | None = None) -> list[Evaluation]:
     """Train ``digits``, run the suite ``quick`` on its test images, and write the report to ``output``.
 
-    Needs no network. Works in a temporary workspace: the report is all that stays.
+    Needs no network. Works in a temporary workspace: only the report is left.
     """
     from advlab.data.loading import load_dataset
     from advlab.workflows.run_suite import run
 
-    place = Path(output).absolute()
+    path = Path(output).absolute()
     with tempfile.TemporaryDirectory() as folder, workspace.using(folder):
         classifier = train("digits", progress=progress)
         evaluations = run("quick", classifier, load_dataset("digits"), progress=progress)
-    report(evaluations, place)
+    report(evaluations, path)
     return evaluations

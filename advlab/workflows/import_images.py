@@ -1,4 +1,4 @@
-"""Adversarial images from elsewhere as an archive, judged like any other."""
+"""Adversarial images from another program as an archive, evaluated like any other."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ from advlab.errors import InvalidFile, InvalidValue, Mismatch
 from advlab.provenance import command_line, versions
 from advlab.results.result import AttackResult
 from advlab.threat import DEFAULT_EPSILON, Attack, ThreatModel, parse_epsilon
-from advlab.workflows.inputs import resolve_classifier, trained_on
+from advlab.workflows.inputs import resolve_classifier, training_dataset
 
 if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
 
 METHOD = "imported"
-_OUTSIDE = 0.5  # an image this far outside the box is in other units; a little outside is a finding
+_MAX_OUTSIDE = 0.5  # farther outside the box an image is in other units; a little outside is a finding
 
 
 def import_images(
@@ -40,33 +40,33 @@ def import_images(
 ) -> AttackResult:
     """Perturbed images that another program made, as the result of a method called ``imported``.
 
-    ``images`` is an array, or the path of an ``.npy`` file: floating point in [0, 1], ``(n, h * w * c)``,
-    ``(n, h, w)`` or ``(n, h, w, c)``, row i the i-th test image perturbed: the layout of MNIST's public attack
-    challenge (github.com/MadryLab/mnist_challenge). ``dataset`` None means the one that the model card names.
-    ``epsilon`` None means linf 0.1, l2 1.5, l1 10, l0 20. Images beyond that budget are taken as they are: the
-    evaluation then raises the finding ``budget-exceeded``.
+    ``images`` is an array, or the path of an ``.npy`` file: floating point in [0, 1], ``(n, h * w * c)``, ``(n, h, w)``
+    or ``(n, h, w, c)``, row i the i-th test image perturbed: the layout of MNIST's public attack challenge
+    (github.com/MadryLab/mnist_challenge). ``dataset`` None means the one that the model card names. ``epsilon`` None
+    means linf 0.1, l2 1.5, l1 10, l0 20. Images beyond that budget are accepted: the evaluation then raises the finding
+    ``budget-exceeded``.
 
-    ``save`` writes the archive to ``output`` (None: its own place in the workspace). Raises ``InvalidFile``,
-    ``InvalidValue`` or ``Mismatch`` for what are no such images, before TensorFlow is loaded where names are given.
+    ``save`` writes the archive to ``output`` (None: the usual path in the workspace). Raises ``InvalidFile``,
+    ``InvalidValue`` or ``Mismatch`` for other arrays, before TensorFlow is loaded where names are given.
     """
     radius = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
     threat = ThreatModel(norm, DEFAULT_EPSILON.get(norm, math.inf) if radius is None else radius)
-    array = _checked(images if isinstance(images, np.ndarray) else _read(Path(images)))
+    array = _validated(images if isinstance(images, np.ndarray) else _read(Path(images)))
     if dataset is None:
-        dataset = trained_on(str(classifier)) if isinstance(classifier, str | PathLike) else classifier.dataset
+        dataset = training_dataset(str(classifier)) if isinstance(classifier, str | PathLike) else classifier.dataset
     if isinstance(dataset, str):
         dataset = load_dataset(dataset, limit=len(array))
-    array = _fitted(array, dataset)
+    array = _reshaped(array, dataset)
     data = dataset.take(len(array))
 
-    loaded = resolve_classifier(classifier, trust)
-    loaded.check(data)
-    began = time.perf_counter()
-    clean = loaded.probabilities(data.x)
+    classifier = resolve_classifier(classifier, trust)
+    classifier.check(data)
+    start = time.perf_counter()
+    clean = classifier.probabilities(data.x)
     result = AttackResult(
         attack=Attack(METHOD, threat, code=hashlib.sha256(array.tobytes()).hexdigest()[:8]),
-        classifier=loaded.name,
-        classifier_digest=loaded.digest,
+        classifier=classifier.name,
+        classifier_digest=classifier.digest,
         dataset=data.name,
         split=data.split,
         dataset_digest=data.digest,
@@ -76,21 +76,21 @@ def import_images(
         labels=data.y,
         indices=data.indices,
         clean_probabilities=clean,
-        adversarial_probabilities=loaded.probabilities(array),
+        adversarial_probabilities=classifier.probabilities(array),
         attempted=np.ones(len(array), bool),
         forward_passes=np.zeros(len(array), np.int32),
         backward_passes=np.zeros(len(array), np.int32),
-        seconds=round(time.perf_counter() - began, 3),
+        seconds=round(time.perf_counter() - start, 3),
         versions=versions(),
         command=command_line(),
         settings={
-            "model": loaded.source,
-            "scale": loaded.scale.tolist(),
-            "offset": loaded.offset.tolist(),
+            "model": classifier.source,
+            "scale": classifier.scale.tolist(),
+            "offset": classifier.offset.tolist(),
             "goal": "bounded",
         },
-        notes=loaded.notes,
-        diagnostics={"repeat_difference": loaded.repeat_difference(data.x, clean)},
+        notes=classifier.notes,
+        diagnostics={"repeat_difference": classifier.repeat_difference(data.x, clean)},
     )
     if save:
         result.save(output, force=force)
@@ -101,19 +101,19 @@ def _read(path: Path) -> np.ndarray:
     if not path.is_file():
         raise InvalidFile(f"No images at '{path}'. Give the path of an .npy file.")
     try:
-        found = np.load(path, allow_pickle=False)
+        array = np.load(path, allow_pickle=False)
     except (OSError, ValueError, EOFError) as error:
-        # Of NumPy's own words the last advise to load what cannot be trusted.
+        # NumPy's own message advises to load pickles, which cannot be trusted.
         raise InvalidFile(
             f"'{path}' is not a complete .npy file of numbers. Write it with numpy.save(path, images)."
         ) from error
-    if not isinstance(found, np.ndarray):
+    if not isinstance(array, np.ndarray):
         raise InvalidFile(f"'{path}' holds several arrays. Write one, with numpy.save(path, images).")
-    return found
+    return array
 
 
-def _checked(array: np.ndarray) -> np.ndarray:
-    """The images as float32, where their type and values are those of images in [0, 1]."""
+def _validated(array: np.ndarray) -> np.ndarray:
+    """The images as float32; raises ``InvalidValue`` unless type and values are those of images in [0, 1]."""
     if array.ndim not in (2, 3, 4) or not array.size:
         raise InvalidValue(f"Images to import have shape {array.shape}. Give (n, h * w), (n, h, w) or (n, h, w, c).")
     if array.dtype.kind != "f":
@@ -125,19 +125,19 @@ def _checked(array: np.ndarray) -> np.ndarray:
     if not finite.all():
         raise InvalidValue(
             f"Images to import have pixels that are NaN or infinite, first in image {int(finite.argmin())}. "
-            "Fix these images, or put the clean ones in their place."
+            "Fix these images, or replace them with the clean ones."
         )
     low, high = float(array.min()), float(array.max())
-    if low < -_OUTSIDE or high > 1 + _OUTSIDE:
-        cause = "standardised images: undo the scaling" if low < -_OUTSIDE else "images in 0-255: divide by 255"
+    if low < -_MAX_OUTSIDE or high > 1 + _MAX_OUTSIDE:
+        cause = "standardised images: undo the scaling" if low < -_MAX_OUTSIDE else "images in 0-255: divide by 255"
         raise InvalidValue(
             f"Images to import have pixels from {low:g} to {high:g}, not in [0, 1]. The likely cause is {cause}."
         )
     return np.ascontiguousarray(array, np.float32)
 
 
-def _fitted(array: np.ndarray, data: Dataset) -> np.ndarray:
-    """The images in the shape of the data set's."""
+def _reshaped(array: np.ndarray, data: Dataset) -> np.ndarray:
+    """The images in the shape of the data set."""
     height, width, channels = data.shape
     allowed = [(height * width * channels,), (height, width), data.shape]
     if array.shape[1:] not in (allowed if channels == 1 else [allowed[0], allowed[2]]):

@@ -1,4 +1,4 @@
-"""What a person names, resolved: a classifier, the data it belongs with, a class."""
+"""Resolve what a user names: a classifier, its data set, a class."""
 
 from __future__ import annotations
 
@@ -17,19 +17,19 @@ if TYPE_CHECKING:
 
 
 def resolve_classifier(classifier: Classifier | str | PathLike[str], trust: bool = False) -> Classifier:
-    """The classifier itself, or the saved one of that name or path; ``trust`` is ``load_classifier``'s."""
+    """The classifier as given, or the saved one of that name or path; ``trust`` is ``load_classifier``'s."""
     from advlab.classifiers.classifier import Classifier, load_classifier
 
     return classifier if isinstance(classifier, Classifier) else load_classifier(classifier, trust=trust)
 
 
 def resolve_dataset(dataset: Dataset | str | None, classifier: Classifier, samples: int | None) -> Dataset:
-    """The data set itself, or the first ``samples`` test images of that name or path; None: the one of the card."""
+    """The data set as given, or the first ``samples`` test images of that name or path; None: its card's."""
     return dataset if isinstance(dataset, Dataset) else load_dataset(dataset or classifier.dataset, limit=samples)
 
 
-def trained_on(model: str) -> str:
-    """The data set that the card of a saved classifier names; raises ``InvalidValue`` where it names none."""
+def training_dataset(model: str) -> str:
+    """The data set that the card of a saved classifier names; raises ``InvalidValue`` if it names none."""
     path = workspace.find_weights(model)
     card = read_card(path) if path.suffix != ".keras" else {}
     if "dataset" not in card:
@@ -41,6 +41,7 @@ def trained_on(model: str) -> str:
 
 
 def class_number(target: int | str | None, data: Dataset) -> int | None:
+    """The number of a class given by number or name; None stays None."""
     if target is None or isinstance(target, int):
         return target
     if target.isdecimal():

@@ -1,4 +1,4 @@
-"""What there is to work with, by category: name -> one line. Nothing heavy is imported to find out."""
+"""What is available, by category: name -> one line. Nothing heavy is imported for it."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ CATEGORIES = ("models", "studies", "methods", "suites", "datasets", "archives")
 def available(category: str) -> dict[str, str]:
     """Name -> what it is, for one of ``models, studies, methods, suites, datasets, archives``."""
     if category not in CATEGORIES:
-        raise unknown("category of thing", category, CATEGORIES)
+        raise unknown("category", category, CATEGORIES)
     if category == "models":
         return _models()
     if category == "methods":
@@ -26,16 +26,18 @@ def available(category: str) -> dict[str, str]:
     if category == "studies":
         return _titles(workspace.studies())
     if category == "datasets":
-        return DATASETS | {f"<dataset>{WITH_NOISE}": "any of these, and after every ten images noise, class 'unknown'"}
+        return DATASETS | {f"<dataset>{WITH_NOISE}": "any of these, with noise after every ten images, class 'unknown'"}
     return {str(path): f"{path.stat().st_size / 1e6:.1f} MB" for path in workspace.archives()}
 
 
 def _models() -> dict[str, str]:
-    recipes, ready = workspace.recipes(), workspace.weights()
+    recipes, weights = workspace.recipes(), workspace.weights()
     produced = workspace.root() / "models"
     lines = {}
-    for name in sorted(recipes.keys() | ready.keys()):
-        state = "not trained" if name not in ready else "trained here" if ready[name].parent == produced else "shipped"
+    for name in sorted(recipes.keys() | weights.keys()):
+        state = (
+            "not trained" if name not in weights else "trained here" if weights[name].parent == produced else "shipped"
+        )
         title = _title(recipes[name].read_text("utf-8")) if name in recipes else "no recipe"
         lines[name] = f"{state:<12}  {title}"
     return lines

@@ -1,4 +1,4 @@
-"""Show a classifier noise, and see how confidently it names what is not there."""
+"""Evaluate a classifier on noise: how confidently it predicts a class for images that show nothing."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from advlab.data.dataset import Dataset, numbered
-from advlab.data.loading import EVERY
+from advlab.data.dataset import Dataset, default_class_names
+from advlab.data.loading import IMAGES_PER_NOISE
 from advlab.data.noise import DISTRIBUTIONS, SHUFFLED, UNKNOWN, noise_images, shuffled
 from advlab.errors import AdvlabError, InvalidValue, unknown
 from advlab.evaluation.noise import NoiseEvaluation, noise_score
@@ -32,75 +32,75 @@ def evaluate_noise(
     trust: bool = False,
     progress: bool | None = None,
 ) -> NoiseEvaluation:
-    """How confidently a classifier answers ``samples`` images of each distribution of noise (``data.noise`` has them).
+    """The confidence of a classifier on ``samples`` images of each distribution of noise (see ``data.noise``).
 
-    A network must name one of its classes, and often does so with high confidence where there is nothing to see:
+    A network must predict one of its classes, and often does so with high confidence where there is nothing to see:
     *Strengthening Deep Neural Networks*. ``classifier`` may be a name or a path, ``trust`` is ``load_classifier``'s.
     ``distributions`` None: all. ``shuffled`` takes the first ``samples`` test images of ``dataset`` (a name or a path,
-    None: what the model card names); where None leads to no images it is left out, and ``left_out`` of the result says
+    None: what the model card names); where None leads to no images it is skipped, and ``left_out`` of the result says
     why.
 
-    Raises ``InvalidValue``, ``UnknownName``, and ``Mismatch`` where the model takes no images of that shape.
+    Raises ``InvalidValue``, ``UnknownName``, or ``Mismatch`` for a model that takes no images of that shape.
     """
     require_int("samples", samples, 1)
     require_int("seed", seed, 0)
-    chosen = DISTRIBUTIONS if distributions is None else tuple(distributions)
-    for distribution in chosen:
+    names = DISTRIBUTIONS if distributions is None else tuple(distributions)
+    for distribution in names:
         if distribution not in DISTRIBUTIONS:
             raise unknown("distribution of noise", distribution, DISTRIBUTIONS)
-    if not chosen:
+    if not names:
         raise InvalidValue(
             f"Name at least one distribution of noise. Got none; choose from: {', '.join(DISTRIBUTIONS)}."
         )
 
     classifier = resolve_classifier(classifier, trust)
-    pictures, left_out = None, None
-    if dataset is not None or SHUFFLED in chosen:
+    real_images, left_out = None, None
+    if dataset is not None or SHUFFLED in names:
         try:
-            pictures = _pictures(classifier, dataset, samples)
+            real_images = _real_images(classifier, dataset, samples)
         except AdvlabError as error:
             if dataset is not None or distributions is not None:
                 raise
-            chosen = tuple(distribution for distribution in chosen if distribution != SHUFFLED)
+            names = tuple(distribution for distribution in names if distribution != SHUFFLED)
             left_out = f"The distribution '{SHUFFLED}' is left out: {error}"
-    height, width, channels = _shape(classifier) if pictures is None else pictures.shape[1:]
+    height, width, channels = _shape(classifier) if real_images is None else real_images.shape[1:]
     shape = (height, width, channels)
     classifier.check_images(shape)
-    names = classifier.card.get("class_names") or numbered([classifier.classes - 1], classifier.name)
+    class_names = classifier.card.get("class_names") or default_class_names([classifier.classes - 1], classifier.name)
     scores = []
-    with Progress(len(chosen), f"noise on {classifier.name}", show=progress) as bar:
-        for distribution in chosen:
-            if distribution == SHUFFLED and pictures is not None:
-                x = shuffled(pictures, seed)
+    with Progress(len(names), f"noise on {classifier.name}", show=progress) as bar:
+        for distribution in names:
+            if distribution == SHUFFLED and real_images is not None:
+                x = shuffled(real_images, seed)
             else:
                 x = noise_images(samples, shape, distribution, seed)
-            scores.append(noise_score(distribution, classifier.probabilities(x), names))
+            scores.append(noise_score(distribution, classifier.probabilities(x), class_names))
             bar.advance()
     return NoiseEvaluation(classifier.name, classifier.digest, seed, tuple(scores), left_out)
 
 
-def _pictures(classifier: Classifier, dataset: Dataset | str | None, samples: int) -> np.ndarray:
-    """The first images that show something: those of the class ``unknown`` are noise already."""
-    enough = samples + samples // EVERY
-    data = resolve_dataset(dataset, classifier, enough)
-    real = data.y != data.classes.index(UNKNOWN) if UNKNOWN in data.classes else np.ones(len(data), bool)
-    if not real.any():
-        raise InvalidValue(f"Data set '{data.name}' has no image but of the class '{UNKNOWN}'. Choose another one.")
-    return data.x[real][:samples]
+def _real_images(classifier: Classifier, dataset: Dataset | str | None, samples: int) -> np.ndarray:
+    """The first images that show something: those of the class ``unknown`` are noise."""
+    limit = samples + samples // IMAGES_PER_NOISE
+    data = resolve_dataset(dataset, classifier, limit)
+    is_real = data.y != data.classes.index(UNKNOWN) if UNKNOWN in data.classes else np.ones(len(data), bool)
+    if not is_real.any():
+        raise InvalidValue(f"Data set '{data.name}' has only images of the class '{UNKNOWN}'. Choose another one.")
+    return data.x[is_real][:samples]
 
 
 def _shape(classifier: Classifier) -> tuple[int, ...]:
-    """The shape ``(h, w, c)`` of the images that a model takes, as far as its input tells: flat ones are square."""
-    inner = tuple(classifier.keras_model.input_shape[1:])
-    if None not in inner:
-        if len(inner) == 3:
-            return inner
-        if len(inner) == 2:
-            return (*inner, 1)
-        side = math.isqrt(inner[0])
-        if side * side == inner[0]:
+    """The shape ``(h, w, c)`` of the images that a model takes, from its input: flat ones are taken as square."""
+    input_shape = tuple(classifier.keras_model.input_shape[1:])
+    if None not in input_shape:
+        if len(input_shape) == 3:
+            return input_shape
+        if len(input_shape) == 2:
+            return (*input_shape, 1)
+        side = math.isqrt(input_shape[0])
+        if side * side == input_shape[0]:
             return side, side, 1
     raise InvalidValue(
-        f"Model '{classifier.name}' takes inputs of shape {inner}, which does not tell the shape of its images. "
+        f"Model '{classifier.name}' takes inputs of shape {input_shape}, which does not tell the shape of its images. "
         "Name a data set that it can classify with --dataset."
     )

@@ -1,4 +1,4 @@
-"""Ask a classifier about single images: files, images of a data set, or arrays."""
+"""Predict single images: files, images of a data set, or arrays."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from advlab.workflows.inputs import resolve_classifier
 Reference = str | os.PathLike[str] | int
 _INDEX = re.compile(r"(?:(?P<dataset>.+):)?(?P<first>\d+)(?:-(?P<last>\d+))?")
 _WHITE_ON_BLACK = ("digits", "fashion-mnist", "mnist")
-_NAMED = 3  # files that a note names
+_MAX_NAMED = 3  # files or classes that a note names
 
 
 @dataclass(frozen=True)
 class _Image:
-    """One image, ``(h, w, c)``, its true class by name where it is known, and what was done to it."""
+    """One image, ``(h, w, c)``, its true class by name where it is known, and how it was converted."""
 
     x: np.ndarray
     source: str
-    true: str | None = None
-    done: tuple[str, ...] = ()
+    true_class: str | None = None
+    conversions: tuple[str, ...] = ()
 
 
 def predict(
@@ -43,7 +43,7 @@ def predict(
     invert: bool = False,
     trust: bool = False,
 ) -> Predictions:
-    """What a classifier (or its name or path) says about images.
+    """The predictions of a classifier (or its name or path) for images.
 
     ``images``: a ``Dataset``; an array float ``(n, h, w)`` or ``(n, h, w, c)`` in [0, 1]; or one reference or several:
     the path of an image file, ``fashion-mnist:6`` for test image 6 of a data set (name or path), ``6`` for one of the
@@ -54,30 +54,30 @@ def predict(
     """
     model = resolve_classifier(classifier, trust)
     if isinstance(images, Dataset):
-        found, classes = _rows(images, np.arange(len(images))), images.classes
+        loaded, classes = _from_dataset(images, np.arange(len(images))), images.classes
     elif _is_reference(images):
-        found, classes = _found(model, [images], invert)
-    elif isinstance(images, Sequence) and all(_is_reference(one) for one in images):
-        found, classes = _found(model, list(images), invert)
+        loaded, classes = _load(model, [images], invert)
+    elif isinstance(images, Sequence) and all(_is_reference(item) for item in images):
+        loaded, classes = _load(model, list(images), invert)
     else:
         array = _array(images)
         x = Dataset.from_arrays(array, np.zeros(len(np.atleast_1d(array)), np.int64), name="images").x
-        found, classes = [_Image(one, str(number)) for number, one in enumerate(x)], ()
-    if not found:
-        raise InvalidValue("There is no image to look at. Give at least one: a file, or an index of the test images.")
+        loaded, classes = [_Image(image, str(number)) for number, image in enumerate(x)], ()
+    if not loaded:
+        raise InvalidValue("There is no image to predict. Give at least one: a file, or an index of the test images.")
     names = _class_names(model, classes)
-    number = {name: place for place, name in reversed(list(enumerate(names)))}
-    for image in found:
+    class_numbers = {name: number for number, name in reversed(list(enumerate(names)))}
+    for image in loaded:
         model.check_images(image.x.shape)
-    x = _stacked(found)
+    x = _stack(loaded)
     return Predictions(
         model.name,
         x,
         model.probabilities(x),
-        np.array([number.get(image.true, -1) if image.true is not None else -1 for image in found]),
+        np.array([-1 if image.true_class is None else class_numbers.get(image.true_class, -1) for image in loaded]),
         names,
-        tuple(image.source for image in found),
-        tuple(_notes(model, found, number)),
+        tuple(image.source for image in loaded),
+        tuple(_notes(model, loaded, class_numbers)),
     )
 
 
@@ -92,30 +92,31 @@ def _array(images: Any) -> np.ndarray:
         raise InvalidValue(f"Images of one array must have one shape, (n, h, w, c). {error}.") from error
 
 
-def _found(model: Classifier, references: Sequence[Reference], invert: bool) -> tuple[list[_Image], tuple[str, ...]]:
-    """The images in the order asked for, and the classes of the first data set among them."""
-    asked: list[tuple[str, range] | Path] = [_asked(model, str(reference)) for reference in references]
-    ends: dict[str, int] = {}
-    for one in asked:
-        if isinstance(one, tuple):
-            ends[one[0]] = max(ends.get(one[0], 0), one[1].stop)
-    data = {name: load_dataset(name, limit=end) for name, end in ends.items()}
-    found: list[_Image] = []
-    for one in asked:
-        if isinstance(one, Path):
-            found.append(_file(model, one, invert))
+def _load(model: Classifier, references: Sequence[Reference], invert: bool) -> tuple[list[_Image], tuple[str, ...]]:
+    """The images in the order of the references, and the classes of the first data set among them."""
+    sources: list[tuple[str, range] | Path] = [_parse(model, str(reference)) for reference in references]
+    limits: dict[str, int] = {}
+    for source in sources:
+        if isinstance(source, tuple):
+            name, rows = source
+            limits[name] = max(limits.get(name, 0), rows.stop)
+    data = {name: load_dataset(name, limit=limit) for name, limit in limits.items()}
+    images: list[_Image] = []
+    for source in sources:
+        if isinstance(source, Path):
+            images.append(_from_file(model, source, invert))
             continue
-        name, rows = one
+        name, rows = source
         if rows.stop > len(data[name]):
             raise InvalidValue(
                 f"Data set '{name}' has {len(data[name]):,} test images. Got index {rows.stop - 1}; give 0 to "
                 f"{len(data[name]) - 1}."
             )
-        found += _rows(data[name], np.array(rows))
-    return found, next((one.classes for one in data.values()), ())
+        images += _from_dataset(data[name], np.array(rows))
+    return images, next((dataset.classes for dataset in data.values()), ())
 
 
-def _asked(model: Classifier, reference: str) -> tuple[str, range] | Path:
+def _parse(model: Classifier, reference: str) -> tuple[str, range] | Path:
     match = _INDEX.fullmatch(reference)
     if Path(reference).is_file() or not match:
         return Path(reference)
@@ -130,19 +131,19 @@ def _asked(model: Classifier, reference: str) -> tuple[str, range] | Path:
     return match["dataset"] or model.dataset, range(first, last + 1)
 
 
-def _rows(data: Dataset, rows: np.ndarray) -> list[_Image]:
+def _from_dataset(data: Dataset, rows: np.ndarray) -> list[_Image]:
     name = data.name if data.split == "test" else f"{data.name} {data.split}"
     return [_Image(data.x[row], f"{name}:{data.indices[row]}", data.classes[data.y[row]]) for row in rows]
 
 
-def _file(model: Classifier, path: Path, invert: bool) -> _Image:
-    x, done = load_image(path, _wanted(model))
+def _from_file(model: Classifier, path: Path, invert: bool) -> _Image:
+    x, conversions = load_image(path, _file_shape(model))
     x = 1 - x if invert else x
     dataset = str(model.card.get("dataset")).removesuffix(WITH_NOISE)
     if dataset in _WHITE_ON_BLACK and _has_light_border(x):
-        way = "leave out --invert" if invert else "try --invert (invert=True)"
-        done = (*done, f"light at its border, while images of '{dataset}' are light on black; {way}")
-    return _Image(x, str(path), None, done)
+        advice = "leave out --invert" if invert else "try --invert (invert=True)"
+        conversions = (*conversions, f"light at its border, while images of '{dataset}' are light on black; {advice}")
+    return _Image(x, str(path), None, conversions)
 
 
 def _has_light_border(x: np.ndarray) -> bool:
@@ -150,13 +151,13 @@ def _has_light_border(x: np.ndarray) -> bool:
     return bool(np.median(border) > 0.5)
 
 
-def _wanted(model: Classifier) -> tuple[int | None, int | None, int | None]:
-    """Height, width and channels that an image file must have; None: as it has."""
+def _file_shape(model: Classifier) -> tuple[int | None, int | None, int | None]:
+    """Height, width and channels that an image file must have; None: any."""
     shape = tuple(model.keras_model.input_shape[1:])
     if len(shape) == 2:
         shape = (*shape, 1)
     elif len(shape) == 1:
-        # Flat inputs are of square images, as far as anybody knows.
+        # Flat inputs are taken as square images.
         sides = [(math.isqrt(shape[0] // channels), channels) for channels in (1, 3)]
         shape = next(((side, side, channels) for side, channels in sides if side * side * channels == shape[0]), shape)
     if len(shape) != 3 or shape[2] not in (None, 1, 3):
@@ -175,28 +176,29 @@ def _class_names(model: Classifier, classes: Sequence[str]) -> tuple[str, ...]:
     return tuple(map(str, range(model.classes)))
 
 
-def _stacked(found: Sequence[_Image]) -> np.ndarray:
-    shapes = {image.x.shape: image.source for image in found}
+def _stack(images: Sequence[_Image]) -> np.ndarray:
+    shapes = {image.x.shape: image.source for image in images}
     if len(shapes) > 1:
-        words = ", ".join(f"'{source}' is {shape}" for shape, source in shapes.items())
-        raise Mismatch(f"Images of different shapes cannot be predicted together: {words}. Give them one by one.")
-    return np.stack([image.x for image in found])
+        listed = ", ".join(f"'{source}' is {shape}" for shape, source in shapes.items())
+        raise Mismatch(f"Images of different shapes cannot be predicted together: {listed}. Give them one by one.")
+    return np.stack([image.x for image in images])
 
 
-def _notes(model: Classifier, found: Sequence[_Image], number: dict[str, int]) -> list[str]:
-    """What was done to which files, and which data sets have classes that the model does not know."""
+def _notes(model: Classifier, images: Sequence[_Image], class_numbers: dict[str, int]) -> list[str]:
+    """Which files were converted and how, and which classes of the data the model does not have."""
     files: dict[str, list[str]] = {}
-    for image in found:
-        if image.done:
-            files.setdefault("; ".join(image.done), []).append(image.source)
+    for image in images:
+        if image.conversions:
+            files.setdefault("; ".join(image.conversions), []).append(image.source)
     notes = []
-    for done, sources in files.items():
-        more = f" and {len(sources) - _NAMED} more" if len(sources) > _NAMED else ""
-        notes.append(f"{', '.join(sources[:_NAMED])}{more}: {done}.")
-    strange = sorted({image.true for image in found if image.true is not None and image.true not in number})
-    if strange:
+    for conversions, sources in files.items():
+        more = f" and {len(sources) - _MAX_NAMED} more" if len(sources) > _MAX_NAMED else ""
+        notes.append(f"{', '.join(sources[:_MAX_NAMED])}{more}: {conversions}.")
+    names = {image.true_class for image in images if image.true_class is not None}
+    unknown = sorted(names - class_numbers.keys())
+    if unknown:
         notes.append(
-            f"Model '{model.name}' has no class called {', '.join(map(repr, strange[:_NAMED]))}"
-            f"{' or others like it' if len(strange) > _NAMED else ''}: the true class of these images is left open."
+            f"Model '{model.name}' has no class called {', '.join(map(repr, unknown[:_MAX_NAMED]))}"
+            f"{' or others like it' if len(unknown) > _MAX_NAMED else ''}: the true class of these images is not known."
         )
     return notes

@@ -1,4 +1,4 @@
-"""Run a suite: several attacks on one classifier, each for itself, in cascade, or for the smallest change."""
+"""Run a suite: several attacks on one classifier, independent, in cascade, or for the smallest change."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from advlab.results import combine
 from advlab.results.result import AttackResult, load_result, refuse_other
 from advlab.threat import Attack, ThreatModel
 from advlab.workflows.inputs import resolve_classifier, resolve_dataset
-from advlab.workflows.selftest import SelfTest, planted
+from advlab.workflows.selftest import SelfTest, run_selftest
 
 if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
@@ -42,57 +42,57 @@ def run(
     """Attack a classifier with every attack of a suite (a name, or a path to a TOML file) and evaluate each.
 
     ``classifier`` and ``dataset`` may be names or paths; None means the data set that the model card names. Of a data
-    set that is loaded here, the first ``samples`` test images are used. ``norm`` and ``epsilon`` None are the suite's
-    own. The last evaluation of a cascade is its worst case, that of a suite of minimal methods the smallest change.
+    set given so, the first ``samples`` test images are used. ``norm`` and ``epsilon`` None are the suite's. The last
+    evaluation of a cascade is its worst case, that of a suite of minimal methods the smallest change.
 
-    ``save`` writes each archive as soon as it is there, and takes up what an earlier run of the same suite has saved;
-    ``force`` crafts everything again and lets it replace archives of something else. ``trust`` is
-    ``load_classifier``'s. ``selftest`` says around how many images a cascade's self-test plants an adversarial example
-    (None: as the suite says).
+    ``save`` writes each archive as soon as it is crafted, and reuses those that an earlier run of the same suite saved;
+    ``force`` crafts all of them again and may replace archives of other results. ``trust`` is ``load_classifier``'s.
+    ``selftest`` is the number of images around which a cascade's self-test plants an adversarial example (None: the
+    suite's).
     """
-    chosen = load_suite(str(suite))
-    entries = chosen.entries(norm, epsilon)
-    threat = None if chosen.mode == "each" else chosen.threat(norm, epsilon)
+    declaration = load_suite(str(suite))
+    entries = declaration.entries(norm, epsilon)
+    threat = None if declaration.mode == "each" else declaration.threat(norm, epsilon)
 
     classifier = resolve_classifier(classifier, trust)
     data = resolve_dataset(dataset, classifier, samples)
     specs = [replace(entry.attack(), precision=precision) for entry in entries]
-    whole = "" if threat is None else Attack(chosen.name, threat, precision=precision).slug
-    inside = whole if chosen.mode == "cascade" else ""
-    if threat is not None and inside:
+    slug = "" if threat is None else Attack(declaration.name, threat, precision=precision).slug
+    folder = slug if declaration.mode == "cascade" else ""
+    if threat is not None and folder:
         specs = [replace(spec, threat=threat) for spec in specs]
-    places = [workspace.archive_path(classifier.name, spec.slug, inside) for spec in specs]
-    known = {"classifier_digest": classifier.digest, "dataset_digest": data.digest}
+    paths = [workspace.archive_path(classifier.name, spec.slug, folder) for spec in specs]
+    digests = {"classifier_digest": classifier.digest, "dataset_digest": data.digest}
     if save and not force:
-        for place, spec in zip(places, specs, strict=True):
-            workspace.require_writable(place)
-            refuse_other(place, {"attack": spec.to_dict(), **known})
+        for path, spec in zip(paths, specs, strict=True):
+            workspace.require_writable(path)
+            refuse_other(path, {"attack": spec.to_dict(), **digests})
 
     results: list[AttackResult] = []
-    for entry, place in zip(entries, places, strict=True):
-        # In a cascade each attack sees only what those before it left standing.
-        attempted = results[-1].robust if inside and results else None
-        result = _kept(place, attempted, progress) if save and not force else None
+    for entry, path in zip(entries, paths, strict=True):
+        # In a cascade each attack gets only the images that are still robust after those before it.
+        attempted = results[-1].robust if folder and results else None
+        result = _load_saved(path, attempted, progress) if save and not force else None
         if result is None:
-            result = _craft(classifier, data, entry, precision, attempted, progress)
-            if threat is not None and inside:
+            result = _attack_with(entry, classifier, data, precision, attempted, progress)
+            if threat is not None and folder:
                 result = combine.within(result, threat)
             if save:
-                result.save(place, force=force)
+                result.save(path, force=force)
         results.append(result)
     if threat is not None:
-        joined = (combine.worst_case if inside else combine.smallest)(results, chosen.name)
-        count = chosen.selftest if selftest is None else selftest
+        combined = (combine.worst_case if folder else combine.smallest)(results, declaration.name)
+        count = declaration.selftest if selftest is None else selftest
         if count:
-            tested = _tested(classifier, data.take(count), chosen, entries, threat, progress)
-            joined = replace(joined, settings={**joined.settings, "selftest": tested.to_dict()})
+            self_test = _selftest(classifier, data.take(count), declaration, entries, threat, progress)
+            combined = replace(combined, settings={**combined.settings, "selftest": self_test.to_dict()})
         if save:
-            joined.save(workspace.archive_path(classifier.name, whole), force=force)
-        results.append(joined)
+            combined.save(workspace.archive_path(classifier.name, slug), force=force)
+        results.append(combined)
     return [evaluate(result) for result in results]
 
 
-def _tested(
+def _selftest(
     classifier: Classifier,
     data: Dataset,
     suite: Suite,
@@ -100,34 +100,34 @@ def _tested(
     threat: ThreatModel,
     progress: bool | None,
 ) -> SelfTest:
-    """Whether the cascade finds what is planted: its attacks take turns until one does."""
+    """The self-test of a cascade: its attacks run one after another until one finds the planted example."""
 
-    def run(head: Classifier, one: Dataset) -> AttackResult:
+    def run(head: Classifier, image: Dataset) -> AttackResult:
         for entry in entries:
-            result = combine.within(_craft(head, one, entry, "float32", None, False), threat)
+            result = combine.within(_attack_with(entry, head, image, "float32", None, False), threat)
             if result.success.all():
                 break
         return result
 
-    return planted(classifier, data, threat, run, suite.name, progress=progress)
+    return run_selftest(classifier, data, threat, run, suite.name, progress=progress)
 
 
-def _kept(place: Path, attempted: np.ndarray | None, progress: bool | None) -> AttackResult | None:
-    """What an earlier run of the same suite has saved, where it attacked the same images."""
-    if not place.exists():
+def _load_saved(path: Path, attempted: np.ndarray | None, progress: bool | None) -> AttackResult | None:
+    """The archive of an earlier run of the same suite; None unless it attacked the same images."""
+    if not path.exists():
         return None
-    result = load_result(place)
+    result = load_result(path)
     if attempted is not None and not np.array_equal(result.attempted, attempted):
         return None
-    with Progress(len(result), f"{result.attack.method} on {result.classifier}, kept", show=progress) as bar:
+    with Progress(len(result), f"{result.attack.method} on {result.classifier}, loaded", show=progress) as bar:
         bar.advance(len(result))
     return result
 
 
-def _craft(
+def _attack_with(
+    entry: Entry,
     classifier: Classifier,
     data: Dataset,
-    entry: Entry,
     precision: str,
     attempted: np.ndarray | None,
     progress: bool | None,

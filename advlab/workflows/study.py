@@ -1,4 +1,4 @@
-"""Run a study: train every row, attack it, and keep what was measured as soon as a row is finished."""
+"""Run a study: train every row, attack it, and save its result as soon as it is finished."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from advlab.declarations.recipes import Recipe, settings
 from advlab.declarations.studies import Row, Study, load_study
 from advlab.errors import AdvlabError, FileExists
 from advlab.evaluation.evaluation import worst_case
-from advlab.evaluation.study import Measured, StudyResult, load_study_result
+from advlab.evaluation.study import MeasuredRow, StudyResult, load_study_result
 from advlab.progress import Progress
 from advlab.provenance import versions
 from advlab.workflows.run_suite import run
@@ -38,87 +38,87 @@ def study(
     save: bool = True,
     progress: bool | None = None,
 ) -> StudyResult:
-    """Train and attack every row of a study (name, or path to a TOML file), and return what was measured.
+    """Train and attack every row of a study (name, or path to a TOML file), and return the results.
 
-    A classifier of the workspace that was trained just as a row says is taken unless ``force``, with its own seconds.
+    A classifier of the workspace that was trained with the settings of a row is reused, with its own seconds, unless
+    ``force``.
 
     ``rows`` are names, numbers from 1 or ranges, ``"1,3-5"``. ``epochs`` and ``samples`` replace the study's. ``save``
     writes ``models/studies/<name>.json`` in the workspace after every row, and a table (``.md``) and a figure
-    (``.svg``) beside it at the end. A file that is already there is refused unless ``resume``, which keeps the rows
-    whose settings and threat model have not changed, or ``force``, which computes the asked rows again. An
-    ``AdvlabError`` in a row becomes that row's result, and ``resume`` tries it again; Ctrl-C leaves finished rows.
-    ``progress`` None shows bars on a terminal only, and a line for each row; False shows nothing.
+    (``.svg``) beside it at the end. An existing file is refused unless ``resume``, which keeps the rows whose settings
+    and threat model have not changed, or ``force``, which computes the chosen rows again. An ``AdvlabError`` in a row
+    becomes that row's result, and ``resume`` tries it again; Ctrl-C keeps finished rows. ``progress`` None shows bars
+    on a terminal only, and a line for each row; False shows nothing.
     """
-    declared = load_study(name).adjusted(epochs, samples)
-    asked = declared.chosen(rows)
-    path = workspace.study_path(declared.name, ".json")
-    result = StudyResult(declared)
+    declaration = load_study(name).adjusted(epochs, samples)
+    chosen = declaration.select(rows)
+    path = workspace.study_path(declaration.name, ".json")
+    result = StudyResult(declaration)
     if save:
         workspace.require_writable(path)
         if path.exists():
             if not (resume or force):
                 raise FileExists(
-                    f"'{path}' has results of study '{declared.name}'. Use --resume to compute what is missing or has "
-                    "changed, or --force to compute the asked rows again."
+                    f"'{path}' has results of study '{declaration.name}'. Use --resume to compute what is missing or "
+                    "has changed, or --force to compute the chosen rows again."
                 )
             if not force and (epochs is not None or samples is not None):
                 raise FileExists(
                     f"'{path}' has results, which other epochs or samples would replace. Use --force to replace those "
-                    "of the asked rows, or name another place with --workspace."
+                    "of the chosen rows, or another --workspace."
                 )
-            result = load_study_result(declared, path)
-    for dataset in sorted({row.recipe.dataset for row in asked}):
+            result = load_study_result(declaration, path)
+    for dataset in sorted({row.recipe.dataset for row in chosen}):
         load_dataset(dataset, limit=1)
     try:
-        with Progress(len(asked), f"study {declared.name}", "row", show=progress) as bar:
-            for row in asked:
-                known = result.row(row.name)
-                if known is None or force or not known.is_of(row, declared):
-                    if known is not None and known.error is None and not force:
+        with Progress(len(chosen), f"study {declaration.name}", "row", show=progress) as bar:
+            for row in chosen:
+                stored = result.row(row.name)
+                if stored is None or force or not stored.is_of(row, declaration):
+                    if stored is not None and stored.error is None and not force:
                         bar.say(f"{row.name}: its settings have changed, it is computed again")
-                    measured = _measured(row, declared, force, progress)
+                    measured = _measure(row, declaration, force, progress)
                     if save and path.exists():
-                        # Other rows may have been finished meanwhile by another process.
-                        result = load_study_result(declared, path)
-                    result = StudyResult(declared, result.rows, _versions()).adding(measured)
+                        # Another process may have finished other rows meanwhile.
+                        result = load_study_result(declaration, path)
+                    result = StudyResult(declaration, result.rows, _versions()).adding(measured)
                     if save:
                         result.save(path)
-                    bar.say(_line(measured))
+                    bar.say(_one_line(measured))
                 bar.advance(row=row.name)
     except KeyboardInterrupt as error:
-        kept = f"{len(result.rows)} of {len(declared.rows)} rows are kept in '{path}'; --resume continues."
-        raise KeyboardInterrupt(kept if save and result.rows else "") from error
+        message = f"{len(result.rows)} of {len(declaration.rows)} rows are saved in '{path}'; --resume continues."
+        raise KeyboardInterrupt(message if save and result.rows else "") from error
     if save:
         illustrate(result, path)
     return result
 
 
-def _measured(row: Row, study: Study, force: bool, progress: bool | None) -> Measured:
-    begin = Measured(row.name, settings(row.recipe), study.threat)
+def _measure(row: Row, study: Study, force: bool, progress: bool | None) -> MeasuredRow:
+    base = MeasuredRow(row.name, settings(row.recipe), study.threat)
     try:
-        ready = None if force else _trained(row.recipe)
-        classifier = ready or train(row.recipe, save=False, progress=progress)
-        begun = time.perf_counter()
+        classifier = (None if force else _find_trained(row.recipe)) or train(row.recipe, save=False, progress=progress)
+        start = time.perf_counter()
         evaluations = run(
             study.suite,
             classifier,
             norm=study.norm,
             epsilon=study.epsilon,
             samples=study.samples,
-            # Its planted examples ask whether the attack works, which a row does not change; it doubles the time.
+            # A self-test checks the attack, which is the same in all rows, and doubles the time.
             selftest=0,
             progress=progress,
         )
-        seconds = time.perf_counter() - begun
+        seconds = time.perf_counter() - start
     except AdvlabError as error:
-        return Measured(begin.name, begin.settings, begin.threat, error=str(error))
+        return MeasuredRow(base.name, base.settings, base.threat, error=str(error))
     finally:
-        _forget()
+        _clear_session()
     card = classifier.card
-    return Measured(
-        begin.name,
-        begin.settings,
-        begin.threat,
+    return MeasuredRow(
+        base.name,
+        base.settings,
+        base.threat,
         parameters=card["parameters"],
         train_accuracy=card["train_accuracy"],
         validation_accuracy=card["validation_accuracy"],
@@ -133,8 +133,8 @@ def _measured(row: Row, study: Study, force: bool, progress: bool | None) -> Mea
     )
 
 
-def _trained(recipe: Recipe) -> Classifier | None:
-    """A classifier that lies ready and was trained in just this way: training it again would give the same weights."""
+def _find_trained(recipe: Recipe) -> Classifier | None:
+    """A saved classifier that was trained from this recipe: training it again would give the same weights."""
     from advlab.classifiers.classifier import load_classifier
 
     for path in workspace.weights().values():
@@ -147,14 +147,14 @@ def _trained(recipe: Recipe) -> Classifier | None:
     return None
 
 
-def _forget() -> None:
-    """Free what TensorFlow keeps of a network, since fifty of them are trained in one process."""
+def _clear_session() -> None:
+    """Free what Keras keeps of a network: fifty of them may be trained in one process."""
     import keras
 
     keras.backend.clear_session()
 
 
-def _line(measured: Measured) -> str:
+def _one_line(measured: MeasuredRow) -> str:
     if measured.error or measured.robust_accuracy is None or measured.test_accuracy is None:
         return f"{measured.name}: {measured.error}"
     return (
@@ -166,7 +166,7 @@ def _line(measured: Measured) -> str:
 
 def illustrate(result: StudyResult, path: Path) -> None:
     """Write the table and the figure of a result beside its JSON file."""
-    with workspace.written(path.with_suffix(".md")) as temporary:
+    with workspace.atomic_write(path.with_suffix(".md")) as temporary:
         temporary.write_text(result.markdown(), "utf-8")
     if any(row.error is None for row in result.rows):
         figures.save(figures.study(result), path.with_suffix(".svg"))

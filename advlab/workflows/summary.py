@@ -1,4 +1,4 @@
-"""What a classifier is: its layers, and what its model card says."""
+"""The summary of a classifier: its layers, and its model card."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ class ModelSummary:
     """A classifier as its file and its card describe it; ``path``, ``bytes`` and ``sha256`` are None in memory only.
 
     ``input`` is the shape of one input, ``trainable`` the number of weights that training changes, ``digest`` that of
-    ``Classifier.digest``, ``card`` the model card, empty in a file that advlab did not write.
+    ``Classifier.digest``, ``card`` the model card, empty if advlab did not write the file.
     """
 
     name: str
@@ -51,39 +51,41 @@ class ModelSummary:
         return f"Summary of {self.name}: {len(self.layers)} layers, {self.parameters:,} parameters"
 
     def table(self) -> str:
-        """The layers, a line for each, and below them what else is known: at most 100 columns wide."""
+        """The layers, a line for each, and below them the other facts: at most 100 columns wide."""
         body = [(layer.name, layer.type, _shape(layer.output), f"{layer.parameters:,}") for layer in self.layers]
         rows = [
             ("", "input", _shape(self.input), ""),
-            *((*(shortened(printable(cell), _CELL) for cell in row[:3]), row[3]) for row in body),
+            *((*(shortened(printable(cell), _MAX_CELL) for cell in row[:3]), row[3]) for row in body),
             ("total", "", "", f"{self.parameters:,}"),
         ]
-        heads = ("layer", "type", "output", "parameters")
-        lines = [*aligned(heads, rows, heads[:3]), ""]
+        header = ("layer", "type", "output", "parameters")
+        lines = [*aligned(header, rows, header[:3]), ""]
         facts = self.facts()
-        first = max(map(len, facts))
+        width = max(map(len, facts))
         for key, value in facts.items():
-            wrapped = textwrap.wrap(printable(value), WIDTH - first - 2, break_on_hyphens=False)
-            lines += [f"{key if not n else '':<{first}}  {line}" for n, line in enumerate(wrapped)]
+            wrapped = textwrap.wrap(printable(value), WIDTH - width - 2, break_on_hyphens=False)
+            lines += [f"{key if not n else '':<{width}}  {line}" for n, line in enumerate(wrapped)]
         return "\n".join(lines)
 
     def facts(self) -> dict[str, str]:
-        """What is known beside the layers, in words, by subject."""
+        """Everything but the layers, in words, by subject."""
         card = self.card
         recipe = card.get("recipe") or {}
         published = card.get("published") or {}
         settings = (recipe.get("training") or {}).items()
         training = {key: value for key, value in settings if value or key == "seed"}
         names = card.get("class_names") or ()
-        named = f": {', '.join(map(str, names[:_NAMED]))}{', ...' if len(names) > _NAMED else ''}" if names else ""
+        listed = (
+            f": {', '.join(map(str, names[:_MAX_NAMES]))}{', ...' if len(names) > _MAX_NAMES else ''}" if names else ""
+        )
         scale, offset = card.get("scale", 1), card.get("offset", 0)
         accuracies = [_accuracy(card, published, split) for split in ("test", "train", "validation")]
-        found = {
+        facts = {
             "model": " ".join(
                 filter(None, [recipe.get("title"), f"({recipe['source']})" if recipe.get("source") else ""])
             ),
             "data set": str(card.get("dataset") or ""),
-            "classes": f"{self.classes}{named}",
+            "classes": f"{self.classes}{listed}",
             "pixels": f"scale {scale}, offset {offset}" if (scale, offset) != (1, 0) else "",
             "training": ", ".join(f"{key.replace('_', ' ')} {_setting(value)}" for key, value in training.items()),
             "trained": f"{card['epochs_run']} epochs in {card.get('seconds', 0):.1f} s" if "epochs_run" in card else "",
@@ -97,24 +99,24 @@ class ModelSummary:
             "file": "" if self.path is None else f"{self.path}, {(self.bytes or 0) / 1e3:,.0f} kB",
             "SHA-256": self.sha256 or "",
         }
-        return {key: value for key, value in found.items() if value}
+        return {key: value for key, value in facts.items() if value}
 
     def to_dict(self) -> dict[str, Any]:
-        """Ready for JSON."""
+        """A JSON-ready dictionary."""
         return {"schema": 1, **asdict(self)}
 
     def _repr_html_(self) -> str:
         return f"<pre>{html.escape(self.table())}</pre>"
 
 
-_CELL = 30
-_NAMED = 12
+_MAX_CELL = 30
+_MAX_NAMES = 12
 
 
 def summary(model: Classifier | str | PathLike[str], *, trust: bool = False) -> ModelSummary:
-    """The layers of a classifier (or of its name or path) and what its model card says.
+    """The layers of a classifier (or of its name or path) and its model card.
 
-    A Keras file that advlab did not write is summarised as well. Raises ``UnknownName`` or ``InvalidFile``;
+    A Keras file that advlab did not write is summarised too. Raises ``UnknownName`` or ``InvalidFile``;
     ``trust=True`` allows code embedded in the file.
     """
     if isinstance(model, Classifier):
@@ -143,7 +145,7 @@ def summary(model: Classifier | str | PathLike[str], *, trust: bool = False) -> 
 
 
 def _output(layer: Any) -> Shape:
-    """The shape of one output; of several the first."""
+    """The shape of one output; the first of several."""
     output = layer.output
     return tuple((output[0] if isinstance(output, list | tuple) else output).shape[1:])
 
@@ -156,8 +158,8 @@ def _accuracy(card: dict[str, Any], published: dict[str, Any], split: str) -> st
     key = f"{split}_accuracy"
     if card.get(key) is None:
         return ""
-    beside = f" (published {published[key]:.2%})" if published.get(key) is not None else ""
-    return f"{split} {card[key]:.2%}{beside}"
+    published_text = f" (published {published[key]:.2%})" if published.get(key) is not None else ""
+    return f"{split} {card[key]:.2%}{published_text}"
 
 
 def _setting(value: Any) -> str:

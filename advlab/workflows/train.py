@@ -33,33 +33,34 @@ def train(
     """Train the classifier of a recipe (name, path to a TOML file, or ``Recipe``) and return it with its model card.
 
     ``dataset`` (a name, a ``.npz`` file or a folder of images, with both splits), ``epochs`` and ``seed`` replace the
-    recipe's; ``name`` is that of the classifier, which is otherwise the recipe's, followed by another data set's.
-    ``save`` writes ``models/<name>.h5`` in the workspace, and beside it the training curve as ``.svg``; a file that is
-    already there is refused before training unless ``force``. With ``resume`` a training that was interrupted goes on
-    from its last checkpoint, to the same weights as without the interruption. ``progress``: None shows it on a terminal
-    only. ``tensorboard`` is a folder for logs. Equal seeds give bitwise equal weights on one processor; the global
-    generators of Python, NumPy and TensorFlow are seeded for it.
+    recipe's; ``name`` is that of the classifier (None: the recipe's, followed by that of another data set). ``save``
+    writes ``models/<name>.h5`` in the workspace, and beside it the training curve as ``.svg``; an existing file is
+    refused before training unless ``force``. ``resume`` continues an interrupted training run from its last checkpoint,
+    to the same weights as without the interruption. ``progress``: None shows it on a terminal only. ``tensorboard`` is
+    a folder for logs. Equal seeds give bitwise equal weights on one processor; the global generators of Python, NumPy
+    and TensorFlow are seeded for it.
 
-    The card holds accuracies as shares in [0, 1] or None: ``test_accuracy`` of the saved weights, ``train_accuracy``
-    and ``validation_accuracy`` as ``fit`` reports them for the epoch whose weights are kept (the training figure is a
+    The card holds accuracies as fractions in [0, 1] or None: ``test_accuracy`` of the saved weights, ``train_accuracy``
+    and ``validation_accuracy`` as ``fit`` reports them for the epoch whose weights are saved (the training figure is a
     mean over that epoch with dropout active, which is what books print). ``seconds`` times training alone, ``history``
-    has the figures of each epoch, and ``ended`` says why a training ended early (early stopping, or a loss that became
-    no number: then the last good weights are kept).
+    has the figures of each epoch, and ``ended`` says why a training run ended early (early stopping, or a loss that
+    became NaN or infinite: then the last good weights are saved).
 
     Raises ``UnknownName``, ``InvalidValue``, ``InvalidFile`` or ``Mismatch`` for a recipe, data or checkpoint that does
-    not fit, ``FileExists``, and ``AdvlabError`` for a loss that is no number in the first epoch: nothing is saved then.
+    not fit, ``FileExists``, and ``AdvlabError`` for a loss that is NaN or infinite in the first epoch: nothing is saved
+    then.
     """
-    chosen = _chosen(recipe, dataset, name, epochs, seed)
+    recipe = _adjusted(recipe, dataset, name, epochs, seed)
     if resume and not save:
-        raise InvalidValue("Only a training that is saved leaves checkpoints. Leave out save=False, or resume=True.")
-    path, checkpoint = workspace.weights_path(chosen.name), workspace.checkpoint_path(chosen.name)
+        raise InvalidValue("Checkpoints are written only with save=True. Leave out save=False, or resume=True.")
+    path, checkpoint = workspace.weights_path(recipe.name), workspace.checkpoint_path(recipe.name)
     if save:
-        what = f"training '{chosen.name}' (in Python: force=True, or save=False to leave the file alone)"
+        action = f"training '{recipe.name}' (in Python: force=True, or save=False to leave the file alone)"
         unfinished = checkpoint.exists()
-        workspace.refuse_existing(path, force, what)
+        workspace.refuse_existing(path, force, action)
         if unfinished and not (resume or force):
             raise FileExists(
-                f"'{checkpoint}' holds an interrupted training of '{chosen.name}'. "
+                f"'{checkpoint}' holds an interrupted training run of '{recipe.name}'. "
                 "Use --resume to resume it, or --force to start over."
             )
         workspace.require_writable(path)
@@ -70,23 +71,23 @@ def train(
 
     try:
         classifier = fit_recipe(
-            chosen,
-            checkpoint=checkpoint if save else None,
+            recipe,
+            checkpoint_path=checkpoint if save else None,
             resume=resume,
             progress=progress,
             tensorboard=tensorboard,
         )
     except KeyboardInterrupt as error:
         if save and checkpoint.exists():
-            again = "--resume --force" if path.exists() else "--resume"
-            raise KeyboardInterrupt(f"The last checkpoint is kept in '{checkpoint}'; {again} continues.") from error
+            options = "--resume --force" if path.exists() else "--resume"
+            raise KeyboardInterrupt(f"The last checkpoint is saved in '{checkpoint}'; {options} continues.") from error
         raise
     if save:
         classifier.save(path)
         with contextlib.suppress(OSError):
             checkpoint.unlink(missing_ok=True)
         curve = figures.training_curve(
-            classifier.card["history"], title=chosen.name, published=chosen.published.get("test_accuracy")
+            classifier.card["history"], title=recipe.name, published=recipe.published.get("test_accuracy")
         )
         try:
             figures.save(curve, path.with_suffix(".svg"))
@@ -95,32 +96,33 @@ def train(
     return classifier
 
 
-def _chosen(
+def _adjusted(
     recipe: str | os.PathLike[str] | Recipe,
     dataset: str | os.PathLike[str] | None,
     name: str | None,
     epochs: int | None,
     seed: int | None,
 ) -> Recipe:
-    given = recipe if isinstance(recipe, Recipe) else load_recipe(os.fspath(recipe))
-    settings = given.training
+    if not isinstance(recipe, Recipe):
+        recipe = load_recipe(os.fspath(recipe))
+    settings = recipe.training
     settings = replace(
         settings,
         epochs=settings.epochs if epochs is None else epochs,
         seed=settings.seed if seed is None else seed,
     )
-    if dataset is not None and os.fspath(dataset) != given.dataset:
-        # What a book said and printed of its own data says nothing about others.
+    if dataset is not None and os.fspath(dataset) != recipe.dataset:
+        # The source and the published figures of a recipe do not hold for other data.
         data = os.fspath(dataset)
-        given = replace(
-            given,
+        recipe = replace(
+            recipe,
             dataset=data,
-            name=f"{given.name}-{workspace.as_file_name(Path(data).stem)}",
-            title=f"The network of recipe '{given.name}' on {data}",
+            name=f"{recipe.name}-{workspace.as_file_name(Path(data).stem)}",
+            title=f"The network of recipe '{recipe.name}' on {data}",
             source="",
             published={},
         )
-    name = given.name if name is None else workspace.as_file_name(name)
+    name = recipe.name if name is None else workspace.as_file_name(name)
     if name.endswith(".partial"):
         raise InvalidValue(f"Names that end in .partial are those of checkpoints. Got '{name}'; choose another one.")
-    return replace(given, name=name, training=settings)
+    return replace(recipe, name=name, training=settings)

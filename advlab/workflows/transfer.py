@@ -1,4 +1,4 @@
-"""Show adversarial images from archives to other classifiers, without crafting again."""
+"""Evaluate adversarial images from archives on other classifiers, without crafting again."""
 
 from __future__ import annotations
 
@@ -25,57 +25,57 @@ def transfer(
     *,
     trust: bool = False,
 ) -> TransferMatrix:
-    """How the images of archives (paths or results) fare on classifiers (names, paths, or loaded ones).
+    """Evaluate the images of archives (paths or results) on classifiers (names, paths, or loaded ones).
 
-    Where an archive meets the classifier that it was crafted against, it is read as recorded: the white box. Archives
-    of the same samples share one prediction of the clean images for each classifier. ``trust`` is
-    ``load_classifier``'s. Raises ``InvalidValue`` where either list is empty, and ``Mismatch`` where images and
-    classifiers do not fit or an archive is a part of a cascade.
+    On the classifier that it was crafted against, an archive is read as recorded: the white box. Archives of the same
+    samples share one prediction of the clean images for each classifier. ``trust`` is ``load_classifier``'s. Raises
+    ``InvalidValue`` if either list is empty, and ``Mismatch`` if images and classifiers do not fit or an archive is a
+    part of a cascade.
     """
     if not archives or not models:
         raise InvalidValue(
             f"Transfer needs at least one archive and one classifier. Got {len(archives)} and {len(models)}."
         )
-    results = _sharing_clean_images([a if isinstance(a, AttackResult) else load_result(a) for a in archives])
+    results = _share_clean_images([a if isinstance(a, AttackResult) else load_result(a) for a in archives])
     for result in results:
         if result.left_out.any():
             raise Mismatch(
                 f"'{result.attack.slug}' on '{result.classifier}' attacked only {result.attempted.sum():,} of "
-                f"{len(result):,} images: it is a part of a cascade, whose other parts broke the rest. Give the "
-                "archive of the cascade's worst case."
+                f"{len(result):,} images: it is a part of a cascade, whose earlier parts had succeeded on the rest. "
+                "Give the archive of the cascade's worst case."
             )
 
     classifiers = [resolve_classifier(model, trust) for model in models]
     evaluations = [evaluate(result) for result in results]
     for classifier in classifiers:
-        seen = _Remembering(classifier, [result.x for result in results])
-        evaluations += [evaluate(result, seen) for result in results if result.classifier_digest != seen.digest]
+        cached = _CachedClassifier(classifier, [result.x for result in results])
+        evaluations += [evaluate(result, cached) for result in results if result.classifier_digest != cached.digest]
     return transfer_matrix(evaluations)
 
 
-class _Remembering:
+class _CachedClassifier:
     """A classifier that predicts each of the given arrays of clean images only once."""
 
     def __init__(self, classifier: Classifier, clean: Sequence[np.ndarray]):
         self.name, self.digest = classifier.name, classifier.digest
         self._classifier = classifier
         self._clean = {id(x): x for x in clean}
-        self._known: dict[int, np.ndarray] = {}
+        self._cache: dict[int, np.ndarray] = {}
 
     def probabilities(self, x: np.ndarray, /) -> np.ndarray:
         if id(x) not in self._clean:
             return self._classifier.probabilities(x)
-        if id(x) not in self._known:
-            self._known[id(x)] = self._classifier.probabilities(x)
-        return self._known[id(x)]
+        if id(x) not in self._cache:
+            self._cache[id(x)] = self._classifier.probabilities(x)
+        return self._cache[id(x)]
 
 
-def _sharing_clean_images(results: Sequence[AttackResult]) -> list[AttackResult]:
-    """The results, those of the same samples with one array of clean images between them."""
+def _share_clean_images(results: Sequence[AttackResult]) -> list[AttackResult]:
+    """The results; those of the same samples share one array of clean images."""
     shared: dict[str, np.ndarray] = {}
-    joined = []
+    replaced = []
     for result in results:
         x = shared.setdefault(result.dataset_digest, result.x)
-        # A digest is what the archive says; the images are what it holds.
-        joined.append(replace(result, x=x) if np.array_equal(x, result.x) else result)
-    return joined
+        # An archive may hold other images than its digest says.
+        replaced.append(replace(result, x=x) if np.array_equal(x, result.x) else result)
+    return replaced

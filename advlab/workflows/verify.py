@@ -1,4 +1,4 @@
-"""Verify what an archive claims: score its images again on this machine, and measure its perturbations again."""
+"""Verify an archive: predict its images again on this machine, and measure its perturbations again."""
 
 from __future__ import annotations
 
@@ -16,11 +16,10 @@ ALLOWED_FLIPS = 0.001  # the last bit of a logit depends on batch size and machi
 
 
 class Verification(NamedTuple):
-    """What another look at an archive found.
+    """The outcome of a verification.
 
-    ``flips`` are the rows whose perturbed image is now classified differently, ``margins`` how far their two highest
-    probabilities lie apart now; ``outside`` are the rows beyond the budget or the box. ``holds``: no row is outside and
-    at most 0.1 % of the rows flip (one row is always allowed).
+    ``flips`` are the rows whose perturbed image is now classified differently, ``margins`` the difference of their two
+    highest probabilities now; ``outside`` are the rows outside the budget or the box.
     """
 
     samples: int
@@ -33,6 +32,7 @@ class Verification(NamedTuple):
 
     @property
     def holds(self) -> bool:
+        """No row is outside, and at most 0.1 % of the rows flip (one row is always allowed)."""
         return not len(self.outside) and len(self.flips) <= max(1, ALLOWED_FLIPS * self.samples)
 
     def to_dict(self) -> dict[str, Any]:
@@ -48,9 +48,9 @@ class Verification(NamedTuple):
 
 
 def verify(path: str | PathLike[str], *, model: str | None = None, trust: bool = False) -> Verification:
-    """Score the images of an archive again on this machine, and measure its perturbations again.
+    """Predict the images of an archive again on this machine, and measure its perturbations again.
 
-    ``model`` says where the classifier lies now, when that is not where it was. Raises ``Mismatch`` for another one.
+    ``model`` is the name or path of the classifier (None: as recorded). Raises ``Mismatch`` for another classifier.
     """
     result = load_result(path)
 
@@ -62,22 +62,22 @@ def verify(path: str | PathLike[str], *, model: str | None = None, trust: bool =
     if classifier.digest != result.classifier_digest:
         raise Mismatch(
             f"'{path}' was crafted against another '{result.classifier}' (digest {result.classifier_digest}; this one "
-            f"has {classifier.digest}). Name the right file with --model, or craft it again. To see how its images "
-            "fare on this model, use: advlab evaluate ARCHIVE --model NAME"
+            f"has {classifier.digest}). Name the right file with --model, or craft it again. To evaluate its images "
+            "on this model, use: advlab evaluate ARCHIVE --model NAME"
         )
-    now = classifier.probabilities(result.x_adv)
-    flips = np.flatnonzero(now.argmax(1) != result.adversarial_probabilities.argmax(1))
-    highest = np.sort(now[flips], axis=1)
+    probabilities = classifier.probabilities(result.x_adv)
+    flips = np.flatnonzero(probabilities.argmax(1) != result.adversarial_probabilities.argmax(1))
+    highest = np.sort(probabilities[flips], axis=1)
     threat = result.attack.threat
-    sizes = distance(result.x, result.x_adv, "l2" if threat.norm == "none" else threat.norm)
+    distances = distance(result.x, result.x_adv, "l2" if threat.norm == "none" else threat.norm)
     outside = ~np.all((result.x_adv >= 0) & (result.x_adv <= 1), axis=(1, 2, 3))
-    outside |= exceeds(sizes, threat.norm, threat.epsilon)
+    outside |= exceeds(distances, threat.norm, threat.epsilon)
     return Verification(
         samples=len(result),
         recorded_accuracy=float(np.mean(result.robust)),
-        accuracy=float(np.mean(result.correct & (now.argmax(1) == result.labels) & ~result.left_out)),
+        accuracy=float(np.mean(result.correct & (probabilities.argmax(1) == result.labels) & ~result.left_out)),
         flips=flips,
         margins=highest[:, -1] - highest[:, -2],
         outside=np.flatnonzero(outside),
-        largest=float(sizes.max(initial=0)),
+        largest=float(distances.max(initial=0)),
     )

@@ -15,17 +15,19 @@ Entry = Mapping[str, Any]
 
 MODELS = ("Sequential", "Functional", "Model", "Network")
 CODE = ("Lambda", "TorchModuleWrapper", "FlaxLayer", "JaxLayer", "TFSMLayer", "__lambda__")
-_OWN_MODULES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
+_KERAS_MODULES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
 _SEQUENCES = ("__tuple__", "TensorShape")
 
 
 def parts(entry: Any) -> tuple[str, Any]:
     """``class_name`` and ``config`` of an entry."""
     if not isinstance(entry, Mapping) or not isinstance(entry.get("class_name"), str):
-        raise InvalidFile(f"the model configuration is damaged: {str(entry)[:60]!r} is no layer. Save the model again.")
+        raise InvalidFile(
+            f"the model configuration is damaged: {str(entry)[:60]!r} is not a layer. Save the model again."
+        )
     class_name, config = entry["class_name"], entry.get("config")
     if not isinstance(config, Mapping) and not (class_name == "Sequential" and isinstance(config, list)):
-        raise InvalidFile(f"the model configuration is damaged: a {class_name} has no settings. Save the model again.")
+        raise InvalidFile(f"the model configuration is damaged: a {class_name} has no config. Save the model again.")
     return class_name, config
 
 
@@ -38,14 +40,14 @@ def layers_of(config: Any) -> list[Any]:
 
 
 def name_of(entry: Entry) -> str:
-    """The name of a layer, as the file has it."""
+    """The name of a layer, as in the file."""
     class_name, config = parts(entry)
     name = config.get("name") if isinstance(config, Mapping) else None
     return str(name or entry.get("name") or class_name.lower())
 
 
 def valid_name(name: str) -> str:
-    """The name of a layer, as Keras 3 allows it."""
+    """The name of a layer in a form that Keras 3 allows."""
     return name.replace("/", "_")
 
 
@@ -71,7 +73,7 @@ def _build_shape(config: Entry) -> list[int | None] | None:
 
 
 def without_operator(entry: Entry) -> Entry:
-    """The entry itself, or the ``Rescaling`` layer that stands for an operator with a number, such as ``x / 255``.
+    """The entry itself, or a ``Rescaling`` layer in place of an operator with a constant, such as ``x / 255``.
 
     tf.keras 2.4 and later saved operators in functional models as ``TFOpLambda`` layers.
     """
@@ -98,7 +100,7 @@ def without_operator(entry: Entry) -> Entry:
 
 
 def plain(value: Any) -> Any:
-    """A setting that is numbers, strings and lists of them, whatever way a generation wrote it."""
+    """A setting of numbers, strings and lists of them, however its Keras generation wrote it."""
     if isinstance(value, list):
         return [plain(inner) for inner in value]
     if not isinstance(value, Mapping):
@@ -116,10 +118,10 @@ def plain(value: Any) -> Any:
 
 
 def is_foreign(entry: Entry) -> bool:
-    """Whether an entry says that its class does not come from Keras."""
+    """Whether an entry states that its class is not Keras' own."""
     module, registered = entry.get("module"), entry.get("registered_name")
-    own = module is None or any(module == m or str(module).startswith(f"{m}.") for m in _OWN_MODULES)
-    return not own or ">" in str(registered) or ">" in str(entry.get("class_name"))
+    is_keras = module is None or any(module == m or str(module).startswith(f"{m}.") for m in _KERAS_MODULES)
+    return not is_keras or ">" in str(registered) or ">" in str(entry.get("class_name"))
 
 
 def refuse_code(config: Any) -> None:

@@ -1,7 +1,7 @@
 """A Keras 3 model from the configuration that a file of any Keras generation holds.
 
 Nothing in a file can name code to run: each class is looked up in a Keras namespace and called with settings that its
-constructor accepts. What older generations called differently is renamed, what no longer means anything is dropped, and
+constructor accepts. What older generations called differently is renamed, what no longer has a meaning is dropped, and
 what is not understood is refused by name.
 """
 
@@ -28,8 +28,8 @@ _RENAMED = {
     "UnifiedGRU": "GRU",
     "UnifiedLSTM": "LSTM",
 }
-# These read other files or serve text; none is part of an image classifier.
-_OUTSIDE = ("StringLookup", "IntegerLookup", "TextVectorization", "HashedCrossing", "Hashing")
+# These read other files or process text; none is part of an image classifier.
+_NOT_FOR_IMAGES = ("StringLookup", "IntegerLookup", "TextVectorization", "HashedCrossing", "Hashing")
 _RENAMED_SETTINGS = {("LeakyReLU", "alpha"): "negative_slope"}
 # Settings that not every class has, and that do not change what a layer computes on one batch.
 _WITHOUT_EFFECT = {
@@ -83,7 +83,7 @@ class _Builder:
         first, shape = name_of(layers[0]), saved.shape_of(entry)
         if shape is None:
             raise InvalidFile(
-                f"the model does not say which input shape it takes: its first layer '{first}' states none. Open it "
+                f"the model states no input shape: its first layer '{first}' has none. Open it "
                 "with the Keras that wrote it, call model.build(shape) and save it again."
             )
         if parts(layers[0])[0] == "InputLayer":
@@ -109,14 +109,18 @@ class _Builder:
             return self.model(entry)
         if class_name == "Lambda":
             return self._lambda(config, name)
-        kind = _RENAMED.get(class_name, class_name)
-        cls = getattr(keras.layers, kind, None)
-        if kind in _OUTSIDE + saved.CODE or not isinstance(cls, type) or not issubclass(cls, keras.Layer):
+        current_name = _RENAMED.get(class_name, class_name)
+        cls = getattr(keras.layers, current_name, None)
+        if (
+            current_name in _NOT_FOR_IMAGES + saved.CODE
+            or not isinstance(cls, type)
+            or not issubclass(cls, keras.Layer)
+        ):
             return self._registered(entry, name)
         settings = self._settings(cls, config, name) | {"name": valid_name(name)}
-        if kind == "BatchNormalization" and isinstance(settings.get("axis"), list):
+        if current_name == "BatchNormalization" and isinstance(settings.get("axis"), list):
             settings["axis"] = settings["axis"][0]
-        if kind == "GRU" and self.generation < 3:
+        if current_name == "GRU" and self.generation < 3:
             settings.setdefault("reset_after", class_name == "CuDNNGRU")
         try:
             # Bidirectional copies its layer through a configuration of its own, which must find this function again.
@@ -145,14 +149,14 @@ class _Builder:
         if key in ("cell", "cells") and isinstance(value, list):
             return [self.layer(cell) for cell in value]
         if key.endswith("activation"):
-            as_layer = isinstance(value, Mapping) and value.get("class_name") != "function"
-            return self.layer(value) if as_layer else values.activation(value, name, self.generation)
+            is_layer = isinstance(value, Mapping) and value.get("class_name") != "function"
+            return self.layer(value) if is_layer else values.activation(value, name, self.generation)
         if values.is_helper(key):
             return values.helper(key, value)
         return values.dtype(value) if key == "dtype" else plain(value)
 
     def _registered(self, entry: Entry, name: str) -> keras.Layer:
-        """A class that this process has registered with Keras: the file chooses it by name, so only on trust."""
+        """A class that this process has registered with Keras: the file chooses it by name, so only with ``trust``."""
         class_name, config = parts(entry)
         cls: Any = keras.saving.get_registered_object(str(entry.get("registered_name") or class_name))
         is_layer = inspect.isclass(cls) and issubclass(cls, keras.Layer)

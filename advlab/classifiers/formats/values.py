@@ -52,9 +52,9 @@ def activation(value: Any, layer: str, generation: int) -> Any:
     if isinstance(value, str):
         # TensorFlow 2.x saved tf.nn.softmax under its internal name softmax_v2.
         for candidate in (value, value.removesuffix("_v2")):
-            found = getattr(keras.activations, candidate, None)
-            if inspect.isfunction(found) and candidate not in ("get", "serialize", "deserialize"):
-                return found
+            function = getattr(keras.activations, candidate, None)
+            if inspect.isfunction(function) and candidate not in ("get", "serialize", "deserialize"):
+                return function
     raise InvalidFile(
         f"layer '{layer}' has the activation {str(value)[:60]!r}, which this Keras does not have. Build the model in "
         "Python with your own code, load its weights there, and use advlab.Classifier.from_keras(model)."

@@ -1,4 +1,4 @@
-"""Weights of a saved model into a rebuilt one, layer by layer, each shape checked before it is read."""
+"""Loads the weights of a saved model into a rebuilt one, layer by layer, each shape checked before it is read."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ def assign(group: h5py.Group, model: keras.Model, config: Mapping[str, Any]) -> 
     """
     for entry, layer in _pairs(model, config):
         name = name_of(entry)
-        trainable, fixed = _variables(layer, entry)
-        variables = trainable + fixed
+        trainable, non_trainable = _variables(layer, entry)
+        variables = trainable + non_trainable
         datasets = [_member(group, f"{name}/{path}") for path in _names(_member(group, name), "weight_names")]
         if not variables and all(d.dtype.kind in "iu" for d in datasets):
             continue  # the state of a random generator, which Keras 3 keeps elsewhere
@@ -48,7 +48,8 @@ def _variables(layer: keras.Layer, entry: Mapping[str, Any]) -> tuple[list[Any],
     if parts(entry)[0] not in MODELS:
         return list(layer.trainable_weights), list(layer.non_trainable_weights)
     inner = [_variables(layer, entry) for entry, layer in _pairs(layer, entry)]
-    return [w for trainable, _ in inner for w in trainable], [w for _, fixed in inner for w in fixed]
+    trainable = [weight for weights, _ in inner for weight in weights]
+    return trainable, [weight for _, weights in inner for weight in weights]
 
 
 def _leaves(layer: keras.Layer, entry: Mapping[str, Any]) -> Iterator[keras.Layer]:
@@ -62,9 +63,9 @@ def _leaves(layer: keras.Layer, entry: Mapping[str, Any]) -> Iterator[keras.Laye
 def _fill(name: str, variables: list[Any], datasets: list[h5py.Dataset]) -> None:
     position = 0
     while position < len(variables):
-        three = slice(position, position + 3)
-        if _is_cudnn(variables[three], datasets[three]):
-            for variable, value in zip(variables[three], _from_cudnn(datasets[three]), strict=True):
+        cell = slice(position, position + 3)
+        if _is_cudnn(variables[cell], datasets[cell]):
+            for variable, value in zip(variables[cell], _from_cudnn(datasets[cell]), strict=True):
                 variable.assign(value.reshape(variable.shape))
             position += 3
             continue
@@ -79,7 +80,7 @@ def _fill(name: str, variables: list[Any], datasets: list[h5py.Dataset]) -> None
 
 
 def _is_cudnn(variables: list[Any], datasets: list[h5py.Dataset]) -> bool:
-    """Whether three weights are those of a CuDNN cell: two biases in one vector, where ours has another shape."""
+    """Whether three weights are those of a CuDNN cell: two biases in one vector, a shape that Keras 3 does not use."""
     if len(variables) < 3 or [variable.name for variable in variables] != ["kernel", "recurrent_kernel", "bias"]:
         return False
     kernel, recurrent, bias = (tuple(variable.shape) for variable in variables)
@@ -112,9 +113,9 @@ def _member(group: h5py.Group, path: str) -> Any:
             raise InvalidFile(f"the file holds no weights '{path}'. It is incomplete: save it again with model.save().")
         if group.get(part, getlink=True).__class__ is not h5py.HardLink:
             raise InvalidFile(
-                f"the weights '{path}' are a link to elsewhere, which is not followed. Save the model again."
+                f"the weights '{path}' are a link to another place, which is not followed. Save the model again."
             )
         group = group[part]
     if isinstance(group, h5py.Dataset) and (group.external or group.is_virtual or group.dtype.kind not in "fiub"):
-        raise InvalidFile(f"the weights '{path}' are no numbers inside this file. Save the model again.")
+        raise InvalidFile(f"the weights '{path}' are not numbers stored in this file. Save the model again.")
     return group

@@ -33,8 +33,8 @@ class Answer(NamedTuple):
     source: str
 
 
-class Ran(NamedTuple):
-    """What an audit ran, by role, and what was found; ``planted`` and ``found`` are those of its self-test."""
+class AuditRun(NamedTuple):
+    """What an audit ran, by role, and its findings; ``planted`` and ``found`` are those of its self-test."""
 
     evaluations: Mapping[str, Evaluation]
     findings: tuple[Finding, ...]
@@ -45,14 +45,14 @@ class Ran(NamedTuple):
         """Robust accuracy under the attack of that role, in per cent."""
         return f"{self.evaluations[role].robust_accuracy.value:.1%}"
 
-    def broken(self, role: str) -> int:
-        """How many images it broke."""
+    def successes(self, role: str) -> int:
+        """On how many images it succeeded."""
         evaluation = self.evaluations[role]
         return evaluation.clean_accuracy.count - evaluation.robust_accuracy.count
 
     @property
     def main(self) -> Evaluation:
-        """The attack at the epsilon in question that all others are held against."""
+        """The attack at the epsilon in question that all others are compared with."""
         return self.evaluations["pgd"]
 
     @property
@@ -62,130 +62,137 @@ class Ran(NamedTuple):
         return worst_case([e for e in self.evaluations.values() if e.attack.threat == threat]).accuracy
 
 
+Evidence = Callable[[AuditRun], str]
+Verdict = Callable[[AuditRun], tuple[str, str]]
+
+
 class Item(NamedTuple):
-    """One question; ``look`` gives the verdict and its evidence."""
+    """One question; ``answer`` gives the verdict and its evidence."""
 
     code: str
     question: str
-    look: Callable[[Ran], tuple[str, str]]
+    answer: Verdict
 
 
-def answered(ran: Ran) -> tuple[Answer, ...]:
+def answers(run: AuditRun) -> tuple[Answer, ...]:
     """Both checklists, in the order of their papers."""
     return tuple(
-        Answer(item.code, item.question, *item.look(ran), source) for source, items in ITEMS.items() for item in items
+        Answer(item.code, item.question, *item.answer(run), source) for source, items in ITEMS.items() for item in items
     )
 
 
-def _stated(evidence: Callable[[Ran], str]) -> Callable[[Ran], tuple[str, str]]:
-    """Passed by every audit, since it does this itself."""
-    return lambda ran: ("pass", evidence(ran))
+def _always_pass(evidence: Evidence) -> Verdict:
+    """Passed by every audit, since the audit does this itself."""
+    return lambda run: ("pass", evidence(run))
 
 
-def _open(why: str) -> Callable[[Ran], tuple[str, str]]:
-    return lambda ran: ("not tested", why)
+def _not_tested(reason: str) -> Verdict:
+    return lambda run: ("not tested", reason)
 
 
-def _unless(codes: tuple[str, ...], evidence: Callable[[Ran], str]) -> Callable[[Ran], tuple[str, str]]:
+def _fail_if_raised(codes: tuple[str, ...], evidence: Evidence) -> Verdict:
     """Failed where one of these findings was raised, with its evidence."""
 
-    def look(ran: Ran) -> tuple[str, str]:
-        raised = [finding.evidence for finding in ran.findings if finding.code in codes]
-        return ("fail", raised[0]) if raised else ("pass", evidence(ran))
+    def answer(run: AuditRun) -> tuple[str, str]:
+        raised = [finding.evidence for finding in run.findings if finding.code in codes]
+        return ("fail", raised[0]) if raised else ("pass", evidence(run))
 
-    return look
+    return answer
 
 
-def _reaches_all(ran: Ran) -> tuple[str, str]:
+def _curve_reaches_all(run: AuditRun) -> tuple[str, str]:
     roles = ("half", "pgd", "double", "unbounded")
-    points = {ran.evaluations[role].attack.threat.epsilon: ran.robust(role) for role in roles}
-    text = ", ".join(f"{share} at {epsilon:.4g}" for epsilon, share in sorted(points.items()))
-    left = ran.evaluations["unbounded"].robust_accuracy.value
-    return ("pass" if left <= 0.01 else "fail"), f"robust accuracy {text}"
+    accuracies = {run.evaluations[role].attack.threat.epsilon: run.robust(role) for role in roles}
+    text = ", ".join(f"{accuracy} at {epsilon:.4g}" for epsilon, accuracy in sorted(accuracies.items()))
+    unbounded = run.evaluations["unbounded"].robust_accuracy.value
+    return ("pass" if unbounded <= 0.01 else "fail"), f"robust accuracy {text}"
 
 
-def _transfers(ran: Ran) -> tuple[str, str]:
-    if "transfer" not in ran.evaluations:
+def _transfer(run: AuditRun) -> tuple[str, str]:
+    if "transfer" not in run.evaluations:
         return "not tested", "no second classifier was given to craft on (surrogate)"
-    return _unless(("weaker-than-transfer",), _shown_transfer)(ran)
+    return _fail_if_raised(("weaker-than-transfer",), _transfer_evidence)(run)
 
 
-def _shown_transfer(ran: Ran) -> str:
-    if "transfer" not in ran.evaluations:
-        return "every gradient was taken from this classifier itself, no other stands between"
-    other = ran.evaluations["transfer"].transfer_from
-    return f"images crafted on {other} break {ran.broken('transfer'):,} here, pgd {ran.broken('pgd'):,}"
+def _transfer_evidence(run: AuditRun) -> str:
+    if "transfer" not in run.evaluations:
+        return "every gradient was taken from this classifier itself, no surrogate was used"
+    surrogate = run.evaluations["transfer"].transfer_from
+    transferred, own = run.successes("transfer"), run.successes("pgd")
+    return f"images crafted on {surrogate} succeed {transferred:,} times here, those of pgd {own:,} times"
 
 
-def _plants(ran: Ran) -> tuple[str, str]:
-    if not ran.planted:
+def _planted_examples(run: AuditRun) -> tuple[str, str]:
+    if not run.planted:
         return "not tested", "no adversarial example could be planted in the features of this model"
-    found = f"pgd finds {ran.found} of {ran.planted} planted adversarial examples"
-    return _unless(("selftest-failed",), lambda ran: found)(ran)
+    evidence = f"pgd finds {run.found} of {run.planted} planted adversarial examples"
+    return _fail_if_raised(("selftest-failed",), lambda run: evidence)(run)
 
 
-def _threat(ran: Ran) -> str:
-    threat = ran.main.attack.threat
+def _threat_model(run: AuditRun) -> str:
+    threat = run.main.attack.threat
     return f"any wrong class, full knowledge of the model, {threat.norm} at most {threat.epsilon:.4g} of pixels in 0..1"
 
 
-def _described(ran: Ran) -> str:
-    return f"{len(ran.evaluations)} attacks, every parameter and seed of each in the JSON"
+def _parameters_listed(run: AuditRun) -> str:
+    return f"{len(run.evaluations)} attacks, every parameter and seed of each in the JSON"
 
 
-def _published(ran: Ran) -> tuple[str, str]:
-    result = ran.main.result
+def _published(run: AuditRun) -> tuple[str, str]:
+    result = run.main.result
     return "not tested", f"software cannot see what is published; the model's digest is {result.classifier_digest}"
 
 
-def _clean(ran: Ran) -> str:
-    rate = ran.main.clean_accuracy
-    return f"{rate.value:.1%} [{rate.low:.1%}, {rate.high:.1%}] of {ran.main.images}"
+def _clean_accuracy(run: AuditRun) -> str:
+    rate = run.main.clean_accuracy
+    return f"{rate.value:.1%} [{rate.low:.1%}, {rate.high:.1%}] of {run.main.images}"
 
 
-def _black(ran: Ran) -> str:
-    return f"square breaks {ran.broken('square'):,} images, pgd {ran.broken('pgd'):,}, apgd {ran.broken('apgd'):,}"
+def _black_box(run: AuditRun) -> str:
+    square, pgd, apgd = (run.successes(role) for role in ("square", "pgd", "apgd"))
+    return f"square succeeds on {square:,} images, pgd on {pgd:,}, apgd on {apgd:,}"
 
 
-def _steady(ran: Ran) -> str:
-    difference = ran.main.result.diagnostics["repeat_difference"].max(initial=0)
+def _repeat_difference(run: AuditRun) -> str:
+    difference = run.main.result.diagnostics["repeat_difference"].max(initial=0)
     return f"two predictions of the same image differ by at most {difference:.2g}"
 
 
-def _slopes(ran: Ran) -> str:
-    diagnostics, attempted = ran.main.result.diagnostics, ran.main.result.attempted
-    seen = int(np.count_nonzero(attempted & ~diagnostics["zero_gradient"].astype(bool)))
-    return f"{seen:,} of {attempted.sum():,} images have a gradient other than zero at every look"
+def _gradients(run: AuditRun) -> str:
+    diagnostics, attempted = run.main.result.diagnostics, run.main.result.attempted
+    with_gradient = int(np.count_nonzero(attempted & ~diagnostics["zero_gradient"].astype(bool)))
+    return f"{with_gradient:,} of {attempted.sum():,} images have a nonzero gradient at every query"
 
 
-def _converged(ran: Ran) -> str:
-    steps = ran.main.attack.parameters["steps"]
-    return f"{steps} steps break {ran.broken('pgd'):,} images, twice as many {ran.broken('longer'):,}"
+def _converged(run: AuditRun) -> str:
+    steps = run.main.attack.parameters["steps"]
+    return f"{steps} steps succeed on {run.successes('pgd'):,} images, twice as many on {run.successes('longer'):,}"
 
 
-def _settled(ran: Ran) -> str:
-    late = trace.late_rise(ran.main.result)
-    return _converged(ran) if np.isnan(late) else f"{late:.1%} of the loss's rise in the last tenth; {_converged(ran)}"
+def _loss_converged(run: AuditRun) -> str:
+    late = trace.late_rise(run.main.result)
+    return _converged(run) if np.isnan(late) else f"{late:.1%} of the loss's rise in the last tenth; {_converged(run)}"
 
 
-def _restarted(ran: Ran) -> str:
-    times = ran.evaluations["restarted"].attack.restarts
-    return f"random starts: one breaks {ran.broken('pgd'):,} images, {times} break {ran.broken('restarted'):,}"
+def _restarts(run: AuditRun) -> str:
+    restarts = run.evaluations["restarted"].attack.restarts
+    one, several = run.successes("pgd"), run.successes("restarted")
+    return f"success on {one:,} images with one random start, on {several:,} with {restarts}"
 
 
-def _noise(ran: Ran) -> str:
-    draws = ran.evaluations["noise"].attack.restarts
-    return f"{draws} draws for each image break {ran.broken('noise'):,}, pgd {ran.broken('pgd'):,}"
+def _noise(run: AuditRun) -> str:
+    draws = run.evaluations["noise"].attack.restarts
+    return f"{draws} draws for each image succeed on {run.successes('noise'):,}, pgd on {run.successes('pgd'):,}"
 
 
-def _per_image(ran: Ran) -> str:
-    worst = ran.worst
-    return f"worst case of each image: {worst.value:.1%} [{worst.low:.1%}, {worst.high:.1%}] stay right"
+def _per_image(run: AuditRun) -> str:
+    worst = run.worst
+    return f"worst case of each image: {worst.value:.1%} [{worst.low:.1%}, {worst.high:.1%}] still robust"
 
 
-def _kept(ran: Ran) -> str:
-    passed = int(trace.passed_by(ran.main.result).sum())
-    return f"{passed} of {len(ran.main):,} images were broken on the way and lost"
+def _missed_successes(run: AuditRun) -> str:
+    missed = int(trace.missed_successes(run.main.result).sum())
+    return f"{missed} of {len(run.main):,} images were misclassified at an earlier iterate only"
 
 
 _WEAKER = ("weaker-than-black-box", "weaker-than-transfer", "no-better-than-noise")
@@ -194,89 +201,101 @@ _PATH = ("not-converged", "loss-still-rising")
 
 ITEMS: dict[str, tuple[Item, ...]] = {
     EVALUATION: (
-        Item("threat-model", "Is the threat model precise?", _stated(_threat)),
+        Item("threat-model", "Is the threat model precise?", _always_pass(_threat_model)),
         Item(
             "adaptive-attacks",
             "Were attacks made for this defence?",
-            _open("only who knows the defence can design them; these had the whole model"),
+            _not_tested("only someone who knows the defence can design them; these had the whole model"),
         ),
         Item("published", "Are model and code published?", _published),
-        Item("clean-accuracy", "Is clean accuracy reported?", _unless(("clean-near-chance",), _clean)),
+        Item("clean-accuracy", "Is clean accuracy reported?", _fail_if_raised(("clean-near-chance",), _clean_accuracy)),
         Item(
             "steps-beat-one-step",
             "Do many steps beat one?",
-            _unless(
+            _fail_if_raised(
                 ("weaker-than-single-step", "loss-decreases", "above-clean"),
-                lambda ran: f"pgd breaks {ran.broken('pgd'):,} images, fgsm {ran.broken('fgsm'):,}",
+                lambda run: f"pgd succeeds on {run.successes('pgd'):,} images, fgsm on {run.successes('fgsm'):,}",
             ),
         ),
         Item(
             "budget-helps",
-            "Does a larger epsilon break more?",
-            _unless(
+            "Does success grow with epsilon?",
+            _fail_if_raised(
                 ("flat-in-epsilon",),
-                lambda ran: (
-                    f"half: {ran.broken('half'):,}, whole: {ran.broken('pgd'):,}, "
-                    f"double: {ran.broken('double'):,} images"
+                lambda run: (
+                    f"half: {run.successes('half'):,}, epsilon: {run.successes('pgd'):,}, "
+                    f"double: {run.successes('double'):,} images"
                 ),
             ),
         ),
         Item(
             "unbounded-reaches-chance",
-            "Is nothing left at unbounded epsilon?",
-            _unless(("survives-unbounded",), lambda ran: f"robust accuracy {ran.robust('unbounded')}"),
+            "Does unbounded epsilon reach chance?",
+            _fail_if_raised(("survives-unbounded",), lambda run: f"robust accuracy {run.robust('unbounded')}"),
         ),
-        Item("curve-reaches-all", "Does success over epsilon reach 100%?", _reaches_all),
-        Item("white-box-is-best", "Is the white box the strongest?", _unless(_WEAKER, _black)),
-        Item("attacks-described", "Are all hyperparameters listed?", _stated(_described)),
+        Item("curve-reaches-all", "Does success over epsilon reach 100%?", _curve_reaches_all),
+        Item("white-box-is-best", "Is the white box the strongest?", _fail_if_raised(_WEAKER, _black_box)),
+        Item("attacks-described", "Are all hyperparameters listed?", _always_pass(_parameters_listed)),
         Item(
             "diverse-attacks",
-            "Are the attacks of several kinds?",
-            _stated(lambda ran: "gradients of log-odds and of logit ratios, random search, random noise"),
+            "Are the attacks diverse?",
+            _always_pass(lambda run: "gradients of log-odds and of logit ratios, random search, random noise"),
         ),
         Item(
             "gradient-free",
-            "Do gradient-free attacks break fewer?",
-            _unless(("weaker-than-black-box",), _black),
+            "Are gradient-free attacks weaker?",
+            _fail_if_raised(("weaker-than-black-box",), _black_box),
         ),
-        Item("hard-label", "Was a label-only attack tried?", _open("slow; run 'boundary' or 'hopskipjump'")),
-        Item("transfer", "Do transferred images break fewer?", _transfers),
-        Item("randomness", "Is the classifier deterministic?", _unless(("unstable-predictions",), _steady)),
-        Item("differentiable", "Is every part differentiable?", _unless(_GRADIENT, _slopes)),
-        Item("converged", "Does doubling steps change nothing?", _unless(("not-converged",), _converged)),
-        Item("random-starts", "Do random restarts change nothing?", _unless(("not-converged",), _restarted)),
-        Item("prior-work", "Is it compared with prior work?", _open("that is for a person to do")),
+        Item("hard-label", "Was a label-only attack tried?", _not_tested("slow; run 'boundary' or 'hopskipjump'")),
+        Item("transfer", "Are transferred images weaker?", _transfer),
+        Item(
+            "randomness",
+            "Is the classifier deterministic?",
+            _fail_if_raised(("unstable-predictions",), _repeat_difference),
+        ),
+        Item("differentiable", "Is every part differentiable?", _fail_if_raised(_GRADIENT, _gradients)),
+        Item("converged", "Does doubling steps change nothing?", _fail_if_raised(("not-converged",), _converged)),
+        Item("random-starts", "Do random restarts change nothing?", _fail_if_raised(("not-converged",), _restarts)),
+        Item("prior-work", "Is it compared with prior work?", _not_tested("that is for a person to do")),
         Item(
             "broader-threats",
             "Were other threat models tried?",
-            _open("one norm; see --norm, and the methods 'spatial' and 'noise'"),
+            _not_tested("one norm; see --norm, and the methods 'spatial' and 'noise'"),
         ),
-        Item("provable", "Was a provable bound looked for?", _open("advlab attacks; it does not prove")),
-        Item("random-noise", "Does random noise break fewer?", _unless(("no-better-than-noise",), _noise)),
+        Item("provable", "Was a provable bound looked for?", _not_tested("advlab attacks; it does not prove")),
+        Item("random-noise", "Is random noise weaker?", _fail_if_raised(("no-better-than-noise",), _noise)),
         Item(
             "targeted",
             "Were targeted attacks used as well?",
-            _stated(
-                lambda ran: (
-                    f"apgd aims at {ran.evaluations['apgd'].attack.parameters['n_target_classes']} wrong classes"
+            _always_pass(
+                lambda run: (
+                    f"apgd aims at {run.evaluations['apgd'].attack.parameters['n_target_classes']} wrong classes"
                 )
             ),
         ),
-        Item("ablation", "Was the defence also taken off?", _open("needs the undefended model: audit it")),
-        Item("attacks-validated", "Do the attacks find what is planted?", _plants),
-        Item("other-domains", "Was other data than images tried?", _open("advlab is about images")),
-        Item("per-image", "Is the worst taken image by image?", _stated(_per_image)),
+        Item("ablation", "Was the defence also removed?", _not_tested("needs the undefended model: audit it")),
+        Item("attacks-validated", "Do the attacks find what is planted?", _planted_examples),
+        Item("other-domains", "Was other data than images tried?", _not_tested("advlab is about images")),
+        Item("per-image", "Is the worst case taken per image?", _always_pass(_per_image)),
     ),
     INDICATORS: (
-        Item("unavailable-gradients", "Are gradients there?", _unless(_GRADIENT, _slopes)),
-        Item("unstable-predictions", "Are predictions stable?", _unless(("unstable-predictions",), _steady)),
-        Item("silent-success", "Was every success kept?", _unless(("last-iterate",), _kept)),
-        Item("incomplete-optimization", "Had the attack come to its end?", _unless(_PATH, _settled)),
-        Item("transfer-failure", "Was the right model attacked?", _unless(("weaker-than-transfer",), _shown_transfer)),
+        Item("unavailable-gradients", "Are gradients available?", _fail_if_raised(_GRADIENT, _gradients)),
+        Item(
+            "unstable-predictions",
+            "Are predictions stable?",
+            _fail_if_raised(("unstable-predictions",), _repeat_difference),
+        ),
+        Item("silent-success", "Was every success kept?", _fail_if_raised(("last-iterate",), _missed_successes)),
+        Item("incomplete-optimization", "Had the attack converged?", _fail_if_raised(_PATH, _loss_converged)),
+        Item(
+            "transfer-failure",
+            "Was the right model attacked?",
+            _fail_if_raised(("weaker-than-transfer",), _transfer_evidence),
+        ),
         Item(
             "unconstrained-failure",
             "Does it succeed without a bound?",
-            _unless(("survives-unbounded",), lambda ran: f"robust accuracy {ran.robust('unbounded')}"),
+            _fail_if_raised(("survives-unbounded",), lambda run: f"robust accuracy {run.robust('unbounded')}"),
         ),
     ),
 }

@@ -13,7 +13,7 @@ from advlab.evaluation.findings import evidence
 from advlab.evaluation.findings.evidence import Facts
 
 SEVERITIES = ("error", "warning", "info")
-Seen = TypeVar("Seen")
+Subject = TypeVar("Subject")
 
 
 class Finding(NamedTuple):
@@ -27,15 +27,15 @@ class Finding(NamedTuple):
     evidence: str
 
 
-class Check(NamedTuple, Generic[Seen]):
-    """One row of the table; ``look`` returns the evidence, or an empty text where nothing is wrong."""
+class Check(NamedTuple, Generic[Subject]):
+    """One row of the table; ``find`` returns the evidence, or an empty text where nothing is wrong."""
 
     code: str
     severity: str
     raised_if: str
     means: str
     do: str
-    look: Callable[[Seen], str]
+    find: Callable[[Subject], str]
 
 
 def findings(facts: Facts) -> tuple[Finding, ...]:
@@ -43,15 +43,15 @@ def findings(facts: Facts) -> tuple[Finding, ...]:
     return gravest_first([raised(check, facts) for check in CHECKS])
 
 
-def raised(check: Check[Seen], seen: Seen) -> Finding | None:
+def raised(check: Check[Subject], subject: Subject) -> Finding | None:
     """The finding of one check, or None."""
-    evidence = check.look(seen)
-    return Finding(*check[:-1], evidence) if evidence else None
+    text = check.find(subject)
+    return Finding(*check[:-1], text) if text else None
 
 
-def gravest_first(found: Iterable[Finding | None]) -> tuple[Finding, ...]:
+def gravest_first(raised_or_none: Iterable[Finding | None]) -> tuple[Finding, ...]:
     """Those that were raised: errors, then warnings, then notes."""
-    return tuple(sorted(filter(None, found), key=lambda finding: SEVERITIES.index(finding.severity)))
+    return tuple(sorted(filter(None, raised_or_none), key=lambda finding: SEVERITIES.index(finding.severity)))
 
 
 CHECKS: tuple[Check[Facts], ...] = (
@@ -59,9 +59,9 @@ CHECKS: tuple[Check[Facts], ...] = (
         "budget-exceeded",
         "error",
         "a perturbation is larger than epsilon",
-        "The attack broke its own rule, so its success proves nothing about this budget.",
+        "The attack exceeded its budget, so its success proves nothing about that budget.",
         "Craft the archive again; if it came from elsewhere, ask for images inside the budget.",
-        evidence.budget,
+        evidence.budget_exceeded,
     ),
     Check(
         "box-exceeded",
@@ -69,7 +69,7 @@ CHECKS: tuple[Check[Facts], ...] = (
         "a perturbed pixel lies outside [0, 1]",
         "These are not images: no camera or file could hand them to the classifier.",
         "Craft the archive again with an attack that clips to [0, 1].",
-        evidence.box,
+        evidence.box_exceeded,
     ),
     Check(
         "non-finite",
@@ -82,7 +82,7 @@ CHECKS: tuple[Check[Facts], ...] = (
     Check(
         "zero-gradients",
         "warning",
-        f"more than {evidence.ZERO_GRADIENT_SHARE:.0%} of the attempted images meet a gradient of exactly zero",
+        f"more than {evidence.ZERO_GRADIENT_FRACTION:.0%} of the attempted images meet a gradient of exactly zero",
         "The gradient is masked: the attack was blind there and the model only looks robust.",
         "Attack the logits before saturation, and confirm with an attack that needs no gradient, such as 'boundary'.",
         evidence.zero_gradients,
@@ -93,15 +93,15 @@ CHECKS: tuple[Check[Facts], ...] = (
         "a gradient method returns more than half of the images that stayed correct without any change",
         "The attack did not move, so these images were not tested.",
         "Check that the model is differentiable from input to logits, and that the step size is not zero.",
-        evidence.unchanged,
+        evidence.unchanged_images,
     ),
     Check(
         "unstable-predictions",
         "warning",
         f"two predictions of the same image differ by more than {evidence.REPEAT_TOLERANCE:g}",
-        "The classifier is random at test time; one look can pass or fail by luck.",
-        "Switch dropout or noise off at test time, or attack the mean over many looks.",
-        evidence.unstable,
+        "The classifier is random at test time; one query can succeed or fail by luck.",
+        "Switch dropout or noise off at test time, or attack the mean over many queries.",
+        evidence.unstable_predictions,
     ),
     Check(
         "clean-near-chance",
@@ -109,7 +109,7 @@ CHECKS: tuple[Check[Facts], ...] = (
         "clean accuracy is less than a tenth of the way from guessing to perfect",
         "The model hardly classifies at all, so robustness cannot be read from it.",
         "It may expect 0-255 or standardised pixels: try --scale and --offset. Check the order of the classes.",
-        evidence.near_chance,
+        evidence.clean_near_chance,
     ),
     Check(
         "perturbed-equals-clean",
@@ -117,7 +117,7 @@ CHECKS: tuple[Check[Facts], ...] = (
         "a gradient attack with a large budget costs one point of accuracy or less",
         "Ordinary networks do not withstand this; more often the attack has failed.",
         "Try more steps, restarts, another method, and an attack without gradients.",
-        evidence.equals_clean,
+        evidence.perturbed_equals_clean,
     ),
     Check(
         "log-probabilities",
@@ -133,7 +133,7 @@ CHECKS: tuple[Check[Facts], ...] = (
         "the images come from the training split",
         "Classifiers know these images; accuracy on them flatters.",
         "Attack images of the test split.",
-        evidence.training,
+        evidence.training_images,
     ),
     Check(
         "step-budget-too-small",
@@ -141,7 +141,7 @@ CHECKS: tuple[Check[Facts], ...] = (
         "steps times step size is below epsilon",
         "The attack cannot reach the edge of its ball, so the budget was not used.",
         "Raise relative_step_size to at least 1 (its unit is epsilon / steps); 2.5 crosses the ball in any direction.",
-        evidence.step_budget,
+        evidence.step_budget_too_small,
     ),
     Check(
         "loss-decreases",
@@ -149,7 +149,7 @@ CHECKS: tuple[Check[Facts], ...] = (
         "more than half of the images end at a lower loss than they began with",
         "The steps lead the wrong way: a flipped sign, or catastrophic overfitting of the model to single steps.",
         "Check the sign of the loss. Attack with more and smaller steps, such as 'pgd' with steps=100.",
-        evidence.falls,
+        evidence.loss_decreases,
     ),
     Check(
         "above-clean",
@@ -162,44 +162,44 @@ CHECKS: tuple[Check[Facts], ...] = (
     Check(
         "last-iterate",
         "warning",
-        f"more than {evidence.PASSED_BY:.0%} of the images were broken on the way and returned unbroken, or more than "
-        f"{evidence.ENDED_LOWER:.0%} were returned below their highest loss",
-        "The attack returned the last image of its walk, not the best, and so hides what it found.",
-        "Keep the best image of each walk, as the engine does unless a method says keep='last'.",
+        f"more than {evidence.MISSED_SUCCESSES:.0%} of the images were misclassified at an earlier iterate but not as "
+        f"returned, or more than {evidence.BELOW_HIGHEST_LOSS:.0%} were returned below their highest loss",
+        "The attack returned its last iterate, not the best, and so hides adversarial examples that it found.",
+        "Return the best iterate of each image, as the engine does unless a method sets keep='last'.",
         evidence.last_iterate,
     ),
     Check(
         "survives-unbounded",
         "warning",
         "robust accuracy stays above chance where epsilon is so large that all images could be made equal",
-        "Every classifier falls there, so the attack has failed, here and surely at smaller epsilons.",
+        "No classifier can be robust there, so the attack has failed, here and surely at smaller epsilons.",
         "Look for a masked gradient; try an attack without gradients, such as 'square'.",
-        evidence.unbounded,
+        evidence.survives_unbounded,
     ),
     Check(
         "selftest-failed",
         "warning",
-        f"the attacks find fewer than {evidence.PLANTED_FOUND:.0%} of the adversarial examples planted for them",
-        "They miss what is certainly there, so what they left standing proves little.",
+        f"the attacks find fewer than {evidence.PLANTED_FRACTION:.0%} of the adversarial examples planted for them",
+        "They miss what is certainly there, so the images that are still robust prove little.",
         "Look for a masked gradient or a random layer in the model; raise steps and restarts.",
-        evidence.planted,
+        evidence.selftest_failed,
     ),
     Check(
         "loss-still-rising",
         "warning",
-        f"on standing images, more than {evidence.STILL_RISING:.0%} of the rise of the loss came in the last tenth of "
+        f"on images still robust, more than {evidence.LATE_RISE:.0%} of the rise of the loss came in the last tenth of "
         "the steps",
-        "The attack had not come to its end, so more steps may break more.",
+        "The attack had not converged, so it may succeed on more images with more steps.",
         "Attack again with twice the steps: the number should not change.",
-        evidence.rising,
+        evidence.loss_still_rising,
     ),
     Check(
         "few-samples",
         "info",
-        f"the 95% interval of robust accuracy is wider than {100 * evidence.WIDTH:.0f} points",
+        f"the 95% interval of robust accuracy is wider than {100 * evidence.INTERVAL_WIDTH:.0f} points",
         "Another draw of images could give a clearly different number.",
         "Use at least 400 images; 1,000 bring the interval below 7 points.",
-        evidence.few,
+        evidence.few_samples,
     ),
     Check(
         "independent-sigmoids",

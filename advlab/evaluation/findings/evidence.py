@@ -1,4 +1,4 @@
-"""What the checks look at, one function each: the evidence, or an empty text where nothing is wrong.
+"""The evidence for each finding about one result, a function each; an empty text where nothing is wrong.
 
 ``advlab.evaluation.findings.checks`` has the table that says what each of them means.
 """
@@ -18,18 +18,18 @@ from advlab.evaluation.significance import mcnemar
 from advlab.results.result import AttackResult
 from advlab.threat import DEFAULT_EPSILON
 
-ZERO_GRADIENT_SHARE = 0.05
+ZERO_GRADIENT_FRACTION = 0.05
 REPEAT_TOLERANCE = 1e-3
-WIDTH = 0.10
-PLANTED_FOUND = 0.95
-STILL_RISING = 0.05
-PASSED_BY = 0.01
-ENDED_LOWER = 0.10
-SIGNIFICANT = 0.01  # of the two-sided exact test: what is no longer taken for chance
+INTERVAL_WIDTH = 0.10
+PLANTED_FRACTION = 0.95
+LATE_RISE = 0.05
+MISSED_SUCCESSES = 0.01
+BELOW_HIGHEST_LOSS = 0.10
+SIGNIFICANCE = 0.01  # p-value of the two-sided exact test below which a difference is not taken for chance
 
 
 class Facts(NamedTuple):
-    """What a check may look at. ``transfer``: the images were crafted against another classifier."""
+    """What a check may use. ``transfer``: the images were crafted against another classifier."""
 
     result: AttackResult
     distances: Distances
@@ -38,7 +38,7 @@ class Facts(NamedTuple):
     transfer: bool = False
 
     @property
-    def by_gradient(self) -> bool:
+    def uses_gradients(self) -> bool:
         """Whether the attack used gradients of this very classifier."""
         return not self.transfer and bool(self.result.backward_passes.any())
 
@@ -48,23 +48,24 @@ class Facts(NamedTuple):
         return max(self.result.clean_probabilities.shape[1], 2)
 
     @property
-    def climbs(self) -> bool:
-        """Whether it climbed the loss of this very classifier inside a ball, as minimal methods do not."""
-        return self.by_gradient and self.result.settings.get("goal") != "minimal"
+    def maximizes_loss(self) -> bool:
+        """Whether it maximised the loss of this very classifier inside a ball, as minimal methods do not."""
+        return self.uses_gradients and self.result.settings.get("goal") != "minimal"
 
 
-def budget(facts: Facts) -> str:
+def budget_exceeded(facts: Facts) -> str:
     threat = facts.result.attack.threat
     if threat.norm == "none" or not math.isfinite(threat.epsilon):
         return ""
     sizes: np.ndarray = getattr(facts.distances, threat.norm)
-    over = exceeds(sizes, threat.norm, threat.epsilon)
-    if not over.any():
+    exceeding = exceeds(sizes, threat.norm, threat.epsilon)
+    if not exceeding.any():
         return ""
-    return f"{_images(over)} exceed epsilon {threat.epsilon:g}; the largest {threat.norm} distance is {sizes.max():.6g}"
+    largest = f"the largest {threat.norm} distance is {sizes.max():.6g}"
+    return f"{_images(exceeding)} exceed epsilon {threat.epsilon:g}; {largest}"
 
 
-def box(facts: Facts) -> str:
+def box_exceeded(facts: Facts) -> str:
     x_adv = facts.result.x_adv
     outside = np.any(np.logical_not((x_adv >= 0) & (x_adv <= 1)), axis=(1, 2, 3))
     values = f"{x_adv.min():.6g} to {x_adv.max():.6g}"
@@ -73,9 +74,9 @@ def box(facts: Facts) -> str:
 
 def non_finite(facts: Facts) -> str:
     result = facts.result
-    bad = ~np.isfinite(result.clean_probabilities).all(1) | ~np.isfinite(result.adversarial_probabilities).all(1)
-    flagged = result.diagnostics.get("nonfinite", np.zeros(len(result), bool)).astype(bool)
-    return f"{_images(bad | flagged)} met NaN or infinity" if (bad | flagged).any() else ""
+    nonfinite = ~np.isfinite(result.clean_probabilities).all(1) | ~np.isfinite(result.adversarial_probabilities).all(1)
+    nonfinite |= result.diagnostics.get("nonfinite", np.zeros(len(result), bool)).astype(bool)
+    return f"{_images(nonfinite)} met NaN or infinity" if nonfinite.any() else ""
 
 
 def zero_gradients(facts: Facts) -> str:
@@ -84,52 +85,51 @@ def zero_gradients(facts: Facts) -> str:
     if zero is None or not attempted.any():
         return ""
     zero = zero.astype(bool)[attempted]
-    return f"{_images(zero)} met a gradient of exactly zero" if zero.mean() > ZERO_GRADIENT_SHARE else ""
+    return f"{_images(zero)} met a gradient of exactly zero" if zero.mean() > ZERO_GRADIENT_FRACTION else ""
 
 
-def unchanged(facts: Facts) -> str:
+def unchanged_images(facts: Facts) -> str:
     result = facts.result
     minimal = result.settings.get("goal") == "minimal"  # where it fails it returns the clean image on purpose
-    if minimal or not facts.by_gradient or not 0 < result.attack.threat.epsilon < math.inf:
+    if minimal or not facts.uses_gradients or not 0 < result.attack.threat.epsilon < math.inf:
         return ""
-    held = result.robust & result.attempted
-    still = facts.distances.l0[held] == 0
-    few = still.sum() < 0.01 * len(result)
-    return "" if few or still.mean() <= 0.5 else f"{_images(still)} that stayed correct came back unchanged"
+    unchanged = facts.distances.l0[result.robust & result.attempted] == 0
+    few = unchanged.sum() < 0.01 * len(result)
+    return "" if few or unchanged.mean() <= 0.5 else f"{_images(unchanged)} that stayed correct came back unchanged"
 
 
-def unstable(facts: Facts) -> str:
+def unstable_predictions(facts: Facts) -> str:
     difference = facts.result.diagnostics.get("repeat_difference", np.zeros(1))
-    differs = difference > REPEAT_TOLERANCE
-    return f"{_images(differs)} differ at a second look, by up to {difference.max():.3g}" if differs.any() else ""
+    unstable = difference > REPEAT_TOLERANCE
+    return f"{_images(unstable)} differ at a second query, by up to {difference.max():.3g}" if unstable.any() else ""
 
 
-def near_chance(facts: Facts) -> str:
+def clean_near_chance(facts: Facts) -> str:
     chance = 1 / facts.classes
     clean = facts.clean_accuracy.value
     return f"clean accuracy is {clean:.1%} with {facts.classes} classes" if clean < chance + 0.1 * (1 - chance) else ""
 
 
-def equals_clean(facts: Facts) -> str:
+def perturbed_equals_clean(facts: Facts) -> str:
     threat = facts.result.attack.threat
     large = threat.epsilon >= DEFAULT_EPSILON.get(threat.norm, math.inf)
     clean, robust = facts.clean_accuracy, facts.robust_accuracy
-    if not (facts.by_gradient and large and threat.target is None and clean.count):
+    if not (facts.uses_gradients and large and threat.target is None and clean.count):
         return ""
     equal = clean.count - robust.count <= 0.01 * clean.total
     return f"clean {clean.value:.1%}, perturbed {robust.value:.1%} at {threat.norm} {threat.epsilon:g}" if equal else ""
 
 
-def few(facts: Facts) -> str:
+def few_samples(facts: Facts) -> str:
     low, high, n = facts.robust_accuracy.low, facts.robust_accuracy.high, facts.robust_accuracy.total
-    return f"{n:,} images: robust accuracy lies between {low:.1%} and {high:.1%}" if high - low > WIDTH else ""
+    return f"{n:,} images: robust accuracy lies between {low:.1%} and {high:.1%}" if high - low > INTERVAL_WIDTH else ""
 
 
-def training(facts: Facts) -> str:
+def training_images(facts: Facts) -> str:
     return f"split '{facts.result.split}' of {facts.result.dataset}" if facts.result.split == "train" else ""
 
 
-def step_budget(facts: Facts) -> str:
+def step_budget_too_small(facts: Facts) -> str:
     attack = facts.result.attack
     parameters, epsilon = attack.parameters, attack.threat.epsilon
     if facts.result.settings.get("goal") != "bounded" or "relative_step_size" not in parameters or not epsilon:
@@ -140,35 +140,35 @@ def step_budget(facts: Facts) -> str:
     return f"all {steps:g} steps together reach {reach:.3g} epsilon" if reach < 1 else ""
 
 
-def planted(facts: Facts) -> str:
+def selftest_failed(facts: Facts) -> str:
     test = facts.result.settings.get("selftest")
-    if not test or not test["planted"] or test["found"] >= PLANTED_FOUND * test["planted"]:
+    if not test or not test["planted"] or test["found"] >= PLANTED_FRACTION * test["planted"]:
         return ""
     return f"{test['found']} of {test['planted']} planted adversarial examples were found"
 
 
-def rising(facts: Facts) -> str:
-    standing = int(np.count_nonzero(facts.result.robust & facts.result.attempted))
-    share = trace.late_rise(facts.result) if facts.climbs and standing >= 0.01 * len(facts.result) else 0
-    if not ("steps" in facts.result.attack.parameters and share > STILL_RISING):
+def loss_still_rising(facts: Facts) -> str:
+    robust = int(np.count_nonzero(facts.result.robust & facts.result.attempted))
+    fraction = trace.late_rise(facts.result) if facts.maximizes_loss and robust >= 0.01 * len(facts.result) else 0
+    if not ("steps" in facts.result.attack.parameters and fraction > LATE_RISE):
         return ""
-    return f"{share:.0%} of the rise of the loss came in the last tenth of the steps, on {standing:,} standing images"
+    return f"{fraction:.0%} of the rise of the loss came in the last tenth of the steps, on {robust:,} robust images"
 
 
 def last_iterate(facts: Facts) -> str:
     if facts.transfer or facts.result.settings.get("goal") == "minimal":
         return ""
-    passed = trace.passed_by(facts.result)
-    if passed.sum() > PASSED_BY * facts.result.attempted.sum():
-        return f"{_images(passed)} were broken on the way, and not where the attack ended"
-    lower, compared = trace.ended_lower(facts.result)
-    few = lower <= ENDED_LOWER * compared
-    return "" if few else f"{lower:,} of {compared:,} images were returned below the highest loss seen on their way"
+    missed = trace.missed_successes(facts.result)
+    if missed.sum() > MISSED_SUCCESSES * facts.result.attempted.sum():
+        return f"{_images(missed)} were misclassified at an earlier iterate, but not where the attack ended"
+    lower, compared = trace.below_highest_loss(facts.result)
+    few = lower <= BELOW_HIGHEST_LOSS * compared
+    return "" if few else f"{lower:,} of {compared:,} images were returned below the highest loss of their trace"
 
 
-def falls(facts: Facts) -> str:
-    fell, walked = trace.fell(facts.result) if facts.climbs else (0, 0)
-    return f"{fell:,} of {walked:,} images end at a lower loss than they began with" if fell > walked / 2 else ""
+def loss_decreases(facts: Facts) -> str:
+    lower, compared = trace.decreased(facts.result) if facts.maximizes_loss else (0, 0)
+    return f"{lower:,} of {compared:,} images end at a lower loss than they began with" if lower > compared / 2 else ""
 
 
 def above_clean(facts: Facts) -> str:
@@ -178,17 +178,19 @@ def above_clean(facts: Facts) -> str:
         return ""
     clean = result.correct[among]
     perturbed = (result.adversarial_probabilities.argmax(1) == result.labels)[among]
-    higher = perturbed.mean() > clean.mean() and mcnemar(perturbed, clean).p_value < SIGNIFICANT
+    higher = perturbed.mean() > clean.mean() and mcnemar(perturbed, clean).p_value < SIGNIFICANCE
     return f"accuracy {perturbed.mean():.1%} on the perturbed images, {clean.mean():.1%} on the clean" if higher else ""
 
 
-def unbounded(facts: Facts) -> str:
+def survives_unbounded(facts: Facts) -> str:
     result, threat = facts.result, facts.result.attack.threat
     height, width, channels = result.x.shape[1:]
     size = height * width * channels
     # So large that every image can be turned into the same grey one, where any classifier is right by chance at most.
-    grey = {"linf": 0.5, "l2": 0.5 * size**0.5, "l1": 0.5 * size, "l0": height * width}.get(threat.norm, math.inf)
-    if not facts.by_gradient or threat.target is not None or not grey <= threat.epsilon < math.inf:
+    grey_epsilon = {"linf": 0.5, "l2": 0.5 * size**0.5, "l1": 0.5 * size, "l0": height * width}.get(
+        threat.norm, math.inf
+    )
+    if not facts.uses_gradients or threat.target is not None or not grey_epsilon <= threat.epsilon < math.inf:
         return ""
     chance = max(np.bincount(result.labels).max(initial=0) / max(len(result), 1), 1 / facts.classes)
     robust = facts.robust_accuracy

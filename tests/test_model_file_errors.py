@@ -1,4 +1,4 @@
-"""Each kind of bad file that ``hdf5.read_model`` can be given, and what its error must say."""
+"""Each category of bad file for ``files.read_model``, and what its error must say."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def only_weights_of_keras_3(path: Path) -> None:
     weights.rename(path)
 
 
-def cut_off(path: Path) -> None:
+def truncated(path: Path) -> None:
     write_old(path, sequential(DENSE), dense_weights())
     path.write_bytes(path.read_bytes()[:-500])
 
@@ -62,7 +62,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "folder": (lambda path: path.mkdir(), "is a folder"),
     "empty": (lambda path: path.write_bytes(b""), "empty"),
     "text": (lambda path: path.write_text("hello, I am no HDF5"), "not an HDF5 file"),
-    "cut off": (cut_off, "truncated or damaged"),
+    "truncated": (truncated, "truncated or damaged"),
     "another HDF5": (lambda path: h5py.File(path, "w").close(), "not of a Keras model"),
     "an archive": (only_archive, "archive of an attack.*advlab evaluate"),
     "weights of Keras 2": (only_weights, "weights only.*load_weights"),
@@ -78,7 +78,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
         "'dense_1' needs 2 weights.*holds 1",
     ),
     "another shape": (edited(lambda f: replaced(f, KERNEL, np.zeros((4, 7)))), r"'kernel'.*\(4, 3\).*\(4, 7\)"),
-    "text as weights": (edited(lambda f: replaced(f, KERNEL, "words")), "no numbers"),
+    "text as weights": (edited(lambda f: replaced(f, KERNEL, "words")), "not numbers"),
     "a link": (edited(lambda f: replaced(f, KERNEL, h5py.ExternalLink("other.h5", "x"))), "link"),
     "Theano": (edited(lambda f: f.attrs.__setitem__("backend", b"theano")), "Theano"),
     "Keras 1": (edited(lambda f: f.attrs.__setitem__("keras_version", b"1.2.2")), "Keras 1.2.2"),
@@ -91,7 +91,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
         edited(lambda f: reconfigured(f, sequential([*DENSE, old_layer("Conv2D", "c", filters=1, kernel_size=3)]))),
         "do not fit",
     ),
-    "a setting of the wrong kind": (
+    "a setting of the wrong type": (
         edited(lambda f: reconfigured(f, sequential([DENSE[0], old_layer("Dense", "dense_2", units="many")]))),
         "'dense_2'",
     ),
@@ -104,11 +104,11 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
 }
 
 
-@pytest.mark.parametrize(("make", "says"), BAD_FILES.values(), ids=BAD_FILES)
-def test_a_bad_file_gets_an_error_that_says_how_to_go_on(tmp_path, make, says):
+@pytest.mark.parametrize(("make", "message"), BAD_FILES.values(), ids=BAD_FILES)
+def test_a_bad_file_gets_an_error_with_a_fix(tmp_path, make, message):
     path = tmp_path / "bad.h5"
     make(path)
-    with pytest.raises(AdvlabError, match=f"(?s){says}") as caught:
+    with pytest.raises(AdvlabError, match=f"(?s){message}") as caught:
         files.read_model(path)
     assert isinstance(caught.value, InvalidFile)
     assert "bad.h5" in str(caught.value)

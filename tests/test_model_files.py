@@ -37,10 +37,10 @@ class TestWriting:
         model, path = small_model(activation="softmax"), tmp_path / "m.h5"
         model.compile("adam", "mse")
         files.write_model(model, path, {"recipe": "fashion", "accuracy": 0.87})
-        again = files.read_model(path)
-        assert [w.tobytes() for w in model.get_weights()] == [w.tobytes() for w in again.get_weights()]
+        loaded = files.read_model(path)
+        assert [w.tobytes() for w in model.get_weights()] == [w.tobytes() for w in loaded.get_weights()]
         assert card.read_card(path) == {"recipe": "fashion", "accuracy": 0.87}
-        assert not again.compiled
+        assert not loaded.compiled
         with h5py.File(path) as file:
             assert "optimizer_weights" not in file
 
@@ -95,15 +95,15 @@ class TestWriting:
         assert not list(tmp_path.rglob("*.h5"))
 
     @pytest.mark.parametrize(
-        ("model", "name", "says"),
+        ("model", "name", "message"),
         [
             (small_model(), "m.keras", "end the name in .h5"),
             (keras.Sequential([keras.layers.Dense(2)]), "m.h5", "model.build"),
             (type("Own", (keras.Model,), {"call": lambda self, x: x})(), "m.h5", "class 'Own'"),
         ],
     )
-    def test_what_hdf5_cannot_hold_is_refused(self, tmp_path, model, name, says):
-        with pytest.raises(InvalidValue, match=says):
+    def test_what_hdf5_cannot_hold_is_refused(self, tmp_path, model, name, message):
+        with pytest.raises(InvalidValue, match=message):
             files.write_model(model, tmp_path / name, {})
 
 
@@ -115,12 +115,12 @@ class TestKeras2:
         np.testing.assert_allclose(predictions(path, x), expected, atol=2e-6)
 
     @pytest.mark.parametrize("path", sorted(FIXTURES.glob("keras2_*.h5")), ids=lambda p: p.stem)
-    def test_it_can_be_written_and_read_again(self, path, tmp_path):
+    def test_it_survives_a_round_trip(self, path, tmp_path):
         model = files.read_model(path)
         x = np.random.default_rng(0).normal(size=(3, *model.input_shape[1:])).astype("float32")
-        files.write_model(model, tmp_path / "again.h5", {})
+        files.write_model(model, tmp_path / "copy.h5", {})
         np.testing.assert_array_equal(
-            predictions(tmp_path / "again.h5", x), keras.ops.convert_to_numpy(model(x, training=False))
+            predictions(tmp_path / "copy.h5", x), keras.ops.convert_to_numpy(model(x, training=False))
         )
 
     def test_there_are_genuine_files(self):
@@ -141,7 +141,7 @@ class TestKerasArchives:
             files.read_model(path)
         np.testing.assert_allclose(predictions(path, trust=True), X + 1)
 
-    def test_a_file_that_is_cut_off_is_refused(self, tmp_path):
+    def test_a_truncated_file_is_refused(self, tmp_path):
         small_model().save(tmp_path / "m.keras")
         cut = tmp_path / "cut.keras"
         cut.write_bytes((tmp_path / "m.keras").read_bytes()[:2000])

@@ -16,40 +16,40 @@ LABELS = np.arange(N) % 3
 WRONG = (LABELS + 1) % 3
 
 
-def attack(broken, method="pgd", steps=40, source=None, first=0, **fields):
-    """The evaluation of an attack that breaks ``broken`` of 400 images, from image ``first`` on."""
-    rows = (np.arange(N) >= first) & (np.arange(N) < first + broken)
-    looks = np.array([0, {"fgsm": 1, "noise": 0}.get(method, steps)], np.int32)
+def attack(successes, method="pgd", steps=40, source=None, first=0, **fields):
+    """The evaluation of an attack that succeeds on ``successes`` of 400 images, from image ``first`` on."""
+    rows = (np.arange(N) >= first) & (np.arange(N) < first + successes)
+    queries = np.array([0, {"fgsm": 1, "noise": 0}.get(method, steps)], np.int32)
     if method in ("noise", "naive", "square", "boundary"):
         fields["backward_passes"] = np.zeros(N, np.int32)
     if method not in ("fgsm", "noise") and "attack" not in fields:
         fields["attack"] = {"parameters": {"steps": steps}}
     adversarial = np.where(rows, WRONG, LABELS)
-    result = build(LABELS, LABELS, adversarial, method=method, diagnostics={"trace_steps": looks}, **fields)
+    result = build(LABELS, LABELS, adversarial, method=method, diagnostics={"trace_steps": queries}, **fields)
     return evaluate(result, source) if source else evaluate(result)
 
 
 class Other:
-    """Another classifier on which images are scored: it falls for the first ``broken`` of them."""
+    """Another classifier on which images are scored: it misclassifies the first ``n`` of them."""
 
     name, digest = "stub", "c" * 64
 
-    def __init__(self, broken):
-        self.broken = broken
+    def __init__(self, n):
+        self.n = n
 
     def probabilities(self, x):
-        clean = build(LABELS, LABELS, np.where(np.arange(N) < self.broken, WRONG, LABELS))
+        clean = build(LABELS, LABELS, np.where(np.arange(N) < self.n, WRONG, LABELS))
         return clean.clean_probabilities if np.all(x == 0.5) else clean.adversarial_probabilities
 
 
-def transferred(broken, crafted_on="elsewhere"):
-    return attack(0, source=Other(broken), classifier=crafted_on, classifier_digest="e" * 64)
+def transferred(successes, crafted_on="elsewhere"):
+    return attack(0, source=Other(successes), classifier=crafted_on, classifier_digest="e" * 64)
 
 
-def minimal(method, size, broken=N):
+def minimal(method, size, successes=N):
     """A method that finds a change of that size in one pixel, in L2."""
     sizes = np.full(N, size) if np.ndim(size) == 0 else size
-    return attack(broken, method, norm="l2", epsilon=math.inf, change=sizes, settings={"goal": "minimal"})
+    return attack(successes, method, norm="l2", epsilon=math.inf, change=sizes, settings={"goal": "minimal"})
 
 
 RAISED = {
@@ -111,7 +111,7 @@ def test_raised_with_evidence_that_names_the_classifier(code, case):
         [attack(50, epsilon=0.05), attack(100, epsilon=0.1), attack(390, epsilon=0.3), attack(395, epsilon=0.9)],
         [attack(0, epsilon=0.001), attack(0, epsilon=0.002)],
         [attack(395, epsilon=0.1), attack(395, epsilon=0.3)],
-        [minimal("deepfool", 0.2, broken=0), attack(100, "fgsm", norm="l2", epsilon=0.3, change=0.01)],
+        [minimal("deepfool", 0.2, successes=0), attack(100, "fgsm", norm="l2", epsilon=0.3, change=0.01)],
         [minimal("ddn", 0.1), minimal("boundary", 0.2)],
         [minimal("ddn", 0.1), minimal("boundary", 0.0995)],
     ],
@@ -121,7 +121,7 @@ def test_a_sound_set_of_attacks_raises_nothing(sound):
 
 
 @pytest.mark.parametrize(
-    "apart",
+    "unlike",
     [
         [attack(0), attack(200, "fgsm", classifier_digest="x" * 64)],
         [attack(0), attack(200, "fgsm", dataset_digest="x" * 64)],
@@ -130,8 +130,8 @@ def test_a_sound_set_of_attacks_raises_nothing(sound):
         [attack(0, norm="none", epsilon=math.inf), attack(200, "square", norm="none", epsilon=math.inf)],
     ],
 )
-def test_only_attacks_on_one_classifier_the_same_samples_and_one_threat_model_are_compared(apart):
-    assert codes(apart) == []
+def test_only_attacks_on_one_classifier_the_same_samples_and_one_threat_model_are_compared(unlike):
+    assert codes(unlike) == []
 
 
 def test_white_boxes_are_taken_together_image_by_image():
@@ -140,21 +140,22 @@ def test_white_boxes_are_taken_together_image_by_image():
     assert codes(together[::2]) == ["weaker-than-black-box"]
 
 
-def test_the_parts_of_a_cascade_are_not_compared_since_each_sees_what_the_others_left():
+def test_the_parts_of_a_cascade_are_not_compared_since_each_gets_what_is_still_robust():
     part = attack(200, "square", attempted=np.arange(N) < 300)
     assert codes([attack(0), part]) == []
 
 
 def test_joined_results_are_not_compared():
-    joined = build(LABELS, LABELS, LABELS, method="standard", diagnostics={"broken_by": np.full(N, -1)})
+    joined = build(LABELS, LABELS, LABELS, method="standard", diagnostics={"misclassified_by": np.full(N, -1)})
     assert evaluate(joined).joins
     assert codes([evaluate(joined), attack(200, "square")]) == []
 
 
-def test_the_evidence_counts_what_only_one_of_both_breaks():
+def test_the_evidence_counts_what_only_one_of_both_succeeds_on():
     found = cross_findings([attack(100), attack(160, "square", first=50)])
     assert (
-        found[0].evidence == "square linf 0.1 breaks 160 of 400 images on stub, pgd linf 0.1 100; 110 only the former"
+        found[0].evidence
+        == "square linf 0.1 succeeds on 160 of 400 images on stub, pgd linf 0.1 on 100; only the former on 110"
     )
 
 
@@ -166,7 +167,7 @@ def test_long_evidence_is_cut_short():
     }
     assert found["weaker-than-single-step"].count(";") == 4
     assert found["weaker-than-single-step"].endswith("; and 2 more")
-    assert "5 attacks with gradients together 100; 50 only the former" in found["weaker-than-black-box"]
+    assert "5 attacks with gradients together on 100; only the former on 50" in found["weaker-than-black-box"]
 
 
 def test_a_difference_must_be_a_point_and_more_than_chance():

@@ -1,4 +1,4 @@
-"""What notebooks show: images of a data set and of a result, and the flow between classes."""
+"""Displays in notebooks: images of a data set and of a result, and the flow between classes."""
 
 import base64
 import re
@@ -17,8 +17,8 @@ NASTY = "<script>alert(1)</script>"
 
 
 def pictures(text):
-    found = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
-    return [imread(BytesIO(base64.b64decode(data)))[..., 0] for data in found]
+    sources = re.findall(r'src="data:image/png;base64,([^"]+)"', text)
+    return [imread(BytesIO(base64.b64decode(data)))[..., 0] for data in sources]
 
 
 def test_a_data_set_shows_its_first_images_with_the_names_of_their_classes():
@@ -42,7 +42,7 @@ def test_a_class_that_the_data_set_does_not_name_goes_by_its_number():
     assert "✗ 2 90%" in build([0], [0], [2], classes=("a", "b"))._repr_html_()
 
 
-def test_a_few_images_are_drawn_and_always_the_same():
+def test_a_sample_of_images_is_shown_and_always_the_same():
     result = build(np.zeros(100), np.zeros(100), np.ones(100))
     assert len(pictures(result._repr_html_())) == 16
     assert result._repr_html_() == result._repr_html_()
@@ -68,18 +68,18 @@ def flow(k=3, **fields):
     return evaluate(build(labels, labels, wrong, k=k, change=change, **fields))
 
 
-def test_class_flow_writes_counts_and_median_distances():
+def test_class_flow_shows_counts_and_median_distances():
     evaluation = flow(norm="l2", epsilon=1.0)
     axis = figures.class_flow(evaluation).axes[0]
-    written = {(round(t.get_position()[0]), round(t.get_position()[1]), t.get_text()) for t in axis.texts}
+    texts = {(round(t.get_position()[0]), round(t.get_position()[1]), t.get_text()) for t in axis.texts}
     distance = f"{evaluation.flow_distance[0, 1]:.2g}"
-    assert {(0, 0, "1"), (1, 0, "3"), (1, 0, distance)} <= written
-    assert len(written) == 9
+    assert {(0, 0, "1"), (1, 0, "3"), (1, 0, distance)} <= texts
+    assert len(texts) == 9
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b", "c"]
     assert axis.get_xlabel() == "class of the perturbed image; small: median l2 distance"
 
 
-def test_class_flow_colours_what_moved_and_not_what_stayed():
+def test_class_flow_colours_what_changed_and_not_the_diagonal():
     image = np.asarray(figures.class_flow(flow()).axes[0].images[0].get_array())
     assert image[..., 3][0] == pytest.approx([0, 0.75, 0])
 
@@ -87,8 +87,8 @@ def test_class_flow_colours_what_moved_and_not_what_stayed():
 def test_class_flow_without_a_norm_or_without_a_success_has_no_distances():
     axis = figures.class_flow(flow(norm="none", epsilon=np.inf)).axes[0]
     assert len(axis.texts) == 6
-    still = evaluate(build([0, 1], [0, 1], [0, 1]))
-    assert [text.get_text() for text in figures.class_flow(still).axes[0].texts] == ["1", "1"]
+    robust = evaluate(build([0, 1], [0, 1], [0, 1]))
+    assert [text.get_text() for text in figures.class_flow(robust).axes[0].texts] == ["1", "1"]
 
 
 def test_class_flow_of_many_classes_has_colours_only():
@@ -97,7 +97,7 @@ def test_class_flow_of_many_classes_has_colours_only():
 
 
 @pytest.mark.parametrize("draw", [figures.class_flow, figures.reliability])
-def test_figures_take_the_colour_of_the_page_and_are_the_same_every_time(draw):
+def test_figures_have_the_text_colour_of_the_page_and_are_deterministic(draw):
     first, second = (figures.svg(draw(flow())) for _ in range(2))
     assert first == second
     assert "currentColor" in first

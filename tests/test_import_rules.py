@@ -1,4 +1,4 @@
-"""What may import what: the rooms, and what must stay out of every light path."""
+"""The import rules: between rooms, of heavy libraries, and of commands that must start quickly."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def room_of(parts: tuple[str, ...]) -> str:
     return parts[0] if parts[0] in ROOMS else "root"
 
 
-def place_of(path: Path) -> str:
+def room_of_file(path: Path) -> str:
     return room_of(path.relative_to(PACKAGE).parts)
 
 
@@ -63,7 +63,7 @@ class Import(NamedTuple):
 
 def imports(path: Path) -> list[Import]:
     """What a file imports, but for types alone."""
-    found: list[Import] = []
+    result: list[Import] = []
 
     def visit(node: ast.AST, inside: bool, display: bool) -> None:
         if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
@@ -71,17 +71,17 @@ def imports(path: Path) -> list[Import]:
         if isinstance(node, ast.FunctionDef):
             inside, display = True, display or node.name == "_repr_html_"
         if isinstance(node, ast.Import):
-            found.extend(Import(alias.name, inside, display) for alias in node.names)
+            result.extend(Import(alias.name, inside, display) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
             module = node.module or ""
             named = [f"{module}.{alias.name}" for alias in node.names]
             files = [name for name in named if is_file(name)]
-            found.extend(Import(name, inside, display) for name in files or [module])
+            result.extend(Import(name, inside, display) for name in files or [module])
         for child in ast.iter_child_nodes(node):
             visit(child, inside, display)
 
     visit(ast.parse(path.read_text("utf-8")), False, False)
-    return found
+    return result
 
 
 def is_file(module: str) -> bool:
@@ -91,14 +91,14 @@ def is_file(module: str) -> bool:
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_an_import_points_to_the_same_room_or_one_further_down(path):
-    here = "cli" if path.name == "__main__.py" else place_of(path)
+    room = "cli" if path.name == "__main__.py" else room_of_file(path)
     for module, inside, display in imports(path):
         parts = tuple(module.split("."))
-        if parts[0] == "advlab" and len(parts) > 1 and here != "cli" and not display:
-            there = room_of(parts[1:])
-            assert there in {here, "root", *ROOMS[here].split()}, f"{here} imports {module}"
+        if parts[0] == "advlab" and len(parts) > 1 and room != "cli" and not display:
+            imported = room_of(parts[1:])
+            assert imported in {room, "root", *ROOMS[room].split()}, f"{room} imports {module}"
         library = LIBRARIES.get(parts[0])
-        assert library is None or here in library.split(), f"{here} imports {module}"
+        assert library is None or room in library.split(), f"{room} imports {module}"
         assert inside or parts[0] not in IN_FUNCTIONS_ONLY, f"{path.name} imports {module} when it is loaded"
 
 
@@ -124,7 +124,7 @@ def test_no_circle_between_files():
             module for module, inside, _ in imports(path) if not inside and module.startswith("advlab.")
         }
         for path in FILES
-        if path.name != "__init__.py" and place_of(path) != "cli"
+        if path.name != "__init__.py" and room_of_file(path) != "cli"
     }
     while edges:
         free = {name for name, modules in edges.items() if not modules & edges.keys()}
@@ -140,9 +140,9 @@ def test_a_method_imports_nothing_but_what_methods_may():
             assert root in allowed or root in sys.stdlib_module_names, f"{path.name} imports {module}"
 
 
-def test_results_and_what_is_made_of_them_never_load_tensorflow():
+def test_results_evaluation_and_reports_never_load_tensorflow():
     for path in FILES:
-        if place_of(path) in ("results", "evaluation", "figures", "reporting", "declarations", "data", "root"):
+        if room_of_file(path) in ("results", "evaluation", "figures", "reporting", "declarations", "data", "root"):
             assert not {m.split(".")[0] for m, _, _ in imports(path)} & set(HEAVY), path
 
 
@@ -166,8 +166,8 @@ def loaded_by(code: str, *arguments: str) -> set[str]:
         f"import sys, json\nsys.argv = {['advlab', *arguments]!r}\ntry:\n    {code}\nexcept SystemExit:\n    pass\n"
     )
     script += "print(); print(json.dumps(sorted({name.split('.')[0] for name in sys.modules})))"
-    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return set(json.loads(done.stdout.splitlines()[-1]))
+    process = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    return set(json.loads(process.stdout.splitlines()[-1]))
 
 
 @pytest.fixture(scope="module")
@@ -201,10 +201,15 @@ def test_the_public_names():
         "Classifier",
         "Dataset",
         "Evaluation",
+        "ExternalLoop",
+        "Loop",
         "Predictions",
+        "Problem",
+        "Query",
         "Recipe",
         "SecurityCurve",
         "ThreatModel",
+        "UniversalLoop",
         "attack",
         "attack_to_archive",
         "audit",

@@ -24,33 +24,33 @@ def saved(folder, pixels, name="a.png", mode=None):
 
 def test_an_image_that_fits_is_read_as_it_is(tmp_path):
     levels = np.arange(24).reshape(4, 6)
-    x, done = load_image(saved(tmp_path, levels), (4, 6, 1))
-    assert (x.dtype, x.shape, done) == (np.float32, (4, 6, 1), ())
+    x, conversions = load_image(saved(tmp_path, levels), (4, 6, 1))
+    assert (x.dtype, x.shape, conversions) == (np.float32, (4, 6, 1), ())
     np.testing.assert_array_equal(x[..., 0], (levels / 255).astype(np.float32))
 
 
-def test_an_image_is_converted_and_resized_and_it_says_so(tmp_path):
+def test_an_image_is_converted_and_resized_with_a_note(tmp_path):
     colours = np.zeros((40, 20, 3))
     colours[..., 0] = 255
-    x, done = load_image(saved(tmp_path, colours), (4, 6, 1))
-    assert done == ("colours made grey", "resized from 20 x 40 to 6 x 4 pixels")
+    x, conversions = load_image(saved(tmp_path, colours), (4, 6, 1))
+    assert conversions == ("colours made grey", "resized from 20 x 40 to 6 x 4 pixels")
     assert x == pytest.approx(0.299, abs=0.003)  # the weight of red in ITU-R 601
-    x, done = load_image(tmp_path / "a.png", (None, None, 3))
-    assert (x.shape, done) == ((40, 20, 3), ())
+    x, conversions = load_image(tmp_path / "a.png", (None, None, 3))
+    assert (x.shape, conversions) == ((40, 20, 3), ())
     assert (x[..., 0].min(), x[..., 1:].max()) == (1, 0)
 
 
 def test_grey_saved_as_colours_loses_nothing(tmp_path):
-    x, done = load_image(saved(tmp_path, np.full((4, 6, 3), 51)), (4, 6, 1))
-    assert done == ()
+    x, conversions = load_image(saved(tmp_path, np.full((4, 6, 3), 51)), (4, 6, 1))
+    assert conversions == ()
     assert x == pytest.approx(0.2)
 
 
 def test_transparent_parts_become_white(tmp_path):
     pixels = np.zeros((4, 6, 4))
     pixels[0, ..., 3] = 255  # a black line; what is below it is transparent black
-    x, done = load_image(saved(tmp_path, pixels), (4, 6, 1))
-    assert done == ("transparent parts made white",)
+    x, conversions = load_image(saved(tmp_path, pixels), (4, 6, 1))
+    assert conversions == ("transparent parts made white",)
     assert (x[0].max(), x[1:].min()) == (0, 1)
 
 
@@ -75,27 +75,27 @@ def test_what_is_no_image_of_eight_bits_is_refused(tmp_path):
 
 
 def test_a_data_set_is_predicted_with_its_labels(trained, digits):
-    found = advlab.predict(trained, digits.take(20))
-    np.testing.assert_array_equal(found.labels, digits.y[:20])
-    np.testing.assert_allclose(found.probabilities, trained.probabilities(digits.x[:20]), atol=1e-6)
-    assert (found.sources[3], found.class_names, found.notes) == ("digits:3", tuple("0123456789"), ())
+    predictions = advlab.predict(trained, digits.take(20))
+    np.testing.assert_array_equal(predictions.labels, digits.y[:20])
+    np.testing.assert_allclose(predictions.probabilities, trained.probabilities(digits.x[:20]), atol=1e-6)
+    assert (predictions.sources[3], predictions.class_names, predictions.notes) == ("digits:3", tuple("0123456789"), ())
     train = advlab.predict(trained, advlab.load_dataset("digits", split="train", limit=1))
     assert train.sources == ("digits train:0",)
 
 
 def test_arrays_have_no_label(trained, digits):
     for array in (digits.x[:4], digits.x[:4, ..., 0], list(digits.x[:4])):
-        found = advlab.predict(trained, array)
-        np.testing.assert_array_equal(found.x, digits.x[:4])
-        assert (found.labels.tolist(), found.sources) == ([-1] * 4, ("0", "1", "2", "3"))
+        predictions = advlab.predict(trained, array)
+        np.testing.assert_array_equal(predictions.x, digits.x[:4])
+        assert (predictions.labels.tolist(), predictions.sources) == ([-1] * 4, ("0", "1", "2", "3"))
 
 
-def test_indices_ranges_and_files_come_in_the_order_asked_for(trained, digits, tmp_path):
+def test_indices_ranges_and_files_are_predicted_in_the_order_given(trained, digits, tmp_path):
     path = saved(tmp_path, np.rint(255 * digits.x[7, ..., 0]))
-    found = advlab.predict("digits", [9, "digits:2", path, "4-6"])
-    np.testing.assert_array_equal(found.x, digits.x[[9, 2, 7, 4, 5, 6]])
-    assert found.sources == ("digits:9", "digits:2", str(path), "digits:4", "digits:5", "digits:6")
-    np.testing.assert_array_equal(found.labels, [*digits.y[[9, 2]], -1, *digits.y[4:7]])
+    predictions = advlab.predict("digits", [9, "digits:2", path, "4-6"])
+    np.testing.assert_array_equal(predictions.x, digits.x[[9, 2, 7, 4, 5, 6]])
+    assert predictions.sources == ("digits:9", "digits:2", str(path), "digits:4", "digits:5", "digits:6")
+    np.testing.assert_array_equal(predictions.labels, [*digits.y[[9, 2]], -1, *digits.y[4:7]])
     assert advlab.predict(trained, 9).labels.tolist() == [digits.y[9]]
 
 
@@ -107,7 +107,7 @@ def test_a_file_named_like_an_index_is_a_file(trained, digits, tmp_path, monkeyp
     assert advlab.predict(trained, "4").sources == ("digits:4",)
 
 
-def test_ink_on_paper_is_inverted_only_when_asked_for(trained, digits, tmp_path):
+def test_ink_on_paper_is_inverted_only_with_invert(trained, digits, tmp_path):
     dark = saved(tmp_path, 255 - np.rint(255 * digits.x[7, ..., 0]))
     as_is, inverted = advlab.predict(trained, dark), advlab.predict(trained, dark, invert=True)
     assert re.fullmatch(r".*a\.png: light at its border, .* light on black; try --invert .*", as_is.notes[0])
@@ -117,7 +117,7 @@ def test_ink_on_paper_is_inverted_only_when_asked_for(trained, digits, tmp_path)
     assert "leave out --invert" in advlab.predict(trained, light, invert=True).notes[0]
 
 
-def test_files_that_were_treated_alike_share_a_note(trained, tmp_path):
+def test_files_with_the_same_conversion_have_one_note(trained, tmp_path):
     paths = [saved(tmp_path, np.zeros((5, 7)), f"{i}.png") for i in range(5)]
     (note,) = advlab.predict(trained, paths).notes
     assert note == f"{paths[0]}, {paths[1]}, {paths[2]} and 2 more: resized from 7 x 5 to 28 x 28 pixels."
@@ -125,9 +125,11 @@ def test_files_that_were_treated_alike_share_a_note(trained, tmp_path):
 
 def test_a_class_of_another_data_set_is_known_by_its_name(trained, tmp_path):
     x = np.zeros((3, 28, 28), np.float32)
-    found = advlab.predict(trained, Dataset.from_arrays(x, [0, 1, 2], ["7", "cat", "3"]))
-    assert found.labels.tolist() == [7, -1, 3]
-    assert found.notes == ("Model 'digits' has no class called 'cat': the true class of these images is left open.",)
+    predictions = advlab.predict(trained, Dataset.from_arrays(x, [0, 1, 2], ["7", "cat", "3"]))
+    assert predictions.labels.tolist() == [7, -1, 3]
+    assert predictions.notes == (
+        "Model 'digits' has no class called 'cat': the true class of these images is not known.",
+    )
 
 
 def test_a_model_without_a_card_takes_the_names_of_the_data_where_they_fit(linear, grey):
@@ -177,7 +179,7 @@ def dense(shape):
         (None, InvalidValue, "images"),
     ],
 )
-def test_what_cannot_be_predicted_says_why(images, error, words, trained):
+def test_images_that_cannot_be_predicted_are_refused(images, error, words, trained):
     with pytest.raises(error, match=words):
         advlab.predict(trained, images)
 
@@ -186,11 +188,11 @@ def test_the_command_prints_the_table_and_puts_notes_on_standard_error(tmp_path,
     monkeypatch.chdir(tmp_path)
     saved(tmp_path, np.zeros((5, 7)))
     words = ["predict", "digits", "0-1", "a.png", "--top", "1", "--figure", "out.svg"]
-    done = CliRunner().invoke(main, words)
-    assert done.exit_code == 0, done.output
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["image", "digits:0", "digits:1", "a.png"]
-    assert "next" not in done.stdout
-    assert done.stderr == "warning: a.png: resized from 7 x 5 to 28 x 28 pixels.\nWrote out.svg.\n"
+    result = CliRunner().invoke(main, words)
+    assert result.exit_code == 0, result.output
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["image", "digits:0", "digits:1", "a.png"]
+    assert "next" not in result.stdout
+    assert result.stderr == "warning: a.png: resized from 7 x 5 to 28 x 28 pixels.\nWrote out.svg.\n"
     assert (tmp_path / "out.svg").read_text("utf-8").count("✓") >= 1
 
 

@@ -11,7 +11,7 @@ from advlab.problem.gradients import value_and_gradients
 
 LAYERS = {
     "pooling": [keras.layers.MaxPooling2D(2)],
-    "pooling that leaves a rest": [keras.layers.MaxPooling2D((3, 2))],
+    "pooling that leaves a remainder": [keras.layers.MaxPooling2D((3, 2))],
     "overlapping pooling": [keras.layers.MaxPooling2D(3, strides=2)],
     "padded pooling": [keras.layers.MaxPooling2D(2, padding="same")],
     "few channels": [keras.layers.Conv2D(16, (3, 2))],
@@ -35,11 +35,11 @@ def test_the_gradient_is_tensorflows_own(name, ties):
     def network(x):
         return x, model(x, training=False)
 
-    _, value, own = value_and_gradients(network, tf.constant(images), weights)
-    _, again, slopes = tf.function(lambda x: value_and_gradients(network, x, weights), autograph=False)(images)
-    np.testing.assert_allclose(again, value, atol=1e-5)
-    for one, other in zip(slopes, own, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
+    _, value, expected = value_and_gradients(network, tf.constant(images), weights)
+    _, graph_value, gradients = tf.function(lambda x: value_and_gradients(network, x, weights), autograph=False)(images)
+    np.testing.assert_allclose(graph_value, value, atol=1e-5)
+    for gradient, own in zip(gradients, expected, strict=True):
+        np.testing.assert_allclose(gradient, own, atol=1e-5)
 
 
 def test_a_kernel_that_depends_on_the_image_keeps_its_gradient():
@@ -49,6 +49,6 @@ def test_a_kernel_that_depends_on_the_image_keeps_its_gradient():
         kernel = tf.reshape(x[0, :2, :2], [2, 2, 1, 1]) * tf.ones([1, 1, 1, 8])
         return x, tf.reduce_sum(tf.nn.conv2d(x, kernel, 1, "VALID"), [1, 2])
 
-    own = value_and_gradients(network, images)[2][0]
-    slope = tf.function(lambda x: value_and_gradients(network, x), autograph=False)(images)[2][0]
-    np.testing.assert_allclose(slope, own, rtol=1e-5)
+    expected = value_and_gradients(network, images)[2][0]
+    gradient = tf.function(lambda x: value_and_gradients(network, x), autograph=False)(images)[2][0]
+    np.testing.assert_allclose(gradient, expected, rtol=1e-5)

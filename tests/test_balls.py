@@ -39,11 +39,11 @@ def test_a_projection_lies_in_ball_and_box_and_leaves_inner_points_alone(norm):
     x = images()
     ball = ball_around(x, norm)
     far = (x + np.random.default_rng(1).normal(0, 2, SHAPE)).astype(np.float32)
-    near = ball.project(tf.constant(far)).numpy()
-    assert near.min() >= 0
-    assert near.max() <= 1
-    assert np.all(size(near - x.astype(np.float64), norm) <= EPSILON[norm])
-    np.testing.assert_allclose(ball.project(tf.constant(near)), near, atol=2e-6)
+    projected = ball.project(tf.constant(far)).numpy()
+    assert projected.min() >= 0
+    assert projected.max() <= 1
+    assert np.all(size(projected - x.astype(np.float64), norm) <= EPSILON[norm])
+    np.testing.assert_allclose(ball.project(tf.constant(projected)), projected, atol=2e-6)
     np.testing.assert_array_equal(ball.project(tf.constant(x)), x)
 
 
@@ -53,7 +53,7 @@ def test_a_projection_is_the_nearest_point_of_the_intersection(norm):
     x = images(2)
     ball = ball_around(x, norm)
     far = x.astype(np.float64) + np.random.default_rng(3).normal(0, 1, SHAPE)
-    got = ball.project(tf.constant(far, tf.float32)).numpy() - x
+    change = ball.project(tf.constant(far, tf.float32)).numpy() - x
 
     def at(multiplier: float, row: int) -> np.ndarray:
         d = far[row] - x[row]
@@ -66,8 +66,8 @@ def test_a_projection_is_the_nearest_point_of_the_intersection(norm):
             return size(at(multiplier, row)[None], norm)[0] - EPSILON[norm]
 
         best = brentq(excess, 0, 100, xtol=1e-12)
-        np.testing.assert_allclose(got[row], at(best, row), atol=2e-5)
-        distance = np.linalg.norm(got[row] - (far[row] - x[row]))
+        np.testing.assert_allclose(change[row], at(best, row), atol=2e-5)
+        distance = np.linalg.norm(change[row] - (far[row] - x[row]))
         assert distance <= np.linalg.norm(at(best, row) - (far[row] - x[row])) * (1 + 1e-5)
 
 
@@ -90,21 +90,21 @@ def test_linf_bounds_hold_in_float64_for_awkward_numbers():
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
-def test_the_steepest_step_climbs_as_far_as_any_of_its_norm(norm):
+def test_the_steepest_step_gains_as_much_as_any_of_its_norm(norm):
     x = images(6)
     gradient = np.random.default_rng(7).normal(0, 1, SHAPE).astype(np.float32)
     step = ball_around(x, norm).steepest(tf.constant(gradient), tf.constant(x), tf.constant(0.7)).numpy()
     assert np.all(size(step, norm) <= 0.7 * (1 + 1e-5))
-    climbed = (step * gradient).sum((1, 2, 3))
+    gains = (step * gradient).sum((1, 2, 3))
     if norm == "l1":  # inside the box: a linear programme over the positive and the negative part
         for row in range(len(x)):
-            g, here = gradient[row].ravel().astype(float), x[row].ravel().astype(float)
-            rooms = [(0, 1 - v) for v in here] + [(0, v) for v in here]
+            g, pixels = gradient[row].ravel().astype(float), x[row].ravel().astype(float)
+            rooms = [(0, 1 - v) for v in pixels] + [(0, v) for v in pixels]
             best = -linprog(np.r_[-g, g], A_ub=np.ones((1, 2 * len(g))), b_ub=[0.7], bounds=rooms).fun
-            assert climbed[row] == pytest.approx(best, rel=1e-4)
+            assert gains[row] == pytest.approx(best, rel=1e-4)
     else:
         dual = size(gradient, "l2") if norm == "l2" else size(gradient, "l1")
-        np.testing.assert_allclose(climbed, 0.7 * dual, rtol=1e-5)
+        np.testing.assert_allclose(gains, 0.7 * dual, rtol=1e-5)
 
 
 def test_steepest_steps_survive_tiny_gradients():
@@ -121,8 +121,8 @@ def test_random_starts_fill_the_ball(norm):
     x = np.full((300, 4, 4, 1), 0.5, np.float32)
     key = random.streams(0, 0, tf.range(300))
 
-    def draw(number: int, kind: str) -> tf.Tensor:
-        return tf.reshape(getattr(random, kind)(key, -1, number, 16), x.shape)
+    def draw(number: int, distribution: str) -> tf.Tensor:
+        return tf.reshape(getattr(random, distribution)(key, -1, number, 16), x.shape)
 
     start = ball_around(x, norm, 0.3 if norm in ("l2", "l1") else None).start(draw).numpy()
     sizes = size(start - x, norm)

@@ -21,16 +21,16 @@ def pair(only_first, only_second, both=3, neither=2):
 
 @pytest.mark.parametrize("counts", [(1, 0), (0, 5), (5, 5), (3, 12), (40, 41), (700, 811), (9, 2000)])
 def test_the_p_value_is_that_of_the_exact_binomial_test(counts):
-    found = mcnemar(*pair(*counts))
-    assert (found.only_first, found.only_second) == counts
-    assert found.p_value == pytest.approx(binomtest(counts[0], sum(counts)).pvalue, rel=1e-9)
+    test = mcnemar(*pair(*counts))
+    assert (test.only_first, test.only_second) == counts
+    assert test.p_value == pytest.approx(binomtest(counts[0], sum(counts)).pvalue, rel=1e-9)
 
 
 def test_by_hand():
-    found = mcnemar(*pair(1, 5, both=10, neither=4))
-    assert found.p_value == 2 * (1 + 6) / 64
-    assert found.discordant_share == 6 / 20
-    assert found.images_needed == 23550
+    test = mcnemar(*pair(1, 5, both=10, neither=4))
+    assert test.p_value == 2 * (1 + 6) / 64
+    assert test.discordant_fraction == 6 / 20
+    assert test.images_needed == 23550
 
 
 def test_no_discordant_pair_is_no_difference():
@@ -56,17 +56,17 @@ def test_images_needed_to_see_a_difference(discordant, difference, images):
 
 
 def test_the_images_needed_show_the_difference_in_four_of_five_draws():
-    share, difference = 0.1, 0.02
-    n = images_needed(share, difference)
-    draw = np.random.default_rng(0)
-    odds = [(share + difference) / 2, (share - difference) / 2, 1 - share]
-    draws = draw.multinomial(n, odds, size=2000)
+    fraction, difference = 0.1, 0.02
+    n = images_needed(fraction, difference)
+    rng = np.random.default_rng(0)
+    probabilities = [(fraction + difference) / 2, (fraction - difference) / 2, 1 - fraction]
+    draws = rng.multinomial(n, probabilities, size=2000)
     z = (draws[:, 0] - draws[:, 1]) / np.sqrt(draws[:, 0] + draws[:, 1])
     assert np.mean(abs(z) > 1.96) == pytest.approx(0.8, abs=0.03)
 
 
 @pytest.mark.parametrize("arguments", [(-0.1,), (1.1,), (math.nan,), (0.1, 0), (0.1, -0.01), (0.1, 2), (0.1, math.nan)])
-def test_shares_that_cannot_be(arguments):
+def test_impossible_fractions_are_refused(arguments):
     with pytest.raises(InvalidValue, match="Got"):
         images_needed(*arguments)
 
@@ -75,16 +75,16 @@ def test_shares_that_cannot_be(arguments):
     ("first", "second"),
     [([True], [True, False]), ([], []), ([1, 0], [True, False]), ([[True]], [[False]])],
 )
-def test_arrays_that_cannot_be_compared(first, second):
+def test_arrays_that_cannot_be_compared_are_refused(first, second):
     with pytest.raises(InvalidValue, match="same samples"):
         mcnemar(np.array(first), np.array(second))
 
 
-def test_two_attacks_are_compared_by_what_stands():
+def test_two_attacks_are_compared_by_what_is_still_robust():
     weak, strong = build([0] * 8, [0] * 8, [0] * 6 + [1] * 2, method="fgsm"), build([0] * 8, [0] * 8, [1] * 8)
-    found = compare(evaluate(weak), evaluate(strong))
-    assert found[:2] == (6, 0)
-    assert found.p_value == 2 / 2**6
+    test = compare(evaluate(weak), evaluate(strong))
+    assert test[:2] == (6, 0)
+    assert test.p_value == 2 / 2**6
 
 
 def test_other_samples_are_refused():
