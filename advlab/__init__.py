@@ -39,6 +39,7 @@ _ROOM = {
     "import_images": "workflows.import_images",
     "load_classifier": "classifiers.classifier",
     "load_dataset": "data.loading",
+    "load_recipe": "declarations.recipes",
     "load_result": "results.result",
     "predict": "workflows.predict",
     "report": "reporting.report",

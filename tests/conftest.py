@@ -16,13 +16,12 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    if os.environ.get("ADVLAB_DATA"):
-        return
+    data, thorough = os.environ.get("ADVLAB_DATA"), os.environ.get("ADVLAB_THOROUGH")
     for item in items:
-        if item.get_closest_marker("real_data"):
+        if item.get_closest_marker("real_data") and not data:
             item.add_marker(pytest.mark.skip(reason="set ADVLAB_DATA to the folder with mnist/ and fashion-mnist/"))
-        elif item.get_closest_marker("thorough"):
-            item.add_marker(pytest.mark.skip(reason="slow: runs only with ADVLAB_DATA"))
+        elif item.get_closest_marker("thorough") and not (data or thorough):
+            item.add_marker(pytest.mark.skip(reason="slow: runs with ADVLAB_DATA or ADVLAB_THOROUGH"))
 
 
 def pytest_collection_finish() -> None:

@@ -225,6 +225,7 @@ def test_the_public_names():
         "import_images",
         "load_classifier",
         "load_dataset",
+        "load_recipe",
         "load_result",
         "predict",
         "report",
