@@ -6,27 +6,108 @@ The public names below are loaded on first use, so ``import advlab`` costs nothi
 from __future__ import annotations
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
+    from advlab import figures as figures
+    from advlab.classifiers.classifier import Classifier as Classifier
+    from advlab.classifiers.classifier import load_classifier as load_classifier
+    from advlab.data.dataset import Dataset as Dataset
+    from advlab.data.loading import load_dataset as load_dataset
+    from advlab.declarations.attack import Attack as Attack
+    from advlab.declarations.recipes import Recipe as Recipe
+    from advlab.declarations.recipes import load_recipe as load_recipe
+    from advlab.declarations.studies import load_study as load_study
+    from advlab.declarations.suites import load_suite as load_suite
+    from advlab.errors import AdvlabError as AdvlabError
+    from advlab.errors import AdvlabWarning as AdvlabWarning
+    from advlab.errors import FileExists as FileExists
+    from advlab.errors import InvalidFile as InvalidFile
+    from advlab.errors import InvalidValue as InvalidValue
+    from advlab.errors import Mismatch as Mismatch
+    from advlab.errors import UnknownName as UnknownName
+    from advlab.evaluation.compare import compare as compare
+    from advlab.evaluation.curve import SecurityCurve as SecurityCurve
+    from advlab.evaluation.evaluation import Evaluation as Evaluation
+    from advlab.evaluation.evaluation import WorstCase as WorstCase
+    from advlab.evaluation.evaluation import evaluate as evaluate
+    from advlab.evaluation.evaluation import worst_case as worst_case
+    from advlab.evaluation.findings.checks import Finding as Finding
+    from advlab.evaluation.findings.cross import cross_findings as cross_findings
+    from advlab.evaluation.noise import NoiseEvaluation as NoiseEvaluation
+    from advlab.evaluation.predictions import Predictions as Predictions
+    from advlab.evaluation.records import to_records as to_records
+    from advlab.evaluation.study import StudyResult as StudyResult
+    from advlab.evaluation.table import table as table
+    from advlab.evaluation.transfer import TransferMatrix as TransferMatrix
+    from advlab.problem.problem import START as START
+    from advlab.problem.problem import ExternalLoop as ExternalLoop
+    from advlab.problem.problem import Loop as Loop
+    from advlab.problem.problem import Problem as Problem
+    from advlab.problem.problem import Query as Query
+    from advlab.problem.problem import State as State
+    from advlab.problem.problem import UniversalLoop as UniversalLoop
+    from advlab.reporting.report import report as report
+    from advlab.results.result import AttackResult as AttackResult
+    from advlab.results.result import load_result as load_result
+    from advlab.threat import ThreatModel as ThreatModel
+    from advlab.workflows.attack import attack as attack
+    from advlab.workflows.audit import Audit as Audit
+    from advlab.workflows.audit import audit as audit
+    from advlab.workflows.curve import curve as curve
+    from advlab.workflows.demo import demo as demo
+    from advlab.workflows.export import export as export
+    from advlab.workflows.import_images import import_images as import_images
+    from advlab.workflows.listing import available as available
+    from advlab.workflows.noise import evaluate_noise as evaluate_noise
+    from advlab.workflows.predict import predict as predict
+    from advlab.workflows.run_suite import run as run
+    from advlab.workflows.selftest import SelfTest as SelfTest
+    from advlab.workflows.selftest import selftest as selftest
+    from advlab.workflows.study import study as study
+    from advlab.workflows.summary import ModelSummary as ModelSummary
+    from advlab.workflows.summary import summary as summary
+    from advlab.workflows.train import train as train
+    from advlab.workflows.transfer import transfer as transfer
+    from advlab.workflows.verify import Verification as Verification
+    from advlab.workflows.verify import verify as verify
 
 __version__ = "0.1.0"
 
 _ROOM = {
-    "Attack": "threat",
+    "AdvlabError": "errors",
+    "AdvlabWarning": "errors",
+    "Attack": "declarations.attack",
     "AttackResult": "results.result",
+    "Audit": "workflows.audit",
     "Classifier": "classifiers.classifier",
     "Dataset": "data.dataset",
     "Evaluation": "evaluation.evaluation",
     "ExternalLoop": "problem.problem",
+    "FileExists": "errors",
+    "Finding": "evaluation.findings.checks",
+    "InvalidFile": "errors",
+    "InvalidValue": "errors",
     "Loop": "problem.problem",
+    "Mismatch": "errors",
+    "ModelSummary": "workflows.summary",
+    "NoiseEvaluation": "evaluation.noise",
     "Predictions": "evaluation.predictions",
     "Problem": "problem.problem",
     "Query": "problem.problem",
     "Recipe": "declarations.recipes",
+    "START": "problem.problem",
     "SecurityCurve": "evaluation.curve",
+    "SelfTest": "workflows.selftest",
+    "State": "problem.problem",
+    "StudyResult": "evaluation.study",
     "ThreatModel": "threat",
+    "TransferMatrix": "evaluation.transfer",
     "UniversalLoop": "problem.problem",
-    "attack": "engine.attack",
-    "attack_to_archive": "workflows.attack",
+    "UnknownName": "errors",
+    "Verification": "workflows.verify",
+    "WorstCase": "evaluation.evaluation",
+    "attack": "workflows.attack",
     "audit": "workflows.audit",
     "available": "workflows.listing",
     "compare": "evaluation.compare",
@@ -41,6 +122,8 @@ _ROOM = {
     "load_dataset": "data.loading",
     "load_recipe": "declarations.recipes",
     "load_result": "results.result",
+    "load_study": "declarations.studies",
+    "load_suite": "declarations.suites",
     "predict": "workflows.predict",
     "report": "reporting.report",
     "run": "workflows.run_suite",
@@ -52,6 +135,7 @@ _ROOM = {
     "train": "workflows.train",
     "transfer": "workflows.transfer",
     "verify": "workflows.verify",
+    "worst_case": "evaluation.evaluation",
 }
 
 __all__ = sorted([*_ROOM, "figures"])

@@ -1,19 +1,15 @@
-"""What an attacker may do (the threat model), and how an attack is specified: plain data and its validation."""
+"""What an attacker may do: the threat model, plain data and its validation."""
 
 from __future__ import annotations
 
 import math
-import operator
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Any
+from dataclasses import dataclass
 
-from advlab import renamed
 from advlab.errors import InvalidValue, unknown
+from advlab.validation import as_int
 
 DEFAULT_EPSILON = {"linf": 0.1, "l2": 1.5, "l1": 10.0, "l0": 20.0}
 NORMS = (*DEFAULT_EPSILON, "none")
-PRECISIONS = ("float32", "bfloat16")
 
 Value = bool | int | float | str | None
 
@@ -50,100 +46,15 @@ class ThreatModel:
                 f"Try epsilon={math.ceil(self.epsilon)}."
             )
         if self.target is not None:
-            _require_int(self, "target", 0)
-
-
-@dataclass(frozen=True)
-class Attack:
-    """A method with its threat model and settings: everything that the result depends on besides model and images.
-
-    ``parameters`` holds every parameter of the method; ``overrides`` names those that differ from its defaults.
-    ``code`` distinguishes versions of a user's own method.
-    With ``early_stop`` each sample ends at its first success (of a minimal method: instead of the nearest one); without
-    it a bounded method returns the success of highest loss.
-    """
-
-    method: str
-    threat: ThreatModel
-    parameters: Mapping[str, Value] = field(default_factory=dict)
-    overrides: tuple[str, ...] = ()
-    seed: int = 0
-    restarts: int = 1
-    early_stop: bool = False
-    precision: str = "float32"
-    code: str = ""
-
-    def __post_init__(self) -> None:
-        if not isinstance(self.early_stop, bool):
-            raise InvalidValue(f"early_stop must be True or False. Got {self.early_stop!r}.")
-        if self.precision not in PRECISIONS:
-            raise unknown("precision", self.precision, PRECISIONS)
-        _require_int(self, "restarts", 1)
-        _require_int(self, "seed", 0, 2**64)
+            object.__setattr__(self, "target", as_int("target", self.target, 0))
 
     @property
-    def slug(self) -> str:
-        """A short file name: ``pgd-linf-0.1`` plus whatever is not the default; hashed above 60 characters."""
-        threat = self.threat
-        parts = [self.method, threat.norm]
-        if math.isfinite(threat.epsilon):
-            parts.append(f"{threat.epsilon:.6g}")
-        parts += [f"{name}={_format(self.parameters[name])}" for name in sorted(self.overrides)]
-        if threat.target is not None:
-            parts.append(f"target={threat.target}")
-        parts += [f"{name}={value}" for name, value, default in self._run_settings() if value != default]
-        slug = "-".join(parts)
-        if len(slug) > 60:
-            import hashlib
-
-            slug = f"{slug[:51]}-{hashlib.sha256(slug.encode()).hexdigest()[:8]}"
-        return slug
-
-    @property
-    def variant(self) -> str:
-        """The method and what is not its default, apart from threat and early stopping: ``apgd loss=dlr``."""
-        parts = [f"{name}={_format(self.parameters[name])}" for name in sorted(self.overrides)]
-        run_settings = [
-            f"{name}={value}"
-            for name, value, default in self._run_settings()
-            if value != default and name != "early_stop"
-        ]
-        return " ".join([self.method, *parts, *run_settings])
-
-    def _run_settings(self) -> list[tuple[str, Value, Value]]:
-        """Name, value and default of each setting apart from threat model and parameters."""
-        return [
-            ("restarts", self.restarts, 1),
-            ("seed", self.seed, 0),
-            ("early_stop", self.early_stop, False),
-            ("precision", self.precision, "float32"),
-        ]
-
-    def to_dict(self) -> dict[str, Any]:
-        """A JSON-ready dictionary; an infinite epsilon is null."""
-        threat = self.threat
-        epsilon = threat.epsilon if math.isfinite(threat.epsilon) else None
-        return {
-            "method": self.method,
-            "norm": threat.norm,
-            "epsilon": epsilon,
-            "target": threat.target,
-            "parameters": dict(self.parameters),
-            "overrides": list(self.overrides),
-            "seed": self.seed,
-            "restarts": self.restarts,
-            "early_stop": self.early_stop,
-            "precision": self.precision,
-            "code": self.code,
-        }
-
-    @classmethod
-    def from_dict(cls, data: Mapping[str, Any]) -> Attack:
-        """The inverse of ``to_dict``, also of an earlier version's."""
-        fields = renamed.attack_fields(data["method"], data)
-        epsilon = fields.pop("epsilon")
-        threat = ThreatModel(fields.pop("norm"), math.inf if epsilon is None else epsilon, fields.pop("target"))
-        return cls(threat=threat, **{**fields, "overrides": tuple(fields["overrides"])})
+    def epsilon_text(self) -> str:
+        """Epsilon as people write it: ``0.1``, ``8/255``; six digits where it is neither."""
+        short, levels = f"{self.epsilon:.4g}", self.epsilon * 255
+        if not math.isfinite(levels) or float(short) == self.epsilon:
+            return short
+        return f"{levels:.0f}/255" if abs(levels - round(levels)) < 1e-9 else f"{self.epsilon:.6g}"
 
 
 def parse_norm(norm: str | float) -> str:
@@ -152,23 +63,16 @@ def parse_norm(norm: str | float) -> str:
     return next((name for name in NORMS if text in (name, name.removeprefix("l"))), str(norm))
 
 
-def parse_epsilon(text: str) -> float:
-    """The number in ``"0.1"`` or ``"8/255"``."""
+def parse_epsilon(epsilon: float | str | None) -> float | None:
+    """The number in ``0.1``, ``"0.1"`` or ``"8/255"``; None stays None."""
+    if epsilon is None:
+        return None
     try:
-        numerator, _, denominator = text.partition("/")
-        return float(numerator) / (float(denominator) if denominator else 1.0)
-    except (ValueError, ZeroDivisionError):
-        raise InvalidValue(f"epsilon must be a number such as 0.1 or 8/255. Got '{text}'.") from None
-
-
-def _require_int(instance: ThreatModel | Attack, name: str, low: int, high: float = math.inf) -> None:
-    """Require an int, which may be NumPy's, and store it as Python's own."""
-    value = getattr(instance, name)
-    if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= value < high:
-        top = "2**64" if high == 2**64 else "inf"
-        raise InvalidValue(f"{name} must be an int in the range [{low}, {top}). Got {value!r}.")
-    object.__setattr__(instance, name, operator.index(value))
-
-
-def _format(value: Value) -> str:
-    return f"{value:.6g}" if isinstance(value, float) else str(value)
+        if isinstance(epsilon, str):
+            numerator, _, denominator = epsilon.partition("/")
+            return float(numerator) / (float(denominator) if denominator else 1.0)
+        if not isinstance(epsilon, bool):
+            return float(epsilon)
+    except (TypeError, ValueError, ZeroDivisionError):
+        pass
+    raise InvalidValue(f"epsilon must be a number such as 0.1 or 8/255. Got {epsilon!r}.")

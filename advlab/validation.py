@@ -29,7 +29,7 @@ def require_int(key: str, value: Any, low: int, high: float = math.inf) -> None:
 def as_int(key: str, value: Any, low: int, high: float = math.inf) -> int:
     """The value as Python's own int, where it is an integer in the range [low, high]; NumPy's are taken."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= value <= high:
-        end = f"{high}]" if high < math.inf else "inf)"
+        end = "inf)" if math.isinf(high) else "2**64)" if high == 2**64 - 1 else f"{high}]"
         raise invalid(key, value, f"an int in the range [{low}, {end}")
     return operator.index(value)
 

@@ -163,7 +163,7 @@ def cascade(epochs: int, samples: int, keep: Path | None) -> Iterator[str]:
     )
     pgd = advlab.attack(model, data, "pgd", epsilon=EPSILON, steps=100, early_stop=True)
     yield row(advlab.evaluate(pgd), "PGD, 100 steps")
-    for evaluation in advlab.run("standard", model, data, epsilon=EPSILON, selftest=0):
+    for evaluation in advlab.run(model, data, "standard", epsilon=EPSILON, selftest=0):
         yield row(evaluation, f"`standard`, {evaluation.attack.variant}" if not evaluation.joins else "`standard`")
     yield ""
 

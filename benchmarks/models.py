@@ -96,7 +96,7 @@ def robustness(recipe: Recipe, classifier: advlab.Classifier, threat: Mapping[st
                 return row.robust_accuracy
     # A network that was also trained on noise is attacked on the same images as one that was not.
     data = advlab.load_dataset(recipe.dataset.removesuffix(WITH_NOISE), limit=threat["samples"])
-    return advlab.run(SUITE, classifier, data, norm=NORM, epsilon=EPSILON, selftest=0)[-1].robust_accuracy
+    return advlab.run(classifier, data, SUITE, norm=NORM, epsilon=EPSILON, selftest=0)[-1].robust_accuracy
 
 
 def ship(weights: Path) -> None:

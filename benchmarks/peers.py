@@ -28,10 +28,10 @@ import tensorflow as tf
 from blocks import RESULTS, machine, write_block
 
 import advlab
+from advlab.declarations.attack import PRECISIONS
 from advlab.declarations.methods import method_names
 from advlab.declarations.recipes import load_recipe
 from advlab.distances import distances
-from advlab.threat import PRECISIONS
 from advlab.workflows.train import train
 
 EPSILON, STEP, STEPS = 0.1, 0.01, 40
@@ -262,7 +262,7 @@ def cascade_table(task: Task, repeat: int) -> Iterator[str]:
         "|---|---|---|---|",
     )
     runs = [
-        advlab.run("standard", task.classifier, task.data, epsilon=epsilon, selftest=0, progress=False)
+        advlab.run(task.classifier, task.data, "standard", epsilon=epsilon, selftest=0, progress=False)
         for _ in range(repeat)
     ]
     for row in zip(*runs, strict=True):

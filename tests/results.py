@@ -7,8 +7,10 @@ from typing import Any
 
 import numpy as np
 
+from advlab.declarations.attack import Attack
+from advlab.results.diagnostics import Diagnostics
 from advlab.results.result import AttackResult
-from advlab.threat import Attack, ThreatModel
+from advlab.threat import ThreatModel
 
 
 def one_hot_like(predicted: np.ndarray, k: int, confidence: float = 0.9) -> np.ndarray:
@@ -30,6 +32,7 @@ def build(
     target: int | None = None,
     change: Any = None,
     shape: tuple[int, int, int] = (4, 4, 1),
+    goal: str | None = None,
     attack: dict[str, Any] | None = None,
     **fields: Any,
 ) -> AttackResult:
@@ -69,9 +72,10 @@ def build(
         "versions": {"advlab": "0.1.0"},
         "command": "advlab attack --method pgd",
     }
-    return AttackResult(
-        attack=Attack(method, ThreatModel(norm, epsilon, target), **(attack or {})), **(values | fields)
-    )
+    threat = ThreatModel(norm, epsilon, target)
+    goal = goal or ("minimal" if math.isinf(epsilon) and norm != "none" else "bounded")
+    values["diagnostics"] = Diagnostics.from_arrays(fields.pop("diagnostics", {}))
+    return AttackResult(attack=Attack.recorded(method, threat, goal, **(attack or {})), **(values | fields))
 
 
 def many(n: int = 10_000, k: int = 10, seed: int = 0, **fields: Any) -> AttackResult:

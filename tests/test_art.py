@@ -9,7 +9,7 @@ import pytest
 from scipy.ndimage import rotate
 
 from advlab.distances import distances
-from advlab.engine.attack import attack
+from advlab.workflows.attack import attack
 from tests.test_linear import direction, margins, smallest
 
 

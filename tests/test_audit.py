@@ -97,7 +97,7 @@ def test_its_archives_are_saved_in_a_folder_of_their_own_and_not_overwritten(hon
     saved = {path.name: path for path in (folder / "attacks" / "digits" / "audit-linf-0.1").iterdir()}
     assert saved.keys() == {f"{e.attack.slug}.h5" for e in honest.evaluations.values()}
     stored = advlab.load_result(saved["pgd-linf-0.1.h5"])
-    assert stored.settings["selftest"]["found"] == honest.selftest.found
+    assert stored.selftest.found == honest.selftest.found
     with workspace.using(folder), pytest.raises(FileExists, match="another result"):
         advlab.audit(trained, digits, samples=FEW - 1, save=True, progress=False)
 

@@ -7,9 +7,9 @@ import pytest
 
 from advlab.declarations.methods import load_method, method_names
 from advlab.distances import distances
-from advlab.engine.attack import attack
 from advlab.errors import UnknownName
 from advlab.problem.problem import Loop
+from advlab.workflows.attack import attack
 
 DISTRIBUTIONS = load_method("noise").choices["distribution"]
 
@@ -72,12 +72,12 @@ def test_salt_and_pepper_under_l0_turns_epsilon_positions_black_or_white(linear,
 def test_naive_noise_ends_at_the_first_size_that_flips_the_prediction(trained, digits):
     result = attack(trained, digits.take(40), "naive", distribution="uniform", steps=60)
     rows = np.flatnonzero(result.success & result.correct)
-    first = result.diagnostics["first_success"]
+    first = result.diagnostics.first_success
     assert len(rows) > 20
     np.testing.assert_array_equal(result.forward_passes[rows], first[rows] + 1)
     assert np.all(distances(result.x, result.x_adv).linf[rows] <= first[rows] / 60 + 1e-6)
     for row in rows:
-        margin = result.diagnostics["loss_trace"][row]
+        margin = result.diagnostics.loss_trace[row]
         assert np.all(margin[: first[row]] <= 0)
         assert margin[first[row]] > 0
         assert np.isnan(margin[first[row] + 1 :]).all()
@@ -86,7 +86,7 @@ def test_naive_noise_ends_at_the_first_size_that_flips_the_prediction(trained, d
 def test_naive_noise_grows_along_one_pattern(trained, digits):
     long, short = (attack(trained, digits.take(40), "naive", steps=50 * size, size=size) for size in (2, 1))
     np.testing.assert_array_equal(long.x_adv[short.success], short.x_adv[short.success])
-    assert np.all(long.diagnostics["first_success"][long.success & ~short.success] > 50)
+    assert np.all(long.diagnostics.first_success[long.success & ~short.success] > 50)
 
 
 def test_naive_salt_and_pepper_turns_positions_one_after_the_other(trained, digits):
@@ -94,7 +94,7 @@ def test_naive_salt_and_pepper_turns_positions_one_after_the_other(trained, digi
     is_changed = result.x_adv != result.x
     assert result.success.mean() > 0.7
     assert np.all(np.isin(result.x_adv[is_changed], (0, 1)))
-    steps = result.diagnostics["first_success"][result.success]
+    steps = result.diagnostics.first_success[result.success]
     is_extreme = np.isin(result.x_adv[result.success], (0, 1)) & is_changed[result.success]
     assert np.all(is_extreme.mean((1, 2, 3)) <= steps / 100 + 0.1)
 

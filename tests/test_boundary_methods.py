@@ -7,8 +7,8 @@ import pytest
 import tensorflow as tf
 from scipy.optimize import brentq, linprog
 
-from advlab.engine.attack import attack
 from advlab.methods._hyperplane import reach
+from advlab.workflows.attack import attack
 from tests.conftest import linear_classifier
 
 SHAPE = (12, 4, 4, 1)

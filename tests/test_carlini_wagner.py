@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab.engine.attack import attack
 from advlab.methods import _search, carlini_wagner
 from advlab.problem.problem import Query
+from advlab.workflows.attack import attack
 from tests.test_linear import smallest
 
 

@@ -9,6 +9,7 @@ from results import build, one_hot_like
 from advlab.evaluation.evaluation import evaluate
 from advlab.evaluation.findings import trace
 from advlab.evaluation.findings.checks import CHECKS, SEVERITIES
+from advlab.results.diagnostics import SelfTestCounts
 
 N = 500
 LABELS = np.arange(N) % 3
@@ -93,7 +94,7 @@ RAISED = {
     "independent-sigmoids": [result(notes=("independent-sigmoids",))],
     "training-images": [result(split="train")],
     "step-budget-too-small": [
-        result(attack={"parameters": {"steps": 10, "relative_step_size": 0.5}}, settings={"goal": "bounded"}),
+        result(attack={"parameters": {"steps": 10, "relative_step_size": 0.5}}, goal="bounded"),
     ],
     "loss-decreases": [result(diagnostics=loss_trace(2, 1, last=251))],
     "above-clean": [
@@ -114,7 +115,7 @@ RAISED = {
         result(attack=STEPS, diagnostics=loss_trace(*range(11))),
         result(attack={"parameters": {"steps": 1}}, diagnostics=loss_trace(0, 1)),
     ],
-    "selftest-failed": [result(settings={"selftest": {"planted": 100, "found": 94, "random": 1}})],
+    "selftest-failed": [result(selftest=SelfTestCounts(100, 94, 1))],
     "few-samples": [build([0, 1, 2] * 20, [0, 1, 2] * 20, [0, 1, 0] * 20)],
 }
 
@@ -159,16 +160,16 @@ def test_a_sound_archive_raises_nothing(sound):
     [
         ("unchanged-images", result(change=PARTLY_UNCHANGED, method="noise", backward_passes=np.zeros(N, np.int32))),
         ("unchanged-images", result(change=PARTLY_UNCHANGED, norm="l2", epsilon=math.inf)),
-        ("unchanged-images", result(change=PARTLY_UNCHANGED, settings={"goal": "minimal"})),
+        ("unchanged-images", result(change=PARTLY_UNCHANGED, goal="minimal")),
         (
             "step-budget-too-small",
-            result(attack={"parameters": {"steps": 10, "relative_step_size": 1.0}}, settings={"goal": "bounded"}),
+            result(attack={"parameters": {"steps": 10, "relative_step_size": 1.0}}, goal="bounded"),
         ),
         (
             "step-budget-too-small",
-            result(attack={"parameters": {"steps": 10, "relative_step_size": 0.5}}, settings={"goal": "minimal"}),
+            result(attack={"parameters": {"steps": 10, "relative_step_size": 0.5}}, goal="minimal"),
         ),
-        ("selftest-failed", result(settings={"selftest": {"planted": 100, "found": 95, "random": 1}})),
+        ("selftest-failed", result(selftest=SelfTestCounts(100, 95, 1))),
         ("unchanged-images", result(change=np.where(np.arange(N) < 49, 0, 0.05))),
         ("unchanged-images", result(np.where(np.arange(N) < 4, LABELS, WRONG), change=PARTLY_UNCHANGED)),
         ("perturbed-equals-clean", result(adversarial=LABELS, epsilon=0.01)),
@@ -176,12 +177,12 @@ def test_a_sound_archive_raises_nothing(sound):
         ("perturbed-equals-clean", result(adversarial=LABELS, target=1)),
         ("loss-still-rising", result(diagnostics=loss_trace(0, 1))),
         ("loss-still-rising", result(WRONG, attack=STEPS, diagnostics=loss_trace(*range(11)))),
-        ("loss-still-rising", result(attack=STEPS, diagnostics=loss_trace(*range(11)), settings={"goal": "minimal"})),
-        ("loss-decreases", result(diagnostics=loss_trace(2, 1), settings={"goal": "minimal"})),
+        ("loss-still-rising", result(attack=STEPS, diagnostics=loss_trace(*range(11)), goal="minimal")),
+        ("loss-decreases", result(diagnostics=loss_trace(2, 1), goal="minimal")),
         ("loss-decreases", result(diagnostics=loss_trace(2, 1), backward_passes=np.zeros(N, np.int32))),
         (
             "last-iterate",
-            result(adversarial=LABELS, diagnostics=loss_trace(0, 1, first=3), settings={"goal": "minimal"}),
+            result(adversarial=LABELS, diagnostics=loss_trace(0, 1, first=3), goal="minimal"),
         ),
         ("above-clean", result(adversarial=LABELS, clean=np.where(np.arange(N) < 493, LABELS, WRONG))),
         ("above-clean", result(LABELS, np.where(leading(0.5), LABELS, WRONG), method="noise")),

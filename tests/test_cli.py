@@ -63,11 +63,11 @@ def test_train_attack_evaluate_report_verify_and_list(workspace, monkeypatch, tm
     assert trained.stdout.startswith("digits: test accuracy ")
     assert "Next: advlab attack" in trained.stderr
     result = attack("--method", "pgd", "--epsilon", "8/255", "--set", "steps=5", "--set", "random_start=no")
-    path = workspace / "attacks" / "digits" / "pgd-linf-0.0313725-random_start=False-steps=5.h5"
+    path = workspace / "attacks" / "digits" / "pgd-linf-8_255-random_start=False-steps=5.h5"
     assert path.exists()
     assert "robust %" in result.stdout
     assert "Next: advlab report" in result.stderr
-    assert "pgd linf 0.03137" in call("evaluate", path).stdout
+    assert "pgd linf 8/255" in call("evaluate", path).stdout
     data = json.loads(call("evaluate", path, "--json").stdout)
     assert data[0]["attack"]["parameters"] == {
         "steps": 5,

@@ -11,8 +11,8 @@ import tensorflow as tf
 
 from advlab.classifiers.classifier import load_classifier
 from advlab.engine import compile, run
-from advlab.engine.attack import attack
 from advlab.engine.compile import Slices, slices
+from advlab.workflows.attack import attack
 from tests.conftest import linear_classifier
 
 
@@ -89,7 +89,7 @@ def test_images_that_succeed_unchanged_take_no_place_in_a_batch(trained, digits)
     half = replace(half, y=np.where(np.arange(40) < 20, (half.y + 1) % 10, half.y))
     result = attack(trained, half, "ddn", steps=5, progress=False)
     assert 10 <= result.correct.sum() <= 20
-    assert result.settings["batch_size"] == result.correct.sum()
+    assert result.execution.batch_size == result.correct.sum()
     assert not result.forward_passes[~result.correct].any()
 
 
@@ -104,7 +104,7 @@ def test_five_values_of_epsilon_and_step_size_are_one_compilation(grey, compile)
 def test_graph_and_xla_agree(trained, digits):
     one, other = (attack(trained, digits, "pgd", compile=mode) for mode in ("graph", "xla"))
     assert np.mean(one.success == other.success) >= 0.99
-    assert (one.settings["compile"], other.settings["compile"]) == ("graph", "xla")
+    assert (one.execution.compile, other.execution.compile) == ("graph", "xla")
 
 
 def test_misclassified_rows_leave_and_the_others_stay_what_they_were(trained, digits, monkeypatch):

@@ -49,7 +49,7 @@ def transferred(successes, crafted_on="elsewhere"):
 def minimal(method, size, successes=N):
     """A method that finds a change of that size in one pixel, in L2."""
     sizes = np.full(N, size) if np.ndim(size) == 0 else size
-    return attack(successes, method, norm="l2", epsilon=math.inf, change=sizes, settings={"goal": "minimal"})
+    return attack(successes, method, norm="l2", epsilon=math.inf, change=sizes, goal="minimal")
 
 
 RAISED = {

@@ -58,13 +58,13 @@ def test_a_bisection_gives_it_within_one_level(linear, two, norm, epsilon):
 def test_a_bisection_attacks_each_sample_once_in_each_round(linear, two, monkeypatch):
     from advlab.engine import attack
 
-    calls, original = [], attack.attack
+    calls, original = [], attack.craft
 
-    def counted(classifier, dataset, method, **options):
-        calls.append((options["epsilon"], dataset.indices))
-        return original(classifier, dataset, method, **options)
+    def counted(classifier, dataset, spec, **options):
+        calls.append((spec.threat.epsilon, dataset.indices))
+        return original(classifier, dataset, spec, **options)
 
-    monkeypatch.setattr(attack, "attack", counted)
+    monkeypatch.setattr(attack, "craft", counted)
     result = curve(linear, two, "fgsm", epsilon=0.31, rounds=5)
     correct = result.results[0].correct
     counts = np.bincount(np.concatenate([indices for _, indices in calls]), minlength=len(two))
@@ -88,8 +88,7 @@ def test_the_archive_of_a_bisection_is_an_ordinary_one(trained, digits, workspac
     first = curve(trained, data, "pgd", epsilon=0.1, rounds=4, steps=10, save=True)
     result = advlab.load_result(workspace / "attacks" / "digits" / "pgd-linf-0.1-rounds=4-steps=10-early_stop=True.h5")
     np.testing.assert_array_equal(SecurityCurve.from_results([result]).smallest, first.smallest)
-    assert result.settings["limit"] == 0.1
-    assert result.settings["goal"] == "minimal"
+    assert result.attack.goal == "minimal"
     assert evaluate(result).robust_accuracy == first.robust_accuracy(0.1)
     assert not [finding for finding in evaluate(result).findings if finding.severity != "info"]
     assert "pgd linf 0.1" in advlab.table([evaluate(result)])
@@ -103,7 +102,7 @@ def test_the_archive_of_a_bisection_is_an_ordinary_one(trained, digits, workspac
 def test_a_saved_curve_is_loaded_and_other_archives_are_not_overwritten(trained, digits, monkeypatch):
     first = curve(trained, digits.take(20), save=True, steps=10)
     with monkeypatch.context() as patch:
-        patch.setattr("advlab.engine.attack.attack", None)
+        patch.setattr("advlab.engine.attack.craft", None)
         second = curve(trained, digits.take(20), save=True, steps=10)
         np.testing.assert_array_equal(second.smallest, first.smallest)
     with pytest.raises(FileExists, match="dataset digest"):

@@ -14,11 +14,11 @@ from advlab.classifiers.classifier import Classifier
 from advlab.data.loading import load_dataset
 from advlab.distances import distances
 from advlab.engine import run
-from advlab.engine.attack import attack
 from advlab.errors import AdvlabError, FileExists, InvalidValue, Mismatch, UnknownName
 from advlab.problem.problem import Loop
 from advlab.progress import Progress
 from advlab.results.result import load_result
+from advlab.workflows.attack import attack
 
 
 def test_stopping_at_success_ends_each_sample_at_its_first(trained, digits):
@@ -29,7 +29,7 @@ def test_stopping_at_success_ends_each_sample_at_its_first(trained, digits):
     assert is_misclassified.sum() > 100
     np.testing.assert_array_equal(
         stopped.forward_passes[is_misclassified],
-        stopped.diagnostics["first_success"][is_misclassified] + 1,
+        stopped.diagnostics.first_success[is_misclassified] + 1,
         "one query for each step taken",
     )
     assert stopped.forward_passes.sum() < 0.7 * never.forward_passes.sum()
@@ -62,14 +62,14 @@ def test_an_interrupted_attack_continues_to_the_same_result(trained, digits, mon
     monkeypatch.setattr(run, "_CHUNK_WORK", 1e6)  # some seven steps at a time
     interrupt_at(monkeypatch, calls)
     with pytest.raises(KeyboardInterrupt, match="the same command continues"):
-        attack(trained, digits, **options)
+        attack(trained, digits, save=True, **options)
     partial = workspace.partial_path(trained.name, uninterrupted.attack.slug)
     assert partial.exists()
     monkeypatch.undo()
     monkeypatch.setenv("ADVLAB_WORKSPACE", str(partial.parents[2]))
     with pytest.raises(AdvlabError, match="unfinished"):
         load_result(partial)
-    continued = attack(trained, digits, **options)
+    continued = attack(trained, digits, save=True, **options)
     np.testing.assert_array_equal(continued.x_adv, uninterrupted.x_adv)
     np.testing.assert_array_equal(continued.forward_passes, uninterrupted.forward_passes)
     assert not partial.exists()
@@ -81,12 +81,12 @@ def test_an_unfinished_attack_on_other_data_or_another_model_is_not_continued(tr
     with monkeypatch.context() as patch:
         interrupt_at(patch, 2)
         with pytest.raises(KeyboardInterrupt):
-            attack(trained, digits, "pgd")
+            attack(trained, digits, "pgd", save=True)
     with pytest.raises(Mismatch, match="dataset digest"):
-        attack(trained, digits.take(100), "pgd")
+        attack(trained, digits.take(100), "pgd", save=True)
     other = Classifier.from_keras(keras.models.clone_model(trained.keras_model), name=trained.name)
     with pytest.raises(Mismatch, match="classifier digest"):
-        attack(other, digits, "pgd")
+        attack(other, digits, "pgd", save=True)
 
 
 def test_a_workspace_that_cannot_be_written_costs_no_result(trained, digits, monkeypatch, tmp_path):
@@ -157,7 +157,7 @@ def test_small_budgets_hold_and_are_used(trained, digits, norm, epsilon):
 
 def test_numbers_of_numpy_and_strings_are_accepted(trained, digits):
     result = attack(trained, digits, epsilon="8/255", target=np.int64(3), seed=np.int64(1))
-    assert result.attack.slug == "fgsm-linf-0.0313725-target=3-seed=1"
+    assert result.attack.slug == "fgsm-linf-8/255-target=3-seed=1"
     result.save()
 
 
@@ -187,16 +187,16 @@ def constant_classifier(offset: float = 0.0) -> Classifier:
 
 def test_a_zero_gradient_is_counted_and_replaced_by_a_random_direction(digits):
     result = attack(constant_classifier(), digits, "fgsm")
-    assert result.diagnostics["zero_gradient"].all()
+    assert result.diagnostics.zero_gradient.all()
     assert np.abs(result.x_adv - result.x).max() <= 0.1
-    assert result.diagnostics["loss_trace"].shape == (len(digits), 2)
+    assert result.diagnostics.loss_trace.shape == (len(digits), 2)
 
 
 @pytest.mark.parametrize("method", ["mim", "ddn", "fmn", "fab", "deepfool", "carlini_wagner", "sigma_zero"])
 def test_a_gradient_of_zero_makes_no_nan(digits, method):
     result = attack(constant_classifier(), digits.take(6), method, **({"steps": 4} if method != "mim" else {}))
     assert np.all(np.isfinite(result.x_adv))
-    assert not result.diagnostics["nonfinite"].any()
+    assert not result.diagnostics.nonfinite.any()
 
 
 def test_rows_that_are_not_attempted_keep_their_image_and_count_as_not_robust(trained, digits):
@@ -228,7 +228,7 @@ counting.NORMS = ("none",)
 def test_a_row_that_is_done_is_not_queried_again(trained, digits):
     result = attack(trained, digits.take(50), counting, norm="none", batch_size=50)
     np.testing.assert_array_equal(result.forward_passes, 1 + result.labels % 5)
-    assert result.settings["computed_fraction"] < 1
+    assert result.execution.computed_fraction < 1
 
 
 def test_iterates_before_the_first_that_counts_are_never_kept(trained, digits):
@@ -254,7 +254,7 @@ def test_the_pullback_is_the_jacobian(rgb):
 
 def test_numbers_that_are_not_finite_are_counted(digits):
     result = attack(constant_classifier(float("nan")), digits, "fgsm")
-    assert result.diagnostics["nonfinite"].all()
+    assert result.diagnostics.nonfinite.all()
 
 
 def test_a_saturated_softmax_hides_nothing(trained, digits):
@@ -270,13 +270,13 @@ def test_a_saturated_softmax_hides_nothing(trained, digits):
     assert np.mean(np.all(tape.gradient(loss, x).numpy() == 0, axis=(1, 2, 3))) > 0.5
     naive, ours = attack(trained, digits, "pgd"), attack(sure, digits, "pgd")
     assert abs(naive.robust.mean() - ours.robust.mean()) <= 0.05
-    assert not ours.diagnostics["zero_gradient"].any()
+    assert not ours.diagnostics.zero_gradient.any()
 
 
 def test_whether_the_classifier_repeats_itself_is_measured_on_the_first_thousand_images(trained):
     result = attack(trained, load_dataset("digits", split="train"), "fgsm", progress=False)
     assert len(result) > 1000
-    np.testing.assert_allclose(result.diagnostics["repeat_difference"], np.zeros(1000), atol=1e-6)
+    np.testing.assert_allclose(result.diagnostics.repeat_difference, np.zeros(1000), atol=1e-6)
 
 
 def test_passes_are_counted_for_each_sample(trained, digits):

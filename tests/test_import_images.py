@@ -23,7 +23,7 @@ def call(*words: object, code: int = 0):
 @pytest.fixture(scope="module")
 def crafted(trained, digits):
     """Forty digits under PGD, and their challenge layout."""
-    from advlab.engine.attack import attack
+    from advlab.workflows.attack import attack
 
     result = attack(trained, digits.take(40), "pgd", epsilon=0.1, progress=False)
     return result, result.x_adv.reshape(40, 784)

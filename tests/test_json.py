@@ -187,7 +187,7 @@ def test_findings_of_a_comparison_are_listed_with_each_of_its_evaluations():
 def test_an_archive_that_does_not_hold_fails_in_json_and_in_the_exit_code(tmp_path, trained, digits):
     from dataclasses import replace
 
-    from advlab.engine.attack import attack
+    from advlab.workflows.attack import attack
 
     result = attack(trained, digits.take(5), "fgsm", progress=False)
     path = replace(result, x_adv=1 - result.x_adv).save(tmp_path / "doctored.h5")

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 
-from advlab.engine.attack import attack
+from advlab.workflows.attack import attack
 from tests.conftest import linear_classifier
 
 

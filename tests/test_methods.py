@@ -14,9 +14,9 @@ from advlab.declarations import methods
 from advlab.declarations.methods import load_method, method_names
 from advlab.distances import distances
 from advlab.engine import steps
-from advlab.engine.attack import attack
 from advlab.errors import InvalidValue, UnknownName
 from advlab.problem.losses import LOSSES
+from advlab.workflows.attack import attack
 
 QUICK = {
     "apgd": {"steps": 20},
@@ -133,8 +133,8 @@ def test_the_best_iterate_of_each_sample_is_kept(trained, few, name, norm):
     result = once(trained, few, name, norm)
     planned = steps.plan(import_module(f"advlab.methods.{name}").craft, result.attack, few.shape)
     loss = LOSSES[planned.loss](trained.logits(tf.constant(result.x_adv)), tf.constant(few.y, tf.int32)).numpy()
-    eligible = result.diagnostics["trace_steps"] >= planned.counts_from
-    best = np.nanmax(result.diagnostics["loss_trace"][:, eligible], axis=1)
+    eligible = result.diagnostics.trace_steps >= planned.counts_from
+    best = np.nanmax(result.diagnostics.loss_trace[:, eligible], axis=1)
     if load_method(name).goal == "bounded":
         np.testing.assert_allclose(loss, best, rtol=1e-3, atol=1e-3)
 

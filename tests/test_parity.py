@@ -10,8 +10,8 @@ import tensorflow as tf
 
 from advlab.classifiers.classifier import load_classifier
 from advlab.data.loading import load_dataset
-from advlab.engine.attack import attack
 from advlab.methods._art import harmless_import
+from advlab.workflows.attack import attack
 
 
 def last_iterate(method: str):

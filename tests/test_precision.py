@@ -8,8 +8,8 @@ import pytest
 
 from advlab.classifiers.classifier import Classifier
 from advlab.distances import distances
-from advlab.engine.attack import attack
 from advlab.errors import InvalidValue
+from advlab.workflows.attack import attack
 
 
 @pytest.mark.parametrize("compile", ["graph", pytest.param("xla", marks=pytest.mark.thorough)])
@@ -25,7 +25,7 @@ def test_a_bounded_attack_is_as_strong(trained, digits, compile):
 
 def test_a_success_in_bfloat16_alone_does_not_stop_a_sample(trained, digits):
     result = attack(trained, digits, "pgd", epsilon=0.05, early_stop=True, precision="bfloat16")
-    first = result.diagnostics["first_success"]
+    first = result.diagnostics.first_success
     is_misclassified = (first > 0) & result.correct
     assert is_misclassified.sum() > 50
     assert result.success[is_misclassified].all(), "each one that stopped is a success in float32"

@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advlab.engine.attack import attack
 from advlab.errors import InvalidValue
 from advlab.methods.apgd import checkpoint_gaps
+from advlab.workflows.attack import attack
 
 
 def test_apgd_halves_its_step_at_the_checkpoints_of_the_paper():

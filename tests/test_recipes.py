@@ -203,9 +203,9 @@ def test_every_shipped_recipe_names_its_source(name):
 def test_every_shipped_suite_aims_each_of_its_attacks(name):
     loaded = load_suite(name)
     for norm in loaded.norms or (None,):
-        entries = loaded.entries(norm)
+        entries = loaded.under(norm)
         assert entries
-        assert {entry.attack().threat.norm for entry in entries} <= {norm} or norm is None
+        assert {entry.threat.norm for entry in entries} <= {norm} or norm is None
 
 
 def test_the_quick_suite_is_a_control_and_two_attacks_that_never_stop():
@@ -222,7 +222,7 @@ def test_an_attack_of_a_suite_stops_at_success_unless_it_says_otherwise(suite):
 
 def test_a_suite_gives_parameters_and_fractions_of_255(suite):
     entry = suite('title = "T"\n' + ATTACK + 'epsilon = "8/255"\nparameters = { steps = 7 }').attacks[0]
-    assert entry.epsilon == 8 / 255
+    assert entry.attack().threat.epsilon == 8 / 255
     assert entry.attack().parameters["steps"] == 7
 
 

@@ -112,7 +112,7 @@ def test_several_attacks_in_one_norm_make_one_curve_of_each_images_smallest_chan
 
 
 def test_a_bisection_makes_a_curve_up_to_its_limit():
-    bisected = attacked(40, epsilon=0.5, change=(np.arange(100) + 1) / 400, settings={"goal": "minimal"})
+    bisected = attacked(40, epsilon=0.5, change=(np.arange(100) + 1) / 400, goal="minimal")
     curve = data_of(report(bisected))["choices"][0]["curve"]
     assert curve["epsilon"][-1] == 0.5
     assert curve["accuracy"][-1][0] == pytest.approx(0.6)

@@ -23,8 +23,8 @@ FEW = 12
     ],
 )
 def test_the_planted_example_is_adversarial_inside_the_ball_and_the_clean_image_is_not(trained, digits, norm, epsilon):
-    from advlab.engine.attack import attack
     from advlab.results import combine
+    from advlab.workflows.attack import attack
 
     clean_predictions = []
 
@@ -41,7 +41,7 @@ def test_the_planted_example_is_adversarial_inside_the_ball_and_the_clean_image_
 
 @pytest.mark.parametrize(("method", "options"), [("pgd", {}), ("ddn", {"norm": "l2", "epsilon": 1.5})])
 def test_a_sound_attack_finds_what_is_planted_and_a_random_search_does_not(trained, digits, method, options):
-    self_test = selftest(trained, method, digits, samples=FEW, progress=False, **options)
+    self_test = selftest(trained, digits, method, samples=FEW, progress=False, **options)
     assert self_test.found == self_test.planted == FEW
     assert self_test.random <= 2
     assert f"found {FEW} of {FEW} planted" in str(self_test)
@@ -49,8 +49,8 @@ def test_a_sound_attack_finds_what_is_planted_and_a_random_search_does_not(train
 
 
 def test_an_attack_with_its_sign_flipped_fails(trained, digits):
-    from advlab.engine.attack import attack
     from advlab.methods import pgd
+    from advlab.workflows.attack import attack
 
     def downhill(problem, *, steps: int = 20):
         loop = pgd.craft(problem, steps=steps)
@@ -66,10 +66,10 @@ def test_an_attack_with_its_sign_flipped_fails(trained, digits):
 
 
 def test_a_standard_suite_reports_its_self_test(trained, digits):
-    evaluations = advlab.run("standard", trained, digits.take(6), epsilon=0.1, selftest=4, progress=False)
+    evaluations = advlab.run(trained, digits.take(6), "standard", epsilon=0.1, selftest=4, progress=False)
     assert [e.attack.method for e in evaluations] == ["apgd", "apgd", "fab", "square", "standard"]
-    test = evaluations[-1].result.settings["selftest"]
-    assert (test["planted"], test["found"]) == (4, 4)
+    test = evaluations[-1].result.selftest
+    assert (test.planted, test.found) == (4, 4)
 
 
 def test_features_are_the_inputs_of_the_last_dense_layer(rgb):
@@ -84,8 +84,8 @@ def test_features_are_the_inputs_of_the_last_dense_layer(rgb):
 
 def test_a_method_or_norm_that_does_not_exist_is_refused(trained, digits):
     with pytest.raises(UnknownName, match="Did you mean 'pgd'"):
-        selftest(trained, "pdg", digits)
+        selftest(trained, digits, "pdg")
     with pytest.raises(InvalidValue, match="does not cover norm 'l0'"):
-        selftest(trained, "pgd", digits, norm="l0")
+        selftest(trained, digits, "pgd", norm="l0")
     with pytest.raises(InvalidValue, match="needs a ball"):
-        selftest(trained, "noise", digits, norm="none")
+        selftest(trained, digits, "noise", norm="none")

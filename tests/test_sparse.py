@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab.engine.attack import attack
 from advlab.methods.jsma import best_pair
+from advlab.workflows.attack import attack
 from tests.conftest import linear_classifier
 
 

@@ -9,10 +9,10 @@ import pytest
 import tensorflow as tf
 from scipy.optimize import brentq
 
-from advlab.engine.attack import attack
 from advlab.methods._apgd_l1 import _largest
 from advlab.problem.balls import L1Ball
 from advlab.problem.losses import log_odds
+from advlab.workflows.attack import attack
 from tests.test_linear import direction, margin_drop
 
 
@@ -42,7 +42,7 @@ def test_a_few_steps_are_enough_for_an_image_inside_the_ball(trained, digits, st
 
 def test_the_iterates_in_larger_balls_are_not_kept(trained, digits):
     result = attack(trained, digits.take(50), "apgd", norm="l1", epsilon=3)
-    trace, outside = result.diagnostics["loss_trace"], result.diagnostics["trace_steps"] < 60
+    trace, outside = result.diagnostics.loss_trace, result.diagnostics.trace_steps < 60
     assert trace[:, outside].max(1).mean() > trace[:, ~outside].max(1).mean()
     loss = log_odds(trained.logits(tf.constant(result.x_adv)), tf.constant(result.labels, tf.int32))
     np.testing.assert_allclose(loss, trace[:, ~outside].max(1), atol=0.05)

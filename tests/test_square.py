@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab.engine.attack import attack
 from advlab.methods import _square_pairs as pairs
 from advlab.problem import random
+from advlab.workflows.attack import attack
 from tests.test_linear import direction, margin_drop
 
 
@@ -89,10 +89,10 @@ def test_the_schedule_halves_the_area_where_the_paper_does(monkeypatch, trained,
 
     original = pairs.craft
     monkeypatch.setattr(pairs, "craft", spy)
-    from advlab.declarations.methods import load_method
+    from advlab.declarations.attack import Attack
     from advlab.engine.steps import plan
     from advlab.methods import square
 
-    plan(square.craft, load_method("square").attack(norm="l2", parameters={"steps": 10_000}), (28, 28, 1))
+    plan(square.craft, Attack("square", norm="l2", steps=10_000), (28, 28, 1))
     halvings = [0, 0, 1, 1, 2, 2, 3, 8, 9]
     assert list(widths.values()) == [round((0.8 * 784 / 2**n) ** 0.5) for n in halvings]

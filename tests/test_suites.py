@@ -11,9 +11,9 @@ import advlab
 from advlab import workspace
 from advlab.declarations.suites import load_suite
 from advlab.distances import distances
+from advlab.engine import attack as engine
 from advlab.errors import InvalidValue, UnknownName
 from advlab.results.result import load_result
-from advlab.workflows import run_suite
 
 SMALL = """
 title = "Small"
@@ -59,7 +59,7 @@ def published(norm: str) -> list[tuple]:
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
 def test_standard_is_the_published_autoattack(norm):
-    specs = [entry.attack() for entry in load_suite("standard").entries(norm, 0.5)]
+    specs = load_suite("standard").under(norm, 0.5)
     for spec, (method, restarts, parameters) in zip(specs, published(norm), strict=True):
         assert (spec.method, spec.restarts) == (method, restarts)
         assert parameters.items() <= spec.parameters.items()
@@ -74,7 +74,7 @@ def test_more_targets_than_wrong_classes_are_all_wrong_classes(rgb):
 
 
 def test_each_attack_of_a_cascade_gets_only_the_images_that_are_still_robust(trained, few, small):
-    results = [e.result for e in advlab.run(small, trained, few, epsilon=0.05, progress=False)]
+    results = [e.result for e in advlab.run(trained, few, small, epsilon=0.05, progress=False)]
     *parts, worst = results
     assert parts[0].attempted.all()
     for before, after in pairwise(parts):
@@ -88,7 +88,7 @@ def test_each_attack_of_a_cascade_gets_only_the_images_that_are_still_robust(tra
 
 
 def test_a_part_of_a_cascade_verifies_as_recorded(few, small, workspace):
-    advlab.run(small, "digits", few, epsilon=0.05, save=True, progress=False)
+    advlab.run("digits", few, small, epsilon=0.05, save=True, progress=False)
     part = next((workspace / "attacks" / "digits" / "small-linf-0.05").glob("fab*.h5"))
     verification = advlab.verify(part)
     assert verification.holds
@@ -96,31 +96,31 @@ def test_a_part_of_a_cascade_verifies_as_recorded(few, small, workspace):
 
 
 def test_the_worst_case_is_at_least_as_bad_as_each_attack_alone(trained, few, small):
-    worst = advlab.run(small, trained, few, epsilon=0.05, progress=False)[-1]
+    worst = advlab.run(trained, few, small, epsilon=0.05, progress=False)[-1]
     pgd = advlab.attack(trained, few, "pgd", epsilon=0.05, steps=10, progress=False)
     assert worst.robust.sum() <= pgd.robust.sum()
 
 
 def test_a_norm_has_its_own_settings(small):
-    pgd = load_suite(small).entries("l2", 1.0)[1].attack()
+    pgd = load_suite(small).under("l2", 1.0)[1]
     assert (pgd.restarts, pgd.parameters["relative_step_size"], pgd.parameters["steps"]) == (2, 5.0, 10)
-    assert load_suite(small).entries()[1].attack().restarts == 1
+    assert load_suite(small).under()[1].restarts == 1
 
 
 def test_a_second_run_reuses_the_archives_of_the_first(trained, few, small, monkeypatch):
-    first = advlab.run(small, trained, few, epsilon=0.05, save=True, progress=False)
+    first = advlab.run(trained, few, small, epsilon=0.05, save=True, progress=False)
     folder = workspace.archive_path(trained.name, "x").parent
     assert (folder / "small-linf-0.05.h5").exists()
     assert len(list((folder / "small-linf-0.05").glob("*.h5"))) == 3
     last = sorted((folder / "small-linf-0.05").glob("fab*.h5"))[0]
     last.unlink()
     crafted = []
-    attack_with = run_suite._attack_with
-    monkeypatch.setattr(run_suite, "_attack_with", lambda *a: (crafted.append(a[0].method), attack_with(*a))[1])
-    second = advlab.run(small, trained, few, epsilon=0.05, save=True, progress=False)
+    craft = engine.craft
+    monkeypatch.setattr(engine, "craft", lambda *a, **o: (crafted.append(a[2].method), craft(*a, **o))[1])
+    second = advlab.run(trained, few, small, epsilon=0.05, save=True, progress=False)
     assert crafted == ["fab"]
     np.testing.assert_array_equal(first[-1].result.x_adv, second[-1].result.x_adv)
-    advlab.run(small, trained, few, epsilon=0.05, save=True, force=True, progress=False)
+    advlab.run(trained, few, small, epsilon=0.05, save=True, force=True, progress=False)
     assert crafted == ["fab", "fgsm", "pgd", "fab"]
     assert load_result(folder / "small-linf-0.05.h5").attack.method == "small"
 
@@ -129,17 +129,17 @@ def test_the_smallest_change_is_no_larger_than_that_of_any_method(trained, few, 
     path = tmp_path / "least.toml"
     methods = "".join(f'[[attack]]\nmethod = "{name}"\nearly_stop = false\n' for name in ("ddn", "fmn", "sigma_zero"))
     path.write_text(f'title = "Least"\nmode = "smallest"\nnorms = ["l2", "l0"]\n{methods}')
-    *parts, smallest = (e.result for e in advlab.run(str(path), trained, few, norm="l2", progress=False))
+    *parts, smallest = (e.result for e in advlab.run(trained, few, str(path), norm="l2", progress=False))
     assert [part.attack.method for part in parts] == ["ddn", "fmn"]
     sizes = [np.where(part.success, distances(part.x, part.x_adv).l2, np.inf) for part in parts]
     np.testing.assert_allclose(distances(smallest.x, smallest.x_adv).l2, np.min(sizes, axis=0))
     with pytest.raises(InvalidValue, match=r"takes no epsilon\. Got 0.3"):
-        advlab.run(str(path), trained, few, epsilon=0.3)
+        advlab.run(trained, few, str(path), epsilon=0.3)
 
 
 def test_a_norm_that_a_suite_does_not_cover_is_refused(trained, few, small):
     with pytest.raises(UnknownName, match="norm of suite 'small': 'l1'"):
-        advlab.run(small, trained, few, norm="l1")
+        advlab.run(trained, few, small, norm="l1")
 
 
 @pytest.mark.parametrize(

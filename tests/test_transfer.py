@@ -147,7 +147,7 @@ def dense():
 
     from advlab.classifiers.classifier import Classifier
     from advlab.data.loading import load_dataset
-    from advlab.engine.attack import attack
+    from advlab.workflows.attack import attack
 
     data = load_dataset("digits", split="train")
     classifiers = []

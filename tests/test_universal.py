@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from advlab.engine.attack import attack
 from advlab.errors import InvalidValue
+from advlab.workflows.attack import attack
 from tests.conftest import linear_classifier
 
 

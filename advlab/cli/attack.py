@@ -8,7 +8,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, parse_setting, print_evaluations, print_json, relative_path
+from advlab.cli.options import json_option, parse_settings, print_evaluations, print_json, relative_path
 
 
 def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
@@ -52,19 +52,21 @@ def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--force", is_flag=True, help="Replace an archive of another result; restart an unfinished one.")
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 @json_option
-def attack(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
+def attack(
+    model: str, dataset: str | None, method: str, settings: tuple[str, ...], as_json: bool, **options: Any
+) -> None:
     """Craft adversarial examples and save them as an archive.
 
     Example: advlab attack --method pgd --epsilon 8/255 --set steps=100
     """
-    parameters = dict(parse_setting(setting) for setting in settings)
-    result, path = advlab.attack_to_archive(parameters=parameters, **options)
-    evaluations = [advlab.evaluate(result)]
+    parameters = parse_settings(settings, advlab.attack)
+    result = advlab.attack(model, dataset, method, save=True, **options, **parameters)
+    path, evaluations = result.path, [advlab.evaluate(result)]
     if as_json:
         print_json(advlab.to_records(evaluations, [path]))
         return
     print_evaluations(evaluations)
-    fraction = result.settings["computed_fraction"]
+    fraction = result.execution.computed_fraction
     if options["early_stop"] and 0 < fraction < 1:
         click.echo(f"Early stop: {fraction:.0%} of all steps were computed, {1 / fraction:.1f} times fewer.", err=True)
     click.echo(f"Saved {relative_path(path)}. Next: advlab report {relative_path(path)}", err=True)

@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, parse_setting, print_json, relative_path
+from advlab.cli.options import json_option, parse_settings, print_json, relative_path
 
 
 @main.command()
@@ -58,7 +58,7 @@ def curve(
     if archives:
         result = advlab.SecurityCurve.from_results([advlab.load_result(path) for path in archives])
     else:
-        parameters = dict(parse_setting(setting) for setting in settings)
+        parameters = parse_settings(settings, advlab.curve)
         result = advlab.curve(model, save=True, **options, **parameters)
     epsilons = at.split(",") if at else None
     if as_json:

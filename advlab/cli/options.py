@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import click
 
 import advlab
 
 
-def parse_setting(setting: str) -> tuple[str, str]:
-    """Key and value of ``KEY=VALUE``; a usage error for anything else."""
-    key, equals, value = setting.partition("=")
-    if not equals or not key:
-        raise click.UsageError(f"--set takes KEY=VALUE, such as --set steps=100. Got '{setting}'.")
-    return key.strip(), value.strip()
+def parse_settings(settings: Sequence[str], function: Callable[..., Any]) -> dict[str, str]:
+    """The ``KEY=VALUE`` of --set as parameters for a function, whose own arguments are no parameters of a method."""
+    parameters = {}
+    for setting in settings:
+        key, equals, value = (part.strip() for part in setting.partition("="))
+        if not equals or not key:
+            raise click.UsageError(f"--set takes KEY=VALUE, such as --set steps=100. Got '{setting}'.")
+        if key in inspect.signature(function).parameters:
+            option = f"; use --{key.replace('_', '-')}" if key in ("norm", "epsilon", "seed", "target") else ""
+            raise click.UsageError(f"--set takes parameters of the method, and '{key}' is none{option}.")
+        parameters[key] = value
+    return parameters
 
 
 def print_evaluations(evaluations: list[advlab.Evaluation]) -> None:

@@ -29,7 +29,7 @@ def run(suite: str, model: str, dataset: str | None, output: str, as_json: bool,
 
     Example: advlab run standard --model mnist --epsilon 0.2
     """
-    evaluations = advlab.run(suite, model, dataset, save=True, **options)
+    evaluations = advlab.run(model, dataset, suite, save=True, **options)
     advlab.report(evaluations, output)
     if as_json:
         print_json(advlab.to_records(evaluations))

@@ -8,7 +8,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, parse_setting, print_json
+from advlab.cli.options import json_option, parse_settings, print_json
 
 
 @main.command()
@@ -29,7 +29,7 @@ def selftest(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
 
     Example: advlab selftest --method apgd --model mnist --epsilon 0.2
     """
-    result = advlab.selftest(parameters=dict(parse_setting(setting) for setting in settings), **options)
+    result = advlab.selftest(**options, **parse_settings(settings, advlab.selftest))
     if as_json:
         print_json(result.to_dict())
         return

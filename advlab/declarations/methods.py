@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from advlab.errors import InvalidValue, unknown
 
 if TYPE_CHECKING:
-    from advlab.threat import Attack, Value
+    from advlab.threat import Value
 
 FOLDER = Path(__file__).parent.parent / "methods"
 GOALS = ("bounded", "minimal")
@@ -37,60 +37,19 @@ class Method(NamedTuple):
     choices: Mapping[str, tuple[str, ...]]
     code: str = ""
 
-    def attack(
-        self,
-        *,
-        epsilon: float | str | None = None,
-        norm: str | float | None = None,
-        target: int | None = None,
-        parameters: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> Attack:
-        """The attack with this method, checked as far as possible without a model.
-
-        ``options``: seed, restarts, early_stop, precision.
-        """
-        from advlab.threat import DEFAULT_EPSILON, NORMS, Attack, ThreatModel, parse_epsilon, parse_norm
-
-        norm = self.norms[0] if norm is None else parse_norm(norm)
-        if norm not in self.norms:
-            if norm not in NORMS:
-                raise unknown("norm", norm, self.norms)
-            raise InvalidValue(
-                f"Method '{self.name}' does not cover norm '{norm}'. It covers: {', '.join(self.norms)}."
-            )
-        epsilon = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
-        if epsilon is None:
-            epsilon = DEFAULT_EPSILON[norm] if self.goal == "bounded" and norm != "none" else math.inf
-        elif self.goal == "minimal" and math.isfinite(epsilon):
-            raise InvalidValue(
-                f"Method '{self.name}' looks for the smallest perturbation and takes no epsilon. Got {epsilon:g}. "
-                "Leave epsilon out; a bounded method such as 'pgd' takes one."
-            )
-        elif norm == "none" and math.isfinite(epsilon):
-            raise InvalidValue(
-                f"Norm 'none' has no radius: any image in [0, 1] counts. Got epsilon {epsilon:g}; leave it out."
-            )
-        elif self.goal == "bounded" and norm != "none" and math.isinf(epsilon):
-            raise InvalidValue(
-                f"Method '{self.name}' needs a finite epsilon in the range [0, inf). Got {epsilon:g}. Try epsilon=0.1."
-            )
-        merged = dict(self.parameters)
-        for name, value in (parameters or {}).items():
-            if name not in merged:
-                raise unknown(f"parameter of method '{self.name}'", name, merged, self._hint(name))
-            merged[name] = self._parse(name, value)
-        if {"step_size", "relative_step_size"} <= {
-            name for name, value in (parameters or {}).items() if value is not None
-        }:
+    def resolve(self, parameters: Mapping[str, Any]) -> dict[str, Value]:
+        """Every parameter of the method with its value: the given ones, checked, and the defaults of the others."""
+        resolved = dict(self.parameters)
+        for name, value in parameters.items():
+            if name not in resolved:
+                raise unknown(f"parameter of method '{self.name}'", name, resolved, self._hint(name))
+            resolved[name] = self._parse(name, value)
+        if {"step_size", "relative_step_size"} <= {name for name, value in parameters.items() if value is not None}:
             raise InvalidValue(
                 f"Method '{self.name}' takes step_size (in pixel units) or relative_step_size (in units of epsilon / "
                 "steps), not both. Leave one of them out."
             )
-        overrides = tuple(sorted(n for n in merged if merged[n] != self.parameters[n]))
-        return Attack(
-            self.name, ThreatModel(norm, float(epsilon), target), merged, overrides, code=self.code, **options
-        )
+        return resolved
 
     def _hint(self, name: str) -> str:
         """What a parameter of another library is called in this one."""

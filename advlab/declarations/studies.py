@@ -78,7 +78,7 @@ class Study:
         require_int("samples", self.samples, 1)
         if not (is_number(self.epsilon) and self.epsilon > 0):
             raise invalid("epsilon", self.epsilon, "a number above 0 such as 0.1, or a string such as '8/255'")
-        load_suite(self.suite).entries(self.norm, self.epsilon)
+        load_suite(self.suite).under(self.norm, self.epsilon)
         if not self.rows:
             raise InvalidValue("A study needs at least one [[row]] table, or a [grid]. Got none.")
         for names in ([row.name for row in self.rows], [row.recipe.name for row in self.rows]):

@@ -7,16 +7,17 @@ imported: an unknown key, a wrong type or a value out of range is refused.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from advlab import renamed, workspace
 from advlab.declarations import toml
+from advlab.declarations.attack import Attack
 from advlab.declarations.methods import load_method
 from advlab.errors import InvalidValue, unknown
-from advlab.threat import DEFAULT_EPSILON, NORMS, Attack, ThreatModel, parse_epsilon
-from advlab.validation import invalid, is_number, require_choice, require_int, require_str
+from advlab.threat import DEFAULT_EPSILON, NORMS, ThreatModel, parse_epsilon
+from advlab.validation import invalid, require_choice, require_int, require_str
 
 MODES = ("each", "cascade", "smallest")
 
@@ -30,7 +31,7 @@ class Entry:
 
     method: str
     norm: str | None = None
-    epsilon: float | None = None
+    epsilon: float | str | None = None
     target: int | None = None
     early_stop: bool = True
     restarts: int = 1
@@ -38,38 +39,28 @@ class Entry:
     parameters: Mapping[str, Any] = field(default_factory=dict)
     under: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
-    def attack(self) -> Attack:
-        """The specification, checked against the method's own declaration."""
+    def attack(self, norm: str | None = None, epsilon: float | str | None = None) -> Attack:
+        """The attack under a norm and an epsilon (None: the entry's own), with the settings of that norm.
+
+        A minimal method takes no epsilon.
+        """
         require_str("method", self.method)
-        if not isinstance(self.early_stop, bool):
-            raise invalid("early_stop", self.early_stop, "true or false")
         if self.norm is not None:
             require_str("norm", self.norm)
         if self.target is not None:
             require_int("target", self.target, 0)
-        if self.epsilon is not None and not is_number(self.epsilon):
-            raise invalid("epsilon", self.epsilon, "a number such as 0.1 or a string such as '8/255'")
+        if not isinstance(self.early_stop, bool):
+            raise invalid("early_stop", self.early_stop, "true or false")
         if not isinstance(self.parameters, Mapping):
             raise invalid("parameters", self.parameters, "a table such as { steps = 40 }")
-        return load_method(self.method).attack(
-            epsilon=self.epsilon,
-            norm=self.norm,
-            target=self.target,
-            parameters=self.parameters,
-            seed=self.seed,
-            restarts=self.restarts,
-            early_stop=self.early_stop,
-        )
-
-    def with_threat(self, norm: str | None, epsilon: float | None) -> Entry:
-        """The entry under a norm and a radius, with the settings of that norm; a minimal method takes no radius."""
         norm = norm or self.norm
-        norm_settings = dict(self.under.get(norm or "", {}))
-        parameters = {**self.parameters, **norm_settings.pop("parameters", {})}
-        bounded = load_method(self.method).goal == "bounded"
-        radius = (self.epsilon if epsilon is None else epsilon) if bounded else None
-        return replace(
-            self, **{**norm_settings, "norm": norm, "epsilon": radius, "parameters": parameters, "under": {}}
+        settings = {"early_stop": self.early_stop, "restarts": self.restarts, "seed": self.seed}
+        special = dict(self.under.get(norm or "", {}))
+        parameters = {**self.parameters, **special.pop("parameters", {})}
+        minimal = load_method(self.method).goal == "minimal"
+        radius = None if minimal else self.epsilon if epsilon is None else epsilon
+        return Attack.from_settings(
+            self.method, parameters, norm=norm, epsilon=radius, target=self.target, **{**settings, **special}
         )
 
 
@@ -112,7 +103,7 @@ class Suite:
                 covered = load_method(entry.method).norms
                 for under in (*self.norms,) or (None,):
                     if self.mode != "smallest" or under in covered:
-                        entry.with_threat(under, None).attack()
+                        entry.attack(under)
 
     def threat(self, norm: str | None = None, epsilon: float | str | None = None) -> ThreatModel:
         """The threat model of the suite (modes ``cascade`` and ``smallest``); None is the suite's own choice."""
@@ -126,22 +117,19 @@ class Suite:
                     "Leave it out, or run suite 'standard'."
                 )
             return ThreatModel(norm, float("inf"))
-        radius = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
-        return ThreatModel(norm, DEFAULT_EPSILON[norm] if radius is None else float(radius))
+        radius = parse_epsilon(epsilon)
+        return ThreatModel(norm, DEFAULT_EPSILON[norm] if radius is None else radius)
 
-    def entries(self, norm: str | None = None, epsilon: float | str | None = None) -> tuple[Entry, ...]:
-        """The attacks under a norm and a radius (None: the declared ones); ``smallest`` runs those that cover it."""
+    def under(self, norm: str | None = None, epsilon: float | str | None = None) -> tuple[Attack, ...]:
+        """The attacks under a norm and an epsilon (None: the declared ones); ``smallest`` has those that cover it."""
         if self.mode == "each":
-            radius = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
-            attacks = self.attacks
-        else:
-            threat = self.threat(norm, epsilon)
-            norm, radius = threat.norm, threat.epsilon
-            attacks = tuple(e for e in self.attacks if self.mode == "cascade" or norm in load_method(e.method).norms)
-        entries = tuple(entry.with_threat(norm, radius) for entry in attacks)
-        for entry in entries:
-            entry.attack()
-        return entries
+            return tuple(entry.attack(norm, epsilon) for entry in self.attacks)
+        threat = self.threat(norm, epsilon)
+        return tuple(
+            entry.attack(threat.norm, threat.epsilon)
+            for entry in self.attacks
+            if self.mode == "cascade" or threat.norm in load_method(entry.method).norms
+        )
 
 
 def load_suite(name_or_path: str | Path) -> Suite:
@@ -166,8 +154,7 @@ def load_suite(name_or_path: str | Path) -> Suite:
 def _entry(table: dict[str, Any]) -> Entry:
     table = renamed.attack_fields(table.get("method"), table)
     toml.known_keys(Entry, table, "")
-    if isinstance(table.get("epsilon"), str):
-        table["epsilon"] = parse_epsilon(table["epsilon"])
+    parse_epsilon(table.get("epsilon"))
     under = toml.table(table.get("under", {}), "under")
     table["under"] = {
         norm: renamed.attack_fields(table.get("method"), toml.table(s, f"under.{norm}")) for norm, s in under.items()

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import hashlib
 import math
 import time
 from collections.abc import Generator, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from advlab import workspace
 from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
+from advlab.declarations.attack import Attack
 from advlab.engine import best, resume, steps
 from advlab.engine.compile import slices, xla_pays
 from advlab.engine.external import run_external
@@ -25,7 +23,7 @@ from advlab.errors import InvalidValue
 from advlab.problem import random
 from advlab.problem.problem import Craft, ExternalLoop, Loop, Problem, UniversalLoop
 from advlab.progress import Progress, patient_interrupt
-from advlab.threat import Attack
+from advlab.results.execution import Execution
 
 _CHUNK_STEPS = 500
 _CHUNK_WORK = 5e8  # activations: a second or so of dense or convolutional layers on a processor
@@ -42,17 +40,15 @@ class Run:
         dataset: Dataset,
         craft: Craft,
         spec: Attack,
-        goal: str,
         batch_size: int | None,
         compile: str,
         attempted: np.ndarray | None = None,
     ):
-        self.classifier, self.dataset, self.craft, self.spec, self.goal = classifier, dataset, craft, spec, goal
+        self.classifier, self.dataset, self.craft, self.spec, self.goal = classifier, dataset, craft, spec, spec.goal
         n, target = len(dataset), spec.threat.target
         self.labels = dataset.y.astype(np.int32)
         self.target = np.full(n, -1 if target is None else target, np.int32)
         self.attempted = (self.labels != self.target) & (True if attempted is None else attempted)
-        self.name = spec.slug if attempted is None else f"{spec.slug}-{_digest(attempted)}"
         # With ``n_target_classes`` a method aims at so many of the likeliest wrong classes, one after the other.
         self.n_target_classes = min(int(spec.parameters.get("n_target_classes") or 0), classifier.classes - 1)
         self.rounds = spec.restarts * max(self.n_target_classes, 1)
@@ -80,14 +76,6 @@ class Run:
         self.size = self.slices.size
         self.repeat_difference = classifier.repeat_difference(dataset.x, self.clean_probabilities)
         self.streams: dict[int, np.ndarray] = {}  # by restart
-        self.settings = {
-            "batch_size": self.size,
-            "compile": "host" if self.is_external else "xla" if self.xla and not self.is_universal else "graph",
-            "model": classifier.source,
-            "scale": classifier.scale.tolist(),
-            "offset": classifier.offset.tolist(),
-            "goal": goal,
-        }
         self.best = best.empty(dataset.x, len(self.trace_steps))
         for name, value in {"success": True, "distance": 0, "first_success": 0}.items():
             self.best[name][self.attempted & ~self.pending] = value
@@ -97,10 +85,10 @@ class Run:
         self.rows = np.zeros(0, np.int64)  # those in progress
         self.carry: dict[str, Any] | None = None  # and their state, between two chunks
 
-    def execute(self, progress: bool | None, label: str) -> None:
-        """Do the remaining work, saving it where it is interrupted."""
-        partial = workspace.partial_path(self.classifier.name, self.name)
-        self._resume_from(partial)
+    def execute(self, unfinished: Path | None, progress: bool | None, label: str) -> None:
+        """Do the remaining work, keeping it in a file where it is interrupted."""
+        if unfinished is not None:
+            self._resume_from(unfinished)
         started = last_saved = time.perf_counter()
         earlier_seconds = self.seconds
         total = int(self.pending.sum()) * self.rounds * max(self.steps, 1)
@@ -114,13 +102,13 @@ class Run:
                     bar.advance(new_steps, robust=f"{self._robust_fraction():.1%}")
                     if interrupt.is_set():
                         raise KeyboardInterrupt
-                    if now - last_saved > _SAVE_EVERY:
-                        self._save(partial)
+                    if unfinished is not None and now - last_saved > _SAVE_EVERY:
+                        self._save(unfinished)
                         last_saved = now
         except KeyboardInterrupt:
-            if self.seconds > _SAVE_AFTER and self._save(partial):
+            if unfinished is not None and self.seconds > _SAVE_AFTER and self._save(unfinished):
                 raise KeyboardInterrupt(
-                    f"The work so far is saved in '{partial}'; the same command continues."
+                    f"The work so far is saved in '{unfinished}'; the same command continues."
                 ) from None
             raise
         self.seconds = earlier_seconds + time.perf_counter() - started
@@ -128,13 +116,20 @@ class Run:
             # A sample that is still robust gets its clean image back: there is no smallest perturbation to show.
             failed = ~self.best["success"]
             self.best["x"][failed] = self.dataset.x[failed]
-        with suppress(OSError):
-            partial.unlink(missing_ok=True)
 
     @property
-    def computed_fraction(self) -> float:
-        """The fraction of all work that was done; rows that left early saved the rest."""
-        return self.position["computed"] / max(self.size * self.batches * self.rounds * self.steps, 1)
+    def execution(self) -> Execution:
+        """How it was run."""
+        computed = self.position["computed"] / max(self.size * self.batches * self.rounds * self.steps, 1)
+        return Execution(
+            batch_size=self.size,
+            compile="host" if self.is_external else "xla" if self.xla and not self.is_universal else "graph",
+            device="GPU" if tf.config.list_logical_devices("GPU") else "CPU",
+            model=self.classifier.source,
+            scale=self.classifier.scale.tolist(),
+            offset=self.classifier.offset.tolist(),
+            computed_fraction=round(computed, 4),
+        )
 
     def _work_through(self) -> Iterator[None]:
         """Go through batches and restarts; yields wherever the work may be interrupted and saved."""
@@ -277,7 +272,3 @@ class Run:
         checkpoint = resume.load(partial, self._specification())
         if checkpoint is not None:
             self.position, self.seconds, self.best, self.rows, self.carry = checkpoint
-
-
-def _digest(rows: np.ndarray) -> str:
-    return hashlib.sha256(np.packbits(rows).tobytes()).hexdigest()[:8]

@@ -10,12 +10,12 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.classifiers.classifier import Classifier
+from advlab.declarations.attack import Attack
 from advlab.engine.compile import compile_function, parallelize
 from advlab.problem.balls import BALLS
 from advlab.problem.losses import margin
 from advlab.problem.norms import total
 from advlab.problem.problem import Craft, ExternalLoop, Loop, Problem, Query, UniversalLoop
-from advlab.threat import Attack
 
 TRACE = 100  # at most so many points of the loss are stored for each sample
 _ROUNDING_MARGIN = 2e-5  # of the largest logit: several times the rounding of float32 through a small network

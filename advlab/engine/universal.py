@@ -9,9 +9,9 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.classifiers.classifier import Classifier
+from advlab.declarations.attack import Attack
 from advlab.engine.steps import Batch, build_problem
 from advlab.problem.problem import Craft, Problem, UniversalLoop
-from advlab.threat import Attack
 
 
 class UniversalRun:

@@ -11,13 +11,14 @@ from typing import Any
 
 import numpy as np
 
+from advlab.declarations.attack import Attack
 from advlab.distances import distance, exceeds
 from advlab.errors import InvalidValue, Mismatch
 from advlab.evaluation import metrics
 from advlab.evaluation.metrics import Rate
 from advlab.formatting import WIDTH, frame
 from advlab.results.result import AttackResult
-from advlab.threat import Attack, parse_epsilon
+from advlab.threat import parse_epsilon
 
 SCHEMA = 1
 _ROWS = 10  # a table without epsilons of the user's own has at most about so many
@@ -177,7 +178,7 @@ class SecurityCurve:
         return f"<figure>{svg}<figcaption>{html.escape(self.summary())}</figcaption></figure>"
 
     def _valid_epsilon(self, epsilon: float | str) -> float:
-        value = parse_epsilon(epsilon) if isinstance(epsilon, str) else float(epsilon)
+        value = parse_epsilon(epsilon) or 0.0
         if math.isnan(value) or value < 0:
             raise InvalidValue(
                 f"epsilon must be a float in the range [0, inf). Got {value:g}. Try epsilon=0.1 or 8/255."

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from advlab.declarations.attack import Attack
 from advlab.distances import distances
 from advlab.errors import Mismatch
 from advlab.evaluation import calibration, metrics, records
@@ -20,7 +21,6 @@ from advlab.evaluation.table import as_html, table
 from advlab.formatting import frame
 from advlab.results.combine import refuse_different
 from advlab.results.result import AttackResult
-from advlab.threat import Attack
 
 __all__ = ["ClassScore", "Evaluation", "Predictor", "WorstCase", "evaluate", "table", "worst_case"]
 
@@ -131,7 +131,7 @@ class Evaluation:
     @property
     def joins(self) -> bool:
         """Whether it is the worst case, or the smallest change, of several attacks."""
-        return "misclassified_by" in self.result.diagnostics
+        return self.result.diagnostics.misclassified_by is not None
 
     @property
     def at_boundary(self) -> bool:

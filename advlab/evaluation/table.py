@@ -25,7 +25,7 @@ def label(evaluation: Evaluation, full: bool = False) -> str:
     """The attack in a few words, ``pgd linf 0.1``; ``full`` adds every setting that is not the default."""
     attack, threat = evaluation.attack, evaluation.attack.threat
     words = [attack.method, threat.norm]
-    words += [f"{threat.epsilon:.4g}"] if math.isfinite(threat.epsilon) else []
+    words += [threat.epsilon_text] if math.isfinite(threat.epsilon) else []
     words += [] if threat.target is None else ["target", evaluation.per_class[threat.target].name]
     words += attack.variant.split()[1:] if full else []
     words += [f"from {evaluation.transfer_from}"] if evaluation.transfer_from else []
@@ -118,18 +118,19 @@ def _difference(first: Evaluation, second: Evaluation) -> str:
 def _suite_lines(evaluation: Evaluation) -> list[str]:
     """How many images each attack of a suite succeeded on, and what its self-test found."""
     result = evaluation.result
-    misclassified_by, attacks = result.diagnostics["misclassified_by"], result.settings["attacks"]
-    counts = Counter(int(number) for number in misclassified_by[misclassified_by >= 0])
-    successes = ", ".join(f"{slug} {counts[number]:,}" for number, slug in enumerate(attacks))
+    counts = Counter(
+        map(int, () if result.diagnostics.misclassified_by is None else result.diagnostics.misclassified_by)
+    )
+    successes = ", ".join(f"{part} {counts[number]:,}" for number, part in enumerate(result.parts))
     wrong, robust = int((~result.correct).sum()), int(result.robust.sum())
     lines = [
         f"{label(evaluation)}: wrong before any attack {wrong:,}; misclassified by {successes}; "
         f"still robust {robust:,}."
     ]
-    if test := result.settings.get("selftest"):
+    if test := result.selftest:
         lines.append(
-            f"Self-test: the suite found {test['found']} of {test['planted']} planted adversarial examples, a random "
-            f"search {test['random']}."
+            f"Self-test: the suite found {test.found} of {test.planted} planted adversarial examples, a random "
+            f"search {test.random}."
         )
     return lines
 

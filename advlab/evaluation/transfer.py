@@ -181,7 +181,7 @@ def transfer_matrix(evaluations: Iterable[Evaluation]) -> TransferMatrix:
 def _key(evaluation: Evaluation) -> _Key:
     """What tells sources apart: the digest of the classifier, the attack, the samples."""
     result = evaluation.result
-    digest = result.settings.get("source_digest", result.classifier_digest)
+    digest = result.source_digest or result.classifier_digest
     return str(digest), str(result.attack.to_dict()), result.dataset_digest
 
 

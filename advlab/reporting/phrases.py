@@ -22,7 +22,7 @@ def budget(evaluation: Evaluation) -> str:
     threat = evaluation.attack.threat
     text = NORMS[threat.norm]
     if math.isfinite(threat.epsilon):
-        text = f"{text} {threat.epsilon:.4g}"
+        text = f"{text} {threat.epsilon_text}"
     elif threat.norm != "none":
         text = f"smallest {text}"
     return text if threat.target is None else f"{text}, towards {evaluation.per_class[threat.target].name}"
@@ -34,7 +34,7 @@ def allowance(threat: ThreatModel) -> str:
         return "may change the pixels at will"
     if not math.isfinite(threat.epsilon):
         return "may change the pixels at will, and looks for the smallest change that succeeds"
-    size = f"{threat.epsilon:.4g}"
+    size = threat.epsilon_text
     if threat.norm == "linf":
         return f"may change each pixel by at most {size}, where black is 0 and white is 1"
     if threat.norm == "l0":

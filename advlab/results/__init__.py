@@ -1,4 +1,4 @@
 """What an attack leaves: the result and its archive, and several of them as one.
 
-Imports the root alone.
+Imports declarations.
 """

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from advlab.declarations.attack import Attack
 from advlab.distances import distance, exceeds
 from advlab.errors import InvalidValue, Mismatch
+from advlab.results.diagnostics import Diagnostics
 from advlab.results.result import AttackResult
-from advlab.threat import Attack, ThreatModel
+from advlab.threat import ThreatModel
 
 
 def within(result: AttackResult, threat: ThreatModel) -> AttackResult:
@@ -22,12 +24,13 @@ def within(result: AttackResult, threat: ThreatModel) -> AttackResult:
     x_adv = np.where(beyond[:, None, None, None], result.x, result.x_adv)
     return replace(
         result,
-        attack=replace(result.attack, threat=threat),
+        location=None,
+        attack=result.attack.replace(threat=threat),
         x_adv=x_adv,
         adversarial_probabilities=np.where(
             beyond[:, None], result.clean_probabilities, result.adversarial_probabilities
         ),
-        diagnostics={**result.diagnostics, "unchanged": np.all(x_adv == result.x, axis=(1, 2, 3))},
+        diagnostics=replace(result.diagnostics, unchanged=np.all(x_adv == result.x, axis=(1, 2, 3))),
     )
 
 
@@ -36,7 +39,7 @@ def worst_case(results: Sequence[AttackResult], name: str) -> AttackResult:
 
     A sample on which an attack succeeded has that attack's image (the first one's); one that is still robust, the image
     on which the classifier is least confident. ``misclassified_by`` int64 ``(n,)`` in its diagnostics is the number of
-    the attack, -1 where none succeeded; ``settings["attacks"]`` names them. Raises ``Mismatch`` where classifier,
+    the attack, -1 where none succeeded; ``parts`` names them. Raises ``Mismatch`` where classifier,
     samples or threat model differ.
     """
     refuse_different(results)
@@ -66,29 +69,41 @@ def _join(
     """The result that has of each sample the image of the attack in ``numbers``."""
     first, rows = results[0], np.arange(len(numbers))
     x_adv = np.stack([r.x_adv for r in results])[numbers, rows]
-    flags = ("zero_gradient", "nonfinite")
-    diagnostics = {
-        flag: np.any([r.diagnostics[flag] for r in results if flag in r.diagnostics], axis=0)
-        for flag in flags
-        if any(flag in r.diagnostics for r in results)
-    }
     return replace(
         first,
-        attack=Attack(name, first.attack.threat, early_stop=first.attack.early_stop, precision=first.attack.precision),
+        attack=Attack.recorded(
+            name,
+            first.attack.threat,
+            first.attack.goal,
+            early_stop=first.attack.early_stop,
+            precision=first.attack.precision,
+        ),
         x_adv=x_adv,
         adversarial_probabilities=np.stack([r.adversarial_probabilities for r in results])[numbers, rows],
         attempted=np.any([r.attempted for r in results], axis=0),
         forward_passes=np.sum([r.forward_passes for r in results], axis=0),
         backward_passes=np.sum([r.backward_passes for r in results], axis=0),
         seconds=round(sum(r.seconds for r in results), 3),
-        settings={**first.settings, "attacks": [r.attack.variant for r in results]},
-        diagnostics={
-            **diagnostics,
-            "misclassified_by": misclassified_by,
-            "unchanged": np.all(x_adv == first.x, axis=(1, 2, 3)),
-            "repeat_difference": np.max([r.diagnostics["repeat_difference"] for r in results], axis=0),
-        },
+        location=None,
+        parts=tuple(r.attack.variant for r in results),
+        diagnostics=Diagnostics(
+            zero_gradient=_any([r.diagnostics.zero_gradient for r in results]),
+            nonfinite=_any([r.diagnostics.nonfinite for r in results]),
+            misclassified_by=misclassified_by,
+            unchanged=np.all(x_adv == first.x, axis=(1, 2, 3)),
+            repeat_difference=_largest([r.diagnostics.repeat_difference for r in results]),
+        ),
     )
+
+
+def _any(flags: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    known = [flag for flag in flags if flag is not None]
+    return np.any(known, axis=0) if known else None
+
+
+def _largest(values: Sequence[np.ndarray | None]) -> np.ndarray | None:
+    known = [value for value in values if value is not None]
+    return np.max(known, axis=0) if known else None
 
 
 def refuse_different(results: Sequence[AttackResult]) -> None:

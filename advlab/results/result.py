@@ -7,7 +7,6 @@ each array.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from os import PathLike
@@ -17,8 +16,10 @@ from typing import Any
 import numpy as np
 
 from advlab import renamed, storage, workspace
+from advlab.declarations.attack import Attack
 from advlab.errors import AdvlabError, FileExists, InvalidFile
-from advlab.threat import Attack
+from advlab.results.diagnostics import Diagnostics, SelfTestCounts
+from advlab.results.execution import Execution
 
 _ARRAYS = (
     "x",
@@ -41,7 +42,6 @@ _HEADER = (
     "seconds",
     "versions",
     "command",
-    "settings",
     "notes",
 )
 
@@ -54,8 +54,10 @@ class AttackResult:
     the full split) int64 ``(n,)``; the probabilities float32 ``(n, k)``, of exactly the stored arrays; ``attempted``
     bool ``(n,)``, False where the sample was out of scope (its label is the target) or left out, because an earlier
     attack of the same suite had succeeded on it; there ``x_adv`` equals ``x``; passes int32 ``(n,)`` per sample.
-    ``diagnostics`` holds arrays with rows first, see ``advlab.engine.attack``. ``notes`` are codes of findings about
-    the classifier; ``settings`` says how it was run (batch size, compilation).
+    ``attack`` is what was asked, ``execution`` how it was run, ``diagnostics`` what findings need, ``notes`` codes of
+    findings about the classifier. Of several attacks joined ``parts`` names them and ``selftest`` tests them together.
+    ``source_digest`` is that of the classifier the images were crafted against, where it is another one, and
+    ``location`` the path of the archive, where there is one.
     """
 
     attack: Attack
@@ -77,9 +79,13 @@ class AttackResult:
     seconds: float
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
-    settings: Mapping[str, Any] = field(default_factory=dict)
+    execution: Execution = field(default_factory=Execution)
     notes: tuple[str, ...] = ()
-    diagnostics: Mapping[str, np.ndarray] = field(default_factory=dict)
+    diagnostics: Diagnostics = field(default_factory=Diagnostics)
+    selftest: SelfTestCounts | None = None
+    parts: tuple[str, ...] = ()
+    source_digest: str = ""
+    location: Path | None = None
 
     def __len__(self) -> int:
         return len(self.x)
@@ -128,12 +134,12 @@ class AttackResult:
     @property
     def minimal(self) -> bool:
         """Whether it sought the smallest change: without any limit, or by a bisection up to one."""
-        return math.isinf(self.attack.threat.epsilon) or self.settings.get("goal") == "minimal"
+        return self.attack.goal == "minimal"
 
     @property
     def path(self) -> Path:
-        """Where ``save`` writes it by default: ``attacks/<classifier>/<slug>.h5`` in the workspace."""
-        return workspace.archive_path(self.classifier, self.attack.slug)
+        """Where its archive lies, or would: ``attacks/<classifier>/<slug>.h5`` in the workspace."""
+        return self.location or workspace.archive_path(self.classifier, self.attack.slug)
 
     def specification(self) -> dict[str, Any]:
         """What the result depends on; equal specifications may replace each other's archives."""
@@ -152,9 +158,17 @@ class AttackResult:
         archive = self.path if path is None else Path(path)
         refuse_other(archive, {} if force else self.specification())
         header = {name: getattr(self, name) for name in _HEADER}
-        header |= {"kind": "archive", "attack": self.attack.to_dict(), "samples": len(self)}
+        header |= {
+            "kind": "archive",
+            "samples": len(self),
+            "attack": self.attack.to_dict(),
+            "execution": self.execution.to_dict(),
+            "selftest": self.selftest and self.selftest._asdict(),
+            "parts": list(self.parts),
+            "source_digest": self.source_digest,
+        }
         arrays = {name: getattr(self, name) for name in _ARRAYS}
-        arrays |= {f"diagnostics/{name}": array for name, array in self.diagnostics.items()}
+        arrays |= {f"diagnostics/{name}": array for name, array in self.diagnostics.arrays().items()}
         storage.write(archive, header, arrays)
         return archive
 
@@ -163,7 +177,7 @@ class AttackResult:
     ) -> AttackResult:
         """The same images with the predictions of another classifier: what a transfer evaluation reads.
 
-        ``settings["source_digest"]`` keeps the digest of the one they were crafted against.
+        ``source_digest`` keeps the digest of the one they were crafted against.
         """
         return replace(
             self,
@@ -171,8 +185,8 @@ class AttackResult:
             classifier_digest=digest,
             clean_probabilities=clean,
             adversarial_probabilities=adversarial,
-            settings={"source_digest": self.classifier_digest, **self.settings},
-            diagnostics={},
+            source_digest=self.source_digest or self.classifier_digest,
+            diagnostics=Diagnostics(),
             notes=(),
         )
 
@@ -189,13 +203,27 @@ def load_result(path: str | PathLike[str]) -> AttackResult:
     stored = {n.removeprefix("diagnostics/"): a for n, a in arrays.items() if n.startswith("diagnostics/")}
     try:
         fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"])}
-        fields["diagnostics"] = renamed.diagnostics(stored)
-        fields["settings"] = renamed.settings(header["settings"])
-        result = AttackResult(attack=Attack.from_dict(header["attack"]), **fields)
+        fields["diagnostics"] = Diagnostics.from_arrays(renamed.diagnostics(stored))
+        fields |= _recorded(header)
+        result = AttackResult(**fields, location=Path(path))
     except (AdvlabError, AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidFile(f"'{path}' is damaged: its header cannot be read ({error}). Craft it again.") from error
     _check_shapes(result, path)
     return result
+
+
+def _recorded(header: Mapping[str, Any]) -> dict[str, Any]:
+    """What was asked and how it was run, also of an earlier version, which kept most of it in ``settings``."""
+    earlier = renamed.settings(header.get("settings", {}))
+    test = header.get("selftest") or earlier.get("selftest")
+    goal = {"goal": earlier["goal"]} if "goal" in earlier else {}
+    return {
+        "attack": Attack.from_dict({**goal, **header["attack"]}),
+        "execution": Execution.from_dict(header.get("execution") or earlier),
+        "selftest": test and SelfTestCounts(*(int(test[name]) for name in SelfTestCounts._fields)),
+        "parts": tuple(header.get("parts") or earlier.get("attacks") or ()),
+        "source_digest": str(header.get("source_digest") or earlier.get("source_digest") or ""),
+    }
 
 
 def _check_shapes(result: AttackResult, path: str | PathLike[str]) -> None:
@@ -220,9 +248,11 @@ def refuse_other(path: Path, specification: Mapping[str, Any]) -> None:
         return
     header = storage.read_header(path)
     stored = {name: header.get(name) for name in specification}
-    attack = stored.get("attack")
-    if isinstance(attack, Mapping):
-        stored["attack"] = renamed.attack_fields(attack.get("method"), attack)
+    if "attack" in stored:
+        try:
+            stored["attack"] = _recorded(header)["attack"].to_dict()
+        except (AdvlabError, AttributeError, KeyError, TypeError, ValueError):
+            stored["attack"] = None  # damaged, and thus another one
     if stored != specification:
         differences = [name.replace("_", " ") for name in specification if stored[name] != specification[name]]
         raise FileExists(

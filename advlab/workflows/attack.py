@@ -1,75 +1,194 @@
-"""Attack a saved classifier by its name, and save the archive."""
+"""Attack a classifier: the public function, from whatever people have at hand to a result or an archive."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, overload
+
+import numpy as np
 
 from advlab import workspace
 from advlab.data.loading import load_dataset
-from advlab.declarations.methods import load_method
-from advlab.results.result import AttackResult, refuse_other
-from advlab.workflows.inputs import class_number, training_dataset
+from advlab.errors import InvalidValue
+from advlab.results.result import AttackResult
+from advlab.workflows.inputs import (
+    MethodLike,
+    class_number,
+    require_archive,
+    resolve_attack,
+    resolve_classifier,
+    resolve_dataset,
+    training_dataset,
+)
+
+if TYPE_CHECKING:
+    from advlab.workflows.inputs import ClassifierLike, DatasetLike
+
+Epsilon = float | str
 
 
-def attack_to_archive(
-    model: str,
-    method: str = "fgsm",
+@overload
+def attack(
+    classifier: ClassifierLike,
+    dataset: DatasetLike | None = None,
+    method: MethodLike = "fgsm",
     *,
-    dataset: str | None = None,
+    epsilon: Epsilon | None = None,
+    norm: str | float | None = None,
+    target: int | str | None = None,
+    seed: int | None = None,
+    restarts: int | None = None,
+    early_stop: bool | None = None,
+    precision: str | None = None,
     samples: int | None = None,
+    batch_size: int | None = None,
+    compile: str = "auto",
+    attempted: np.ndarray | None = None,
+    scale: float | None = None,
+    offset: float | None = None,
+    save: bool = False,
     output: str | PathLike[str] | None = None,
     force: bool = False,
     trust: bool = False,
+    progress: bool | None = None,
+    **parameters: Any,
+) -> AttackResult: ...
+
+
+@overload
+def attack(
+    classifier: ClassifierLike,
+    dataset: DatasetLike | None = None,
+    method: MethodLike = "fgsm",
+    *,
+    epsilon: Sequence[Epsilon] | np.ndarray,
+    **options: Any,
+) -> list[AttackResult]: ...
+
+
+def attack(
+    classifier: ClassifierLike,
+    dataset: DatasetLike | None = None,
+    method: MethodLike = "fgsm",
+    *,
+    epsilon: Any = None,
+    norm: str | float | None = None,
+    target: int | str | None = None,
+    seed: int | None = None,
+    restarts: int | None = None,
+    early_stop: bool | None = None,
+    precision: str | None = None,
+    samples: int | None = None,
+    batch_size: int | None = None,
+    compile: str = "auto",
+    attempted: np.ndarray | None = None,
     scale: float | None = None,
     offset: float | None = None,
-    epsilon: float | str | None = None,
-    norm: str | None = None,
-    target: int | str | None = None,
-    seed: int = 0,
-    restarts: int = 1,
-    early_stop: bool = False,
-    precision: str = "float32",
-    batch_size: int | None = None,
+    save: bool = False,
+    output: str | PathLike[str] | None = None,
+    force: bool = False,
+    trust: bool = False,
     progress: bool | None = None,
-    parameters: Mapping[str, Any] | None = None,
-) -> tuple[AttackResult, Path]:
-    """Attack a saved classifier on the first ``samples`` test images and save the archive; returns both.
+    **parameters: Any,
+) -> AttackResult | list[AttackResult]:
+    """Craft an adversarial example for each image of a data set.
 
-    ``dataset`` None means the one that the model card names; ``epsilon`` may be written ``"8/255"`` and ``target`` may
-    be the name of a class. Bad input is refused before TensorFlow is loaded: unknown names and parameters, values out
-    of range, another result at the path of the archive.
+    Args:
+        classifier: A ``Classifier``, a Keras model, or the name or path of a saved one.
+        dataset: A ``Dataset``, a pair ``(x, y)``, a ``tf.data.Dataset``, or a name or path. None: the test images that
+            the classifier's card names.
+        method: A name, a function ``craft(problem, *, ...)``, or an ``advlab.Attack``, which says all but ``target``.
+        epsilon: In pixel units of a [0, 1] image, such as 0.1 or ``"8/255"``; None: linf 0.1, l2 1.5, l1 10, l0 20. Of
+            a list of them each gives a result.
+        norm: ``linf``, ``l2``, ``l1``, ``l0`` or ``none``; None: the method's first.
+        target: The class to reach, by number or name; None: any wrong one.
+        seed: Of all random draws, in [0, 2**64); None: 0.
+        restarts: Attacks on each image; None: 1.
+        early_stop: Whether each image ends at its first success; None: no.
+        precision: Of gradients, ``float32`` or ``bfloat16``; None: ``float32``.
+        samples: The first so many images; None: all.
+        batch_size: Images at a time; None: by the size of the model.
+        compile: ``auto``, ``xla`` or ``graph``.
+        attempted: bool ``(n,)``, the images to attack, the others count as not robust; None: all.
+        scale: What pixels are multiplied by for the model; None: as it is.
+        offset: What is then added.
+        save: Whether to write the archive. An attack that is interrupted then keeps its work, and the same call
+            continues it.
+        output: The archive's path; None: ``attacks/<classifier>/<attack>.h5`` in the workspace.
+        force: Whether an archive of something else may be replaced.
+        trust: Whether code in a model file may run.
+        progress: Whether to show a bar; None: on a terminal.
+        **parameters: Those of the method, such as ``steps=100``.
+
+    Returns:
+        The result; for a list of epsilons a list of results.
+
+    Raises:
+        UnknownName: For a name that does not exist.
+        InvalidValue: For a value out of range.
+        Mismatch: Where classifier and data do not belong together.
+        FileExists: Where an archive of something else is in the way.
     """
-    declaration = load_method(method)
-    options: dict[str, Any] = {
-        "epsilon": epsilon,
-        "norm": norm,
-        "seed": seed,
-        "restarts": restarts,
-        "early_stop": early_stop,
-        "precision": precision,
-    }
-    declaration.attack(parameters=parameters, **options)
-    weights = workspace.find_weights(model)
-    data = load_dataset(dataset or training_dataset(model), limit=samples)
-    options["target"] = class_number(target, data)
-    spec = declaration.attack(parameters=parameters, **options)
-    path = workspace.archive_path(weights.stem, spec.slug) if output is None else _with_suffix(output)
-    workspace.require_writable(path)
-    refuse_other(path, {} if force else {"attack": spec.to_dict(), "dataset_digest": data.digest})
+    settings = {"norm": norm, "seed": seed, "restarts": restarts, "early_stop": early_stop, "precision": precision}
+    if isinstance(epsilon, list | tuple | np.ndarray) and np.ndim(epsilon):
+        if output is not None:
+            raise InvalidValue("Several epsilons have several archives. Leave output out, or call once for each.")
+        network = resolve_classifier(classifier, trust)
+        images = resolve_dataset(dataset, network, samples)
+        options: dict[str, Any] = {"target": target, "samples": samples, "batch_size": batch_size, "compile": compile}
+        options |= {"attempted": attempted, "scale": scale, "offset": offset, "save": save, "force": force}
+        options |= {"progress": progress, **settings, **parameters}
+        results = []
+        for value in np.asarray(epsilon, object):
+            single: AttackResult = attack(network, images, method, epsilon=value, **options)
+            results.append(single)
+        return results
+    # Whatever can be refused is refused before TensorFlow is loaded.
+    spec = resolve_attack(method, {**settings, "epsilon": epsilon}, parameters)
+    path = None if output is None else _with_suffix(output)
+    if isinstance(classifier, str | PathLike) and (dataset is None or isinstance(dataset, str | PathLike)):
+        weights = workspace.find_weights(str(classifier))
+        dataset = load_dataset(dataset or training_dataset(classifier), limit=samples)
+        if target is not None:
+            spec = spec.replace(threat=replace(spec.threat, target=class_number(target, dataset)))
+        if save or path is not None:
+            require_archive(path or workspace.archive_path(weights.stem, spec.slug), spec, dataset, None, force)
 
-    from advlab.classifiers.classifier import load_classifier
-    from advlab.engine.attack import attack
+    from advlab.engine.attack import craft
 
-    classifier = load_classifier(model, trust=trust).rescaled(scale, offset)
-    if force:
-        workspace.partial_path(classifier.name, spec.slug).unlink(missing_ok=True)
-    else:
-        refuse_other(path, {"classifier_digest": classifier.digest})
-    result = attack(classifier, data, method, **options, batch_size=batch_size, progress=progress, **(parameters or {}))
-    return result, result.save(path, force=force)
+    network = resolve_classifier(classifier, trust).rescaled(scale, offset)
+    images = resolve_dataset(dataset, network, samples).take(samples)
+    if target is not None:
+        spec = spec.replace(threat=replace(spec.threat, target=class_number(target, images)))
+    place = path or workspace.archive_path(network.name, spec.slug)
+    saves = save or path is not None
+    unfinished = workspace.partial_path(network.name, spec.slug) if saves else None
+    if saves:
+        require_archive(place, spec, images, network.digest, force)
+        if force and unfinished is not None:
+            unfinished.unlink(missing_ok=True)
+    result = craft(
+        network,
+        images,
+        spec,
+        batch_size=batch_size,
+        compile=compile,
+        attempted=attempted,
+        unfinished=unfinished,
+        progress=progress,
+    )
+    return finish(result, place, unfinished, force) if saves else result
+
+
+def finish(result: AttackResult, path: Path, unfinished: Path | None, force: bool) -> AttackResult:
+    """Save a result, and only then forget the unfinished work; the result knows its path."""
+    result.save(path, force=force)
+    if unfinished is not None:
+        unfinished.unlink(missing_ok=True)
+    return replace(result, location=path)
 
 
 def _with_suffix(output: str | PathLike[str]) -> Path:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from advlab import workspace
-from advlab.data.dataset import Dataset
+from advlab.declarations.attack import Attack
 from advlab.declarations.methods import load_method
 from advlab.errors import InvalidValue
 from advlab.evaluation.evaluation import Evaluation, evaluate
@@ -21,13 +21,14 @@ from advlab.evaluation.findings.cross import cross_findings
 from advlab.evaluation.metrics import Rate
 from advlab.evaluation.table import labels
 from advlab.formatting import WIDTH, printable
-from advlab.results.result import AttackResult, refuse_other
-from advlab.threat import DEFAULT_EPSILON, Attack, ThreatModel, parse_epsilon
-from advlab.workflows.inputs import resolve_classifier, resolve_dataset
+from advlab.results.result import AttackResult
+from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
+from advlab.workflows.inputs import require_archive, resolve_classifier, resolve_dataset
 from advlab.workflows.selftest import SelfTest, selftest
 
 if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
+    from advlab.workflows.inputs import ClassifierLike, DatasetLike
 
 SCHEMA = 1
 NORMS = ("linf", "l2", "l1")
@@ -76,7 +77,7 @@ class Audit:
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts().items())
-        return f"Audit of {self.classifier} at {self.threat.norm} {self.threat.epsilon:.4g}: {counts}"
+        return f"Audit of {self.classifier} at {self.threat.norm} {self.threat.epsilon_text}: {counts}"
 
     def _repr_html_(self) -> str:
         parts = [f"<p>{html.escape(repr(self))}</p>"]
@@ -113,14 +114,14 @@ class Audit:
 
 
 def audit(
-    classifier: Classifier | str,
-    dataset: Dataset | str | None = None,
+    classifier: ClassifierLike,
+    dataset: DatasetLike | None = None,
     *,
     epsilon: float | str | None = None,
     norm: str = "linf",
     samples: int = 200,
     seed: int = 0,
-    surrogate: Classifier | str | None = None,
+    surrogate: ClassifierLike | None = None,
     save: bool = False,
     trust: bool = False,
     progress: bool | None = None,
@@ -137,56 +138,39 @@ def audit(
             f"An audit needs attacks with and without gradients in its norm. Got '{norm}'; choose one of: "
             f"{', '.join(NORMS)}."
         )
-    radius = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
+    radius = parse_epsilon(epsilon)
     threat = ThreatModel(norm, DEFAULT_EPSILON[norm] if radius is None else radius)
     if not 0 < threat.epsilon < math.inf:
-        raise InvalidValue(f"epsilon must be a number above 0 for an audit. Got {threat.epsilon:g}. Try 0.1.")
+        raise InvalidValue(f"epsilon must be a number above 0 for an audit. Got {threat.epsilon_text}. Try 0.1.")
 
-    from advlab.engine.attack import attack
+    from advlab.engine.attack import craft
 
     classifier = resolve_classifier(classifier, trust)
     surrogate = None if surrogate is None else resolve_classifier(surrogate, trust)
-    data = resolve_dataset(dataset, classifier, samples)
-    data = data.take(samples)
+    data = resolve_dataset(dataset, classifier, samples).take(samples)
     specs = _specs(threat, classifier.classes, math.prod(data.shape), seed)
-    folder = f"audit-{norm}-{threat.epsilon:.4g}"
-    digests = {"classifier_digest": classifier.digest, "dataset_digest": data.digest}
+    folder = f"audit-{norm}-{threat.epsilon_text}"
     paths = {role: workspace.archive_path(classifier.name, spec.slug, folder) for role, spec in specs.items()}
     for role in specs if save else ():
-        workspace.require_writable(paths[role])
-        refuse_other(paths[role], {"attack": specs[role].to_dict(), **digests})
+        require_archive(paths[role], specs[role], data, classifier.digest, force=False)
 
-    def craft(target: Classifier, spec: Attack) -> AttackResult:
-        parameters: dict[str, Any] = dict(spec.parameters)
+    def run(target: Classifier, spec: Attack) -> AttackResult:
         # On so few images, most of which are dropped early, XLA would never repay its compilation.
-        return attack(
-            target,
-            data,
-            spec.method,
-            epsilon=spec.threat.epsilon,
-            norm=norm,
-            seed=seed,
-            restarts=spec.restarts,
-            early_stop=spec.early_stop,
-            compile="graph",
-            progress=progress,
-            **parameters,
-        )
+        return craft(target, data, spec, compile="graph", progress=progress)
 
-    results = {role: craft(classifier, spec) for role, spec in specs.items()}
+    results = {role: run(classifier, spec) for role, spec in specs.items()}
     self_test = selftest(
-        classifier, "pgd", data, norm=norm, epsilon=threat.epsilon, samples=SELFTEST_SAMPLES, progress=progress
+        classifier, data, specs["pgd"].replace(early_stop=True), samples=SELFTEST_SAMPLES, progress=progress
     )
-    pgd = results["pgd"]
-    results["pgd"] = replace(pgd, settings={**pgd.settings, "selftest": self_test.to_dict()})
+    results["pgd"] = replace(results["pgd"], selftest=self_test.counts)
     for role in results if save else ():
         results[role].save(paths[role])
     evaluations = {role: evaluate(result) for role, result in results.items()}
     if surrogate is not None:
-        evaluations["transfer"] = evaluate(craft(surrogate, specs["pgd"]), classifier)
+        evaluations["transfer"] = evaluate(run(surrogate, specs["pgd"]), classifier)
     findings = _findings(list(evaluations.values()))
-    run = AuditRun(evaluations, findings, self_test.planted, self_test.found)
-    return Audit(classifier.name, threat, evaluations, self_test, run.worst, answers(run), findings)
+    done = AuditRun(evaluations, findings, self_test.planted, self_test.found)
+    return Audit(classifier.name, threat, evaluations, self_test, done.worst, answers(done), findings)
 
 
 def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str, Attack]:
@@ -198,13 +182,14 @@ def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str,
     def spec(
         method: str, radius: float = epsilon, early_stop: bool = False, restarts: int = 1, **parameters: Any
     ) -> Attack:
-        return load_method(method).attack(
-            epsilon=min(radius, largest_epsilon),
+        return Attack(
+            method,
             norm=norm,
+            epsilon=min(radius, largest_epsilon),
             seed=seed,
             early_stop=early_stop,
             restarts=restarts,
-            parameters=parameters,
+            **parameters,
         )
 
     return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -10,18 +11,28 @@ import numpy as np
 
 from advlab import workspace
 from advlab.data.dataset import Dataset
+from advlab.declarations.attack import Attack
 from advlab.declarations.methods import describe, load_method
 from advlab.distances import distance
 from advlab.errors import InvalidValue
 from advlab.evaluation.curve import SecurityCurve
 from advlab.progress import Progress
-from advlab.results.result import AttackResult, load_result, refuse_other
-from advlab.threat import DEFAULT_EPSILON, Attack
-from advlab.workflows.inputs import resolve_classifier, resolve_dataset
+from advlab.results.diagnostics import Diagnostics
+from advlab.results.result import AttackResult, load_result
+from advlab.threat import DEFAULT_EPSILON, parse_norm
+from advlab.validation import as_int
+from advlab.workflows.attack import finish
+from advlab.workflows.inputs import (
+    MethodLike,
+    require_archive,
+    resolve_attack,
+    resolve_classifier,
+    resolve_dataset,
+)
 
 if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
-    from advlab.problem.problem import Craft
+    from advlab.workflows.inputs import ClassifierLike, DatasetLike
 
 METHODS = {"linf": "fmn", "l2": "ddn", "l1": "fmn", "l0": "sigma_zero"}  # the default of each norm
 EPSILON_FACTOR = 3  # a bisection searches up to this many default epsilons
@@ -29,15 +40,15 @@ MAX_ROUNDS = 16
 
 
 def curve(
-    classifier: Classifier | str,
-    dataset: Dataset | str | None = None,
-    method: str | Craft | None = None,
+    classifier: ClassifierLike,
+    dataset: DatasetLike | None = None,
+    method: MethodLike | None = None,
     *,
-    norm: str | None = None,
+    norm: str | float | None = None,
     epsilon: float | str | None = None,
     rounds: int = 6,
     samples: int = 1000,
-    seed: int = 0,
+    seed: int | None = None,
     save: bool = False,
     force: bool = False,
     trust: bool = False,
@@ -46,75 +57,93 @@ def curve(
 ) -> SecurityCurve:
     """Robust accuracy at every epsilon, from one run.
 
-    ``classifier`` and ``dataset`` may be names or paths; of a data set given so, the first ``samples`` test images are
-    used. ``method`` None: fmn, for l2 ddn, for l0 sigma_zero. A minimal method is run once and takes no ``epsilon``. A
-    bounded one is run ``rounds`` times on each sample, in a bisection over ``2**rounds - 1`` levels up to ``epsilon``
-    (None: three times the default, linf 0.3, l2 4.5, l1 30); ``parameters`` are the method's. ``save`` writes the
-    archive of the curve, or loads an existing one of the same specification; ``force`` crafts it again.
-    """
-    if method is None:
-        method = METHODS.get(norm or "linf", METHODS["linf"])
-    declaration = load_method(method) if isinstance(method, str) else describe(method)
-    norm = norm or declaration.norms[0]
-    is_bounded = declaration.goal == "bounded"
-    if is_bounded and epsilon is None and norm in DEFAULT_EPSILON:
-        epsilon = min(EPSILON_FACTOR * DEFAULT_EPSILON[norm], 1.0 if norm == "linf" else math.inf)
-    spec = declaration.attack(norm=norm, epsilon=epsilon, seed=seed, early_stop=is_bounded, parameters=parameters)
-    if norm == "none":
-        raise InvalidValue("Norm 'none' has no distance to draw a curve over. Choose one of: linf, l2, l1, l0.")
-    if is_bounded:
-        spec = _with_rounds(spec, rounds)
+    Args:
+        classifier: A ``Classifier``, a Keras model, or the name or path of a saved one.
+        dataset: As ``advlab.attack`` takes it.
+        method: A name, a function, or an ``advlab.Attack``. None: fmn, for l2 ddn, for l0 sigma_zero. A minimal method
+            is run once; a bounded one in a bisection over ``2**rounds - 1`` levels of epsilon, once in each round.
+        norm: ``linf``, ``l2``, ``l1`` or ``l0``; None: the method's first.
+        epsilon: Where a bisection ends; None: linf 0.3, l2 4.5, l1 30. A minimal method takes none.
+        rounds: Of a bisection, in [1, 16].
+        samples: The first so many images of a data set that is named.
+        seed: Of all random draws; None: 0.
+        save: Whether to write the archive, or to load the one of the same specification that is there.
+        force: Whether to craft it again in any case.
+        trust: Whether code in a model file may run.
+        progress: Whether to show a bar; None: on a terminal.
+        **parameters: Those of the method.
 
-    from advlab.engine.attack import attack
+    Raises:
+        InvalidValue: For a value out of range, or a norm without distances.
+    """
+    spec = _specification(method, norm, epsilon, seed, parameters)
+    if spec.threat.norm == "none":
+        raise InvalidValue("Norm 'none' has no distance to draw a curve over. Choose one of: linf, l2, l1, l0.")
+    whole = _with_rounds(spec, rounds) if spec.goal == "bounded" else spec
+
+    from advlab.engine.attack import craft
 
     classifier = resolve_classifier(classifier, trust)
     data = resolve_dataset(dataset, classifier, samples)
-    path = workspace.archive_path(classifier.name, spec.slug)
+    path = workspace.archive_path(classifier.name, whole.slug)
     if save and not force:
-        workspace.require_writable(path)
-        digests = {"classifier_digest": classifier.digest, "dataset_digest": data.digest}
-        refuse_other(path, {"attack": spec.to_dict(), **digests})
+        require_archive(path, whole, data, classifier.digest, force)
         if path.exists():
             return SecurityCurve.from_results([load_result(path)])
-    if is_bounded:
-        result = _bisect(classifier, data, method, spec, int(rounds), parameters, progress)
+    if spec.goal == "bounded":
+        result = _bisect(classifier, data, spec, whole, int(rounds), progress)
     else:
-        result = attack(classifier, data, method, norm=norm, seed=seed, progress=progress, **parameters)
-    if save:
-        result.save(path, force=force)
-    return SecurityCurve.from_results([result])
+        unfinished = workspace.partial_path(classifier.name, spec.slug) if save else None
+        result = craft(classifier, data, spec, unfinished=unfinished, progress=progress)
+    return SecurityCurve.from_results([finish(result, path, None, force) if save else result])
+
+
+def _specification(
+    method: MethodLike | None,
+    norm: str | float | None,
+    epsilon: float | str | None,
+    seed: int | None,
+    parameters: Mapping[str, Any],
+) -> Attack:
+    """The attack of a curve; a bounded one begins at the largest epsilon, and each image ends at its first success."""
+    settings = {"norm": norm, "epsilon": epsilon, "seed": seed}
+    if isinstance(method, Attack):
+        spec = resolve_attack(method, settings, parameters)
+        return spec.replace(early_stop=True) if spec.goal == "bounded" else spec
+    if method is None:
+        method = METHODS.get(parse_norm(norm or "linf"), METHODS["linf"])
+    declaration = load_method(method) if isinstance(method, str) else describe(method)
+    if declaration.goal == "bounded":
+        chosen = parse_norm(norm or declaration.norms[0])
+        if epsilon is None and chosen in DEFAULT_EPSILON:
+            settings["epsilon"] = min(EPSILON_FACTOR * DEFAULT_EPSILON[chosen], 1.0 if chosen == "linf" else math.inf)
+        settings["early_stop"] = True
+    return resolve_attack(method, settings, parameters)
 
 
 def _with_rounds(spec: Attack, rounds: int) -> Attack:
-    """The specification of the whole bisection: that of the attack at the largest epsilon, and the rounds."""
-    if isinstance(rounds, bool) or not hasattr(rounds, "__index__") or not 1 <= rounds <= MAX_ROUNDS:
-        raise InvalidValue(f"rounds must be an int in the range [1, {MAX_ROUNDS}]. Got {rounds!r}.")
+    """The specification of the whole bisection, which looks for the smallest change: with the rounds as a parameter."""
+    rounds = as_int("rounds", rounds, 1, MAX_ROUNDS)
     if not spec.threat.epsilon:
         raise InvalidValue(
             "The epsilon of a curve is its largest and must be above 0. Got 0. Leave it out, or try 0.3."
         )
-    return replace(
-        spec,
-        parameters={**spec.parameters, "rounds": int(rounds)},
+    return spec.replace(
+        goal="minimal",
+        parameters={**spec.parameters, "rounds": rounds},
         overrides=tuple(sorted((*spec.overrides, "rounds"))),
     )
 
 
 def _bisect(
-    classifier: Classifier,
-    data: Dataset,
-    method: str | Craft,
-    spec: Attack,
-    rounds: int,
-    parameters: dict[str, Any],
-    progress: bool | None,
+    classifier: Classifier, data: Dataset, spec: Attack, whole: Attack, rounds: int, progress: bool | None
 ) -> AttackResult:
     """The nearest adversarial image of each sample, by a bisection over epsilon: each round attacks at the midpoint.
 
     The levels are 1 to ``2**rounds - 1``, the last one epsilon itself. Level 0 counts as robust, ``2**rounds`` means
     never misclassified: so every sample is attacked once in each round, and those at one level together.
     """
-    from advlab.engine.attack import attack
+    from advlab.engine.attack import craft
 
     norm, largest = spec.threat.norm, spec.threat.epsilon
     robust_level, broken_level = np.zeros(len(data), np.int64), np.full(len(data), 2**rounds)
@@ -123,18 +152,14 @@ def _bisect(
 
         def attack_at(rows: np.ndarray, level: int) -> AttackResult:
             epsilon = largest * level / (2**rounds - 1)
-            result = attack(
+            radius = math.ceil(epsilon) if norm == "l0" else epsilon
+            result = craft(
                 classifier,
                 replace(data, x=data.x[rows], y=data.y[rows], indices=data.indices[rows]),
-                method,
-                norm=norm,
-                epsilon=math.ceil(epsilon) if norm == "l0" else epsilon,
-                seed=spec.seed,
-                early_stop=True,
+                spec.replace(threat=replace(spec.threat, epsilon=float(radius))),
                 # Groups have all sizes, and XLA would compile each.
                 compile="graph",
                 progress=False,
-                **parameters,
             )
             broken_level[rows[result.success]] = level
             robust_level[rows[~result.success]] = level
@@ -156,15 +181,18 @@ def _bisect(
     x_adv = np.where(success[:, None, None, None], merged.x_adv, merged.x)
     return replace(
         merged,
-        attack=spec,
+        attack=whole,
         x_adv=x_adv,
         adversarial_probabilities=np.where(
             success[:, None], merged.adversarial_probabilities, merged.clean_probabilities
         ),
         seconds=round(seconds, 3),
-        settings={**merged.settings, "goal": "minimal", "limit": largest, "rounds": rounds},
-        diagnostics={name: merged.diagnostics[name] for name in ("zero_gradient", "nonfinite", "repeat_difference")}
-        | {"unchanged": np.all(x_adv == merged.x, axis=(1, 2, 3))},
+        diagnostics=Diagnostics(
+            zero_gradient=merged.diagnostics.zero_gradient,
+            nonfinite=merged.diagnostics.nonfinite,
+            repeat_difference=merged.diagnostics.repeat_difference,
+            unchanged=np.all(x_adv == merged.x, axis=(1, 2, 3)),
+        ),
     )
 
 
@@ -179,4 +207,4 @@ def _merge_nearer(merged: AttackResult, part: AttackResult, rows: np.ndarray) ->
     merged.forward_passes[rows] += part.forward_passes
     merged.backward_passes[rows] += part.backward_passes
     for flag in ("zero_gradient", "nonfinite"):
-        merged.diagnostics[flag][rows] |= part.diagnostics[flag]
+        getattr(merged.diagnostics, flag)[rows] |= getattr(part.diagnostics, flag)

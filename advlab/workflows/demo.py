@@ -23,6 +23,6 @@ def demo(output: str | PathLike[str] = "report.html", *, progress: bool | None =
     path = Path(output).absolute()
     with tempfile.TemporaryDirectory() as folder, workspace.using(folder):
         classifier = train("digits", progress=progress)
-        evaluations = run("quick", classifier, load_dataset("digits"), progress=progress)
+        evaluations = run(classifier, load_dataset("digits"), "quick", progress=progress)
     report(evaluations, path)
     return evaluations

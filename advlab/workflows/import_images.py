@@ -13,10 +13,13 @@ import numpy as np
 
 from advlab.data.dataset import Dataset
 from advlab.data.loading import load_dataset
+from advlab.declarations.attack import Attack
 from advlab.errors import InvalidFile, InvalidValue, Mismatch
 from advlab.provenance import command_line, versions
+from advlab.results.diagnostics import Diagnostics
+from advlab.results.execution import Execution
 from advlab.results.result import AttackResult
-from advlab.threat import DEFAULT_EPSILON, Attack, ThreatModel, parse_epsilon
+from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
 from advlab.workflows.inputs import resolve_classifier, training_dataset
 
 if TYPE_CHECKING:
@@ -49,7 +52,7 @@ def import_images(
     ``save`` writes the archive to ``output`` (None: the usual path in the workspace). Raises ``InvalidFile``,
     ``InvalidValue`` or ``Mismatch`` for other arrays, before TensorFlow is loaded where names are given.
     """
-    radius = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
+    radius = parse_epsilon(epsilon)
     threat = ThreatModel(norm, DEFAULT_EPSILON.get(norm, math.inf) if radius is None else radius)
     array = _validated(images if isinstance(images, np.ndarray) else _read(Path(images)))
     if dataset is None:
@@ -64,7 +67,7 @@ def import_images(
     start = time.perf_counter()
     clean = classifier.probabilities(data.x)
     result = AttackResult(
-        attack=Attack(METHOD, threat, code=hashlib.sha256(array.tobytes()).hexdigest()[:8]),
+        attack=Attack.recorded(METHOD, threat, "bounded", code=hashlib.sha256(array.tobytes()).hexdigest()[:8]),
         classifier=classifier.name,
         classifier_digest=classifier.digest,
         dataset=data.name,
@@ -83,14 +86,11 @@ def import_images(
         seconds=round(time.perf_counter() - start, 3),
         versions=versions(),
         command=command_line(),
-        settings={
-            "model": classifier.source,
-            "scale": classifier.scale.tolist(),
-            "offset": classifier.offset.tolist(),
-            "goal": "bounded",
-        },
+        execution=Execution(
+            model=classifier.source, scale=classifier.scale.tolist(), offset=classifier.offset.tolist()
+        ),
         notes=classifier.notes,
-        diagnostics={"repeat_difference": classifier.repeat_difference(data.x, clean)},
+        diagnostics=Diagnostics(repeat_difference=classifier.repeat_difference(data.x, clean)),
     )
     if save:
         result.save(output, force=force)

@@ -1,51 +1,135 @@
-"""Resolve what a user names: a classifier, its data set, a class."""
+"""What people give, resolved once: a classifier, data, a class, an attack, and whether a file may be written."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from os import PathLike
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
 
 from advlab import workspace
 from advlab.classifiers.card import read_card
 from advlab.data.dataset import Dataset
 from advlab.data.loading import load_dataset
 from advlab.data.official import DATASETS
+from advlab.declarations.attack import Attack
 from advlab.errors import InvalidValue, unknown
+from advlab.results.result import refuse_other
 
 if TYPE_CHECKING:
+    import keras
+    import tensorflow as tf
+
     from advlab.classifiers.classifier import Classifier
 
+    ClassifierLike: TypeAlias = Classifier | keras.Model | str | PathLike[str]
+    DatasetLike: TypeAlias = Dataset | str | PathLike[str] | tuple[Any, Any] | tf.data.Dataset
 
-def resolve_classifier(classifier: Classifier | str | PathLike[str], trust: bool = False) -> Classifier:
-    """The classifier as given, or the saved one of that name or path; ``trust`` is ``load_classifier``'s."""
+MethodLike: TypeAlias = "str | Callable[..., Any] | Attack"
+
+
+def resolve_classifier(classifier: ClassifierLike, trust: bool = False) -> Classifier:
+    """The classifier itself, one around a Keras model, or the saved one of that name or path.
+
+    ``trust`` is ``load_classifier``'s. Raises ``InvalidValue`` for anything else.
+    """
     from advlab.classifiers.classifier import Classifier, load_classifier
 
-    return classifier if isinstance(classifier, Classifier) else load_classifier(classifier, trust=trust)
+    if isinstance(classifier, Classifier):
+        return classifier
+    if isinstance(classifier, str | PathLike):
+        return load_classifier(classifier, trust=trust)
+    return Classifier.from_keras(classifier)
 
 
-def resolve_dataset(dataset: Dataset | str | None, classifier: Classifier, samples: int | None) -> Dataset:
-    """The data set as given, or the first ``samples`` test images of that name or path; None: its card's."""
-    return dataset if isinstance(dataset, Dataset) else load_dataset(dataset or classifier.dataset, limit=samples)
+def resolve_dataset(dataset: DatasetLike | None, classifier: Classifier, samples: int | None) -> Dataset:
+    """The data set itself, or the first ``samples`` images of what is named or given; None: the one of the card.
+
+    Given may be ``(x, y)``, arrays of images and labels, or a ``tf.data.Dataset`` of such pairs, batched or not. Raises
+    ``InvalidValue`` for anything else.
+    """
+    if isinstance(dataset, Dataset):
+        return dataset
+    if dataset is None or isinstance(dataset, str | PathLike):
+        return load_dataset(dataset or classifier.dataset, limit=samples)
+    if hasattr(dataset, "element_spec"):
+        dataset = _pairs(dataset, samples)
+    if isinstance(dataset, tuple | list) and len(dataset) == 2:
+        return Dataset.from_arrays(dataset[0], dataset[1]).take(samples)
+    raise InvalidValue(
+        f"Data is a name, a path, a pair (x, y) of images and labels, a tf.data.Dataset of such pairs, or an "
+        f"advlab.Dataset. Got {type(dataset).__name__}. With arrays: advlab.attack(classifier, (x, y), 'pgd')."
+    )
 
 
-def training_dataset(model: str) -> str:
-    """The data set that the card of a saved classifier names; raises ``InvalidValue`` if it names none."""
-    path = workspace.find_weights(model)
+def _pairs(dataset: Any, samples: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Images and labels of a ``tf.data.Dataset``, as far as they are needed."""
+    spec = dataset.element_spec
+    if not isinstance(spec, tuple) or len(spec) != 2:
+        raise InvalidValue(f"A tf.data.Dataset must give pairs (image, label). Got elements {spec}.")
+    if spec[1].shape.rank == 0 or (spec[1].shape.rank == 1 and spec[0].shape.rank in (2, 3) and spec[1].shape[0]):
+        dataset = dataset.batch(256)
+    images, labels, count = [], [], 0
+    for x, y in dataset.as_numpy_iterator():
+        images.append(x)
+        labels.append(y)
+        count += len(x)
+        if samples is not None and count >= samples:
+            break
+    if not images:
+        raise InvalidValue("The tf.data.Dataset is empty. Give one with at least one image.")
+    return np.concatenate(images), np.concatenate(labels)
+
+
+def resolve_attack(method: MethodLike, settings: Mapping[str, Any], parameters: Mapping[str, Any]) -> Attack:
+    """The specification itself, or the one of a method with its settings (None: the default) and parameters.
+
+    Raises ``InvalidValue`` where a specification comes with settings besides.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
+    if not isinstance(method, Attack):
+        return Attack.from_settings(method, parameters, **given)
+    extra = sorted({*given, *parameters})
+    if extra:
+        raise InvalidValue(
+            f"A specification says all about an attack. Got advlab.Attack('{method.method}', ...) and "
+            f"{', '.join(extra)} besides; give them to advlab.Attack."
+        )
+    return method
+
+
+def training_dataset(model: str | PathLike[str]) -> str:
+    """The data set that the card of a saved classifier names; raises ``InvalidValue`` where it names none."""
+    path = workspace.find_weights(str(model))
     card = read_card(path) if path.suffix != ".keras" else {}
     if "dataset" not in card:
         raise InvalidValue(
             f"Model '{model}' does not say which data set it was trained on. Name one with --dataset: "
             f"{', '.join(DATASETS)}, a .npz file or a folder of images by class."
         )
-    return card["dataset"]
+    return str(card["dataset"])
 
 
 def class_number(target: int | str | None, data: Dataset) -> int | None:
-    """The number of a class given by number or name; None stays None."""
-    if target is None or isinstance(target, int):
+    """The number of the class given by its number or name; raises ``UnknownName``."""
+    if target is None or not isinstance(target, str):
         return target
     if target.isdecimal():
         return int(target)
     if target not in data.classes:
         raise unknown(f"class of data set '{data.name}'", target, data.classes)
     return data.classes.index(target)
+
+
+def require_archive(path: Path, spec: Attack, dataset: Dataset, digest: str | None, force: bool) -> None:
+    """Raise where the archive of an attack could not be written, or would replace another result without ``force``.
+
+    ``digest`` is the classifier's, None where it is not loaded yet.
+    """
+    workspace.require_writable(path)
+    specification = {"attack": spec.to_dict(), "dataset_digest": dataset.digest}
+    if digest is not None:
+        specification["classifier_digest"] = digest
+    refuse_other(path, {} if force else specification)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -11,23 +13,26 @@ import numpy as np
 
 from advlab import workspace
 from advlab.data.dataset import Dataset
-from advlab.declarations.suites import Entry, Suite, load_suite
+from advlab.declarations.attack import Attack
+from advlab.declarations.suites import load_suite
 from advlab.evaluation.evaluation import Evaluation, evaluate
 from advlab.progress import Progress
 from advlab.results import combine
-from advlab.results.result import AttackResult, load_result, refuse_other
-from advlab.threat import Attack, ThreatModel
-from advlab.workflows.inputs import resolve_classifier, resolve_dataset
+from advlab.results.result import AttackResult, load_result
+from advlab.threat import ThreatModel
+from advlab.workflows.attack import finish
+from advlab.workflows.inputs import require_archive, resolve_classifier, resolve_dataset
 from advlab.workflows.selftest import SelfTest, run_selftest
 
 if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
+    from advlab.workflows.inputs import ClassifierLike, DatasetLike
 
 
 def run(
-    suite: str | PathLike[str],
-    classifier: Classifier | str | PathLike[str],
-    dataset: Dataset | str | None = None,
+    classifier: ClassifierLike,
+    dataset: DatasetLike | None = None,
+    suite: str | PathLike[str] = "standard",
     *,
     norm: str | None = None,
     epsilon: float | str | None = None,
@@ -39,55 +44,69 @@ def run(
     selftest: int | None = None,
     progress: bool | None = None,
 ) -> list[Evaluation]:
-    """Attack a classifier with every attack of a suite (a name, or a path to a TOML file) and evaluate each.
+    """Attack a classifier with every attack of a suite and evaluate each.
 
-    ``classifier`` and ``dataset`` may be names or paths; None means the data set that the model card names. Of a data
-    set given so, the first ``samples`` test images are used. ``norm`` and ``epsilon`` None are the suite's. The last
-    evaluation of a cascade is its worst case, that of a suite of minimal methods the smallest change.
+    Args:
+        classifier: A ``Classifier``, a Keras model, or the name or path of a saved one.
+        dataset: As ``advlab.attack`` takes it.
+        suite: A name, see ``advlab.available("suites")``, or the path of a TOML file.
+        norm: None: the suite's own.
+        epsilon: In pixel units; None: the suite's own.
+        samples: The first so many images of a data set that is named.
+        save: Whether to write each archive as soon as it is crafted, and to take those that an earlier run of the same
+            suite wrote.
+        force: Whether to craft all of them again, and to replace archives of something else.
+        trust: Whether code in a model file may run.
+        precision: Of gradients, ``float32`` or ``bfloat16``.
+        selftest: Images around which a cascade's self-test plants an adversarial example; None: as the suite says.
+        progress: Whether to show bars; None: on a terminal.
 
-    ``save`` writes each archive as soon as it is crafted, and reuses those that an earlier run of the same suite saved;
-    ``force`` crafts all of them again and may replace archives of other results. ``trust`` is ``load_classifier``'s.
-    ``selftest`` is the number of images around which a cascade's self-test plants an adversarial example (None: the
-    suite's).
+    Returns:
+        An evaluation for each attack, last that of the cascade's worst case or of the smallest change.
+
+    Raises:
+        UnknownName, InvalidValue, InvalidFile, Mismatch: Before any work.
+        FileExists: Where an archive of something else is in the way.
     """
     declaration = load_suite(str(suite))
-    entries = declaration.entries(norm, epsilon)
+    specs = [spec.replace(precision=precision) for spec in declaration.under(norm, epsilon)]
     threat = None if declaration.mode == "each" else declaration.threat(norm, epsilon)
+
+    from advlab.engine.attack import craft
 
     classifier = resolve_classifier(classifier, trust)
     data = resolve_dataset(dataset, classifier, samples)
-    specs = [replace(entry.attack(), precision=precision) for entry in entries]
-    slug = "" if threat is None else Attack(declaration.name, threat, precision=precision).slug
+    slug = "" if threat is None else Attack.recorded(declaration.name, threat, "bounded", precision=precision).slug
     folder = slug if declaration.mode == "cascade" else ""
-    if threat is not None and folder:
-        specs = [replace(spec, threat=threat) for spec in specs]
-    paths = [workspace.archive_path(classifier.name, spec.slug, folder) for spec in specs]
-    digests = {"classifier_digest": classifier.digest, "dataset_digest": data.digest}
-    if save and not force:
-        for path, spec in zip(paths, specs, strict=True):
-            workspace.require_writable(path)
-            refuse_other(path, {"attack": spec.to_dict(), **digests})
+    # What a part of a cascade leaves is judged within the epsilon of the whole.
+    recorded = [spec.replace(threat=threat) for spec in specs] if threat is not None and folder else specs
+    paths = [workspace.archive_path(classifier.name, spec.slug, folder) for spec in recorded]
+    for path, spec in zip(paths, recorded, strict=True) if save else ():
+        require_archive(path, spec, data, classifier.digest, force)
 
     results: list[AttackResult] = []
-    for entry, path in zip(entries, paths, strict=True):
+    for spec, path in zip(specs, paths, strict=True):
         # In a cascade each attack gets only the images that are still robust after those before it.
         attempted = results[-1].robust if folder and results else None
         result = _load_saved(path, attempted, progress) if save and not force else None
         if result is None:
-            result = _attack_with(entry, classifier, data, precision, attempted, progress)
+            unfinished = _unfinished(classifier, spec, attempted) if save else None
+            if force and unfinished is not None:
+                unfinished.unlink(missing_ok=True)
+            result = craft(classifier, data, spec, attempted=attempted, unfinished=unfinished, progress=progress)
             if threat is not None and folder:
                 result = combine.within(result, threat)
             if save:
-                result.save(path, force=force)
+                result = finish(result, path, unfinished, force)
         results.append(result)
     if threat is not None:
         combined = (combine.worst_case if folder else combine.smallest)(results, declaration.name)
         count = declaration.selftest if selftest is None else selftest
         if count:
-            self_test = _selftest(classifier, data.take(count), declaration, entries, threat, progress)
-            combined = replace(combined, settings={**combined.settings, "selftest": self_test.to_dict()})
+            self_test = _selftest(classifier, data.take(count), declaration.name, specs, threat, progress)
+            combined = replace(combined, selftest=self_test.counts)
         if save:
-            combined.save(workspace.archive_path(classifier.name, slug), force=force)
+            combined = finish(combined, workspace.archive_path(classifier.name, slug), None, force)
         results.append(combined)
     return [evaluate(result) for result in results]
 
@@ -95,21 +114,30 @@ def run(
 def _selftest(
     classifier: Classifier,
     data: Dataset,
-    suite: Suite,
-    entries: tuple[Entry, ...],
+    name: str,
+    specs: Sequence[Attack],
     threat: ThreatModel,
     progress: bool | None,
 ) -> SelfTest:
     """The self-test of a cascade: its attacks run one after another until one finds the planted example."""
+    from advlab.engine.attack import craft
 
     def run(head: Classifier, image: Dataset) -> AttackResult:
-        for entry in entries:
-            result = combine.within(_attack_with(entry, head, image, "float32", None, False), threat)
+        for spec in specs:
+            result = combine.within(craft(head, image, spec.replace(precision="float32"), progress=False), threat)
             if result.success.all():
                 break
         return result
 
-    return run_selftest(classifier, data, threat, run, suite.name, progress=progress)
+    return run_selftest(classifier, data, threat, run, name, progress=progress)
+
+
+def _unfinished(classifier: Classifier, spec: Attack, attempted: np.ndarray | None) -> Path:
+    """Where the work of one attack is kept: what a part of a cascade attacks belongs to its name."""
+    if attempted is None:
+        return workspace.partial_path(classifier.name, spec.slug)
+    digest = hashlib.sha256(np.packbits(attempted).tobytes()).hexdigest()[:8]
+    return workspace.partial_path(classifier.name, f"{spec.slug}-{digest}")
 
 
 def _load_saved(path: Path, attempted: np.ndarray | None, progress: bool | None) -> AttackResult | None:
@@ -122,30 +150,3 @@ def _load_saved(path: Path, attempted: np.ndarray | None, progress: bool | None)
     with Progress(len(result), f"{result.attack.method} on {result.classifier}, loaded", show=progress) as bar:
         bar.advance(len(result))
     return result
-
-
-def _attack_with(
-    entry: Entry,
-    classifier: Classifier,
-    data: Dataset,
-    precision: str,
-    attempted: np.ndarray | None,
-    progress: bool | None,
-) -> AttackResult:
-    from advlab.engine.attack import attack
-
-    return attack(
-        classifier,
-        data,
-        entry.method,
-        norm=entry.norm,
-        epsilon=entry.epsilon,
-        target=entry.target,
-        early_stop=entry.early_stop,
-        restarts=entry.restarts,
-        seed=entry.seed,
-        precision=precision,
-        attempted=attempted,
-        progress=progress,
-        **entry.parameters,
-    )

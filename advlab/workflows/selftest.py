@@ -15,16 +15,19 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from advlab.data.dataset import Dataset
-from advlab.declarations.methods import load_method
+from advlab.declarations.attack import Attack
+from advlab.declarations.methods import describe, load_method
 from advlab.errors import InvalidValue
 from advlab.progress import Progress
 from advlab.results import combine
+from advlab.results.diagnostics import SelfTestCounts
 from advlab.results.result import AttackResult
 from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
-from advlab.workflows.inputs import resolve_classifier, resolve_dataset
+from advlab.workflows.inputs import MethodLike, resolve_attack, resolve_classifier, resolve_dataset
 
 if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
+    from advlab.workflows.inputs import ClassifierLike, DatasetLike
 
 SCHEMA = 1
 INNER_POINTS, EDGE_POINTS = 500, 499  # inside the ball and on its edge, that the head must call clean
@@ -55,6 +58,11 @@ class SelfTest(NamedTuple):
             f"{RANDOM_POINTS:,} random points found {self.random}"
         )
 
+    @property
+    def counts(self) -> SelfTestCounts:
+        """What a result keeps of it."""
+        return SelfTestCounts(self.planted, self.found, self.random)
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
         return {
@@ -65,54 +73,63 @@ class SelfTest(NamedTuple):
 
 
 def selftest(
-    classifier: Classifier | str,
-    method: str = "pgd",
-    dataset: Dataset | str | None = None,
+    classifier: ClassifierLike,
+    dataset: DatasetLike | None = None,
+    method: MethodLike = "pgd",
     *,
-    norm: str | None = None,
+    norm: str | float | None = None,
     epsilon: float | str | None = None,
     samples: int = 100,
-    seed: int = 0,
+    seed: int | None = None,
     trust: bool = False,
     progress: bool | None = None,
-    parameters: dict[str, Any] | None = None,
+    **parameters: Any,
 ) -> SelfTest:
-    """Plant an adversarial example around each of the first ``samples`` images and run a method to find it.
+    """Plant an adversarial example around each image, and let an attack look for it.
 
-    ``classifier`` and ``dataset`` may be names or paths. ``epsilon`` None means linf 0.1, l2 1.5, l1 10, l0 20; what a
-    minimal method finds counts within it. ``parameters`` are the method's.
+    Args:
+        classifier: A ``Classifier``, a Keras model, or the name or path of a saved one.
+        dataset: As ``advlab.attack`` takes it.
+        method: A name, a function, or an ``advlab.Attack``.
+        norm: ``linf``, ``l2``, ``l1`` or ``l0``; None: the method's first.
+        epsilon: In pixel units; None: linf 0.1, l2 1.5, l1 10, l0 20. What a minimal method finds counts within it.
+        samples: The first so many images.
+        seed: Of all random draws; None: 0.
+        trust: Whether code in a model file may run.
+        progress: Whether to show a bar; None: on a terminal.
+        **parameters: Those of the method.
+
+    Raises:
+        InvalidValue: For a norm without a ball, or a value out of range.
     """
-    declaration = load_method(method)
-    norm = norm or declaration.norms[0]
-    radius = parse_epsilon(epsilon) if isinstance(epsilon, str) else epsilon
-    attack_epsilon = radius if declaration.goal == "bounded" else None
-    declaration.attack(norm=norm, epsilon=attack_epsilon, seed=seed, parameters=parameters)
-    if norm not in DEFAULT_EPSILON:
-        raise InvalidValue(
-            f"A self-test needs a ball of some norm. Got norm '{norm}'; choose one of: linf, l2, l1, l0."
+    settings = {"norm": norm, "seed": seed}
+    if isinstance(method, Attack):
+        spec = resolve_attack(
+            method, {**settings, "epsilon": epsilon if method.goal == "bounded" else None}, parameters
         )
-    threat = ThreatModel(norm, DEFAULT_EPSILON[norm] if radius is None else radius)
+    else:
+        declaration = load_method(method) if isinstance(method, str) else describe(method)
+        bounded = declaration.goal == "bounded"
+        settings |= {"epsilon": epsilon if bounded else None, "early_stop": bounded}
+        spec = resolve_attack(method, settings, parameters)
+    threat = spec.threat
+    if threat.norm not in DEFAULT_EPSILON:
+        raise InvalidValue(
+            f"A self-test needs a ball of some norm. Got norm '{threat.norm}'; choose one of: linf, l2, l1, l0."
+        )
+    if spec.goal == "minimal":
+        radius = parse_epsilon(epsilon)
+        threat = ThreatModel(threat.norm, DEFAULT_EPSILON[threat.norm] if radius is None else radius)
 
-    from advlab.engine.attack import attack
+    from advlab.engine.attack import craft
 
     classifier = resolve_classifier(classifier, trust)
     data = resolve_dataset(dataset, classifier, samples)
-    early_stop = declaration.goal == "bounded"
 
     def run(head: Classifier, image: Dataset) -> AttackResult:
-        return attack(
-            head,
-            image,
-            method,
-            norm=norm,
-            epsilon=attack_epsilon,
-            seed=seed,
-            early_stop=early_stop,
-            progress=False,
-            **(parameters or {}),
-        )
+        return craft(head, image, spec, progress=False)
 
-    return run_selftest(classifier, data.take(samples), threat, run, method, seed, progress)
+    return run_selftest(classifier, data.take(samples), threat, run, spec.method, spec.seed, progress)
 
 
 def run_selftest(

@@ -100,8 +100,9 @@ def _measure(row: Row, study: Study, force: bool, progress: bool | None) -> Meas
         classifier = (None if force else _find_trained(row.recipe)) or train(row.recipe, save=False, progress=progress)
         start = time.perf_counter()
         evaluations = run(
-            study.suite,
             classifier,
+            None,
+            study.suite,
             norm=study.norm,
             epsilon=study.epsilon,
             samples=study.samples,

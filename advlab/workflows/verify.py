@@ -56,9 +56,9 @@ def verify(path: str | PathLike[str], *, model: str | None = None, trust: bool =
 
     from advlab.classifiers.classifier import load_classifier
 
-    settings = result.settings
-    classifier = load_classifier(model or settings.get("model", result.classifier), trust=trust)
-    classifier = classifier.rescaled(settings.get("scale"), settings.get("offset"))
+    execution = result.execution
+    classifier = load_classifier(model or execution.model or result.classifier, trust=trust)
+    classifier = classifier.rescaled(execution.scale, execution.offset)
     if classifier.digest != result.classifier_digest:
         raise Mismatch(
             f"'{path}' was crafted against another '{result.classifier}' (digest {result.classifier_digest}; this one "

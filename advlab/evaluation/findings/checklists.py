@@ -131,7 +131,9 @@ def _planted_examples(run: AuditRun) -> tuple[str, str]:
 
 def _threat_model(run: AuditRun) -> str:
     threat = run.main.attack.threat
-    return f"any wrong class, full knowledge of the model, {threat.norm} at most {threat.epsilon:.4g} of pixels in 0..1"
+    return (
+        f"any wrong class, full knowledge of the model, {threat.norm} at most {threat.epsilon_text} of pixels in 0..1"
+    )
 
 
 def _parameters_listed(run: AuditRun) -> str:
@@ -154,13 +156,17 @@ def _black_box(run: AuditRun) -> str:
 
 
 def _repeat_difference(run: AuditRun) -> str:
-    difference = run.main.result.diagnostics["repeat_difference"].max(initial=0)
+    differences = run.main.result.diagnostics.repeat_difference
+    difference = 0.0 if differences is None else differences.max(initial=0)
     return f"two predictions of the same image differ by at most {difference:.2g}"
 
 
 def _gradients(run: AuditRun) -> str:
     diagnostics, attempted = run.main.result.diagnostics, run.main.result.attempted
-    with_gradient = int(np.count_nonzero(attempted & ~diagnostics["zero_gradient"].astype(bool)))
+    zero = (
+        np.zeros(len(attempted), bool) if diagnostics.zero_gradient is None else diagnostics.zero_gradient.astype(bool)
+    )
+    with_gradient = int(np.count_nonzero(attempted & ~zero))
     return f"{with_gradient:,} of {attempted.sum():,} images have a nonzero gradient at every query"
 
 

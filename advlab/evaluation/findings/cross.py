@@ -15,13 +15,14 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from advlab.declarations.attack import Attack
 from advlab.distances import distance, exceeds
 from advlab.evaluation.findings.checks import Check, Finding, gravest_first, raised
 from advlab.evaluation.findings.evidence import SIGNIFICANCE
 from advlab.evaluation.significance import mcnemar
 from advlab.evaluation.table import labels
 from advlab.formatting import printable
-from advlab.threat import DEFAULT_EPSILON, Attack, ThreatModel
+from advlab.threat import DEFAULT_EPSILON, ThreatModel
 
 if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation
@@ -68,7 +69,7 @@ class Member(NamedTuple):
     @property
     def last_query(self) -> int:
         """The number of its last query: 1 for a single step, 0 where no loss trace is stored."""
-        steps = self.evaluation.result.diagnostics.get("trace_steps")
+        steps = self.evaluation.result.diagnostics.trace_steps
         return int(steps.max(initial=0)) if steps is not None and self.white_box else 0
 
     def required_size(self, threat: ThreatModel) -> np.ndarray:

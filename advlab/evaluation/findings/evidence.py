@@ -50,7 +50,7 @@ class Facts(NamedTuple):
     @property
     def maximizes_loss(self) -> bool:
         """Whether it maximised the loss of this very classifier inside a ball, as minimal methods do not."""
-        return self.uses_gradients and self.result.settings.get("goal") != "minimal"
+        return self.uses_gradients and not self.result.minimal
 
 
 def budget_exceeded(facts: Facts) -> str:
@@ -62,7 +62,7 @@ def budget_exceeded(facts: Facts) -> str:
     if not exceeding.any():
         return ""
     largest = f"the largest {threat.norm} distance is {sizes.max():.6g}"
-    return f"{_images(exceeding)} exceed epsilon {threat.epsilon:g}; {largest}"
+    return f"{_images(exceeding)} exceed epsilon {threat.epsilon_text}; {largest}"
 
 
 def box_exceeded(facts: Facts) -> str:
@@ -75,13 +75,14 @@ def box_exceeded(facts: Facts) -> str:
 def non_finite(facts: Facts) -> str:
     result = facts.result
     nonfinite = ~np.isfinite(result.clean_probabilities).all(1) | ~np.isfinite(result.adversarial_probabilities).all(1)
-    nonfinite |= result.diagnostics.get("nonfinite", np.zeros(len(result), bool)).astype(bool)
+    if result.diagnostics.nonfinite is not None:
+        nonfinite |= result.diagnostics.nonfinite.astype(bool)
     return f"{_images(nonfinite)} met NaN or infinity" if nonfinite.any() else ""
 
 
 def zero_gradients(facts: Facts) -> str:
     attempted = facts.result.attempted
-    zero = facts.result.diagnostics.get("zero_gradient")
+    zero = facts.result.diagnostics.zero_gradient
     if zero is None or not attempted.any():
         return ""
     zero = zero.astype(bool)[attempted]
@@ -90,7 +91,7 @@ def zero_gradients(facts: Facts) -> str:
 
 def unchanged_images(facts: Facts) -> str:
     result = facts.result
-    minimal = result.settings.get("goal") == "minimal"  # where it fails it returns the clean image on purpose
+    minimal = result.minimal  # where it fails it returns the clean image on purpose
     if minimal or not facts.uses_gradients or not 0 < result.attack.threat.epsilon < math.inf:
         return ""
     unchanged = facts.distances.l0[result.robust & result.attempted] == 0
@@ -99,7 +100,9 @@ def unchanged_images(facts: Facts) -> str:
 
 
 def unstable_predictions(facts: Facts) -> str:
-    difference = facts.result.diagnostics.get("repeat_difference", np.zeros(1))
+    difference = facts.result.diagnostics.repeat_difference
+    if difference is None:
+        return ""
     unstable = difference > REPEAT_TOLERANCE
     return f"{_images(unstable)} differ at a second query, by up to {difference.max():.3g}" if unstable.any() else ""
 
@@ -117,7 +120,9 @@ def perturbed_equals_clean(facts: Facts) -> str:
     if not (facts.uses_gradients and large and threat.target is None and clean.count):
         return ""
     equal = clean.count - robust.count <= 0.01 * clean.total
-    return f"clean {clean.value:.1%}, perturbed {robust.value:.1%} at {threat.norm} {threat.epsilon:g}" if equal else ""
+    return (
+        f"clean {clean.value:.1%}, perturbed {robust.value:.1%} at {threat.norm} {threat.epsilon_text}" if equal else ""
+    )
 
 
 def few_samples(facts: Facts) -> str:
@@ -132,7 +137,7 @@ def training_images(facts: Facts) -> str:
 def step_budget_too_small(facts: Facts) -> str:
     attack = facts.result.attack
     parameters, epsilon = attack.parameters, attack.threat.epsilon
-    if facts.result.settings.get("goal") != "bounded" or "relative_step_size" not in parameters or not epsilon:
+    if facts.result.minimal or "relative_step_size" not in parameters or not epsilon:
         return ""
     steps = float(parameters.get("steps") or parameters.get("epochs") or 0)
     absolute = parameters.get("step_size")
@@ -141,10 +146,10 @@ def step_budget_too_small(facts: Facts) -> str:
 
 
 def selftest_failed(facts: Facts) -> str:
-    test = facts.result.settings.get("selftest")
-    if not test or not test["planted"] or test["found"] >= PLANTED_FRACTION * test["planted"]:
+    test = facts.result.selftest
+    if not test or not test.planted or test.found >= PLANTED_FRACTION * test.planted:
         return ""
-    return f"{test['found']} of {test['planted']} planted adversarial examples were found"
+    return f"{test.found} of {test.planted} planted adversarial examples were found"
 
 
 def loss_still_rising(facts: Facts) -> str:
@@ -156,7 +161,7 @@ def loss_still_rising(facts: Facts) -> str:
 
 
 def last_iterate(facts: Facts) -> str:
-    if facts.transfer or facts.result.settings.get("goal") == "minimal":
+    if facts.transfer or facts.result.minimal:
         return ""
     missed = trace.missed_successes(facts.result)
     if missed.sum() > MISSED_SUCCESSES * facts.result.attempted.sum():
@@ -196,7 +201,7 @@ def survives_unbounded(facts: Facts) -> str:
     robust = facts.robust_accuracy
     if robust.low <= chance:
         return ""
-    return f"robust accuracy is {robust.value:.1%}, and chance {chance:.1%}, where epsilon is {threat.epsilon:.4g}"
+    return f"robust accuracy is {robust.value:.1%}, and chance {chance:.1%}, where epsilon is {threat.epsilon_text}"
 
 
 def noted(code: str) -> Callable[[Facts], str]:

@@ -17,8 +17,8 @@ _TOLERANCE = 1e-3  # in units of the loss: less than this is rounding
 
 def complete_traces(result: AttackResult) -> tuple[np.ndarray, np.ndarray]:
     """The rows int64 ``(m,)`` of the samples that ran all steps, and their loss float64 ``(m, t)``."""
-    trace = result.diagnostics.get("loss_trace", np.zeros((len(result), 0)))
-    if trace.shape[1] < 2:
+    trace = result.diagnostics.loss_trace
+    if trace is None or trace.shape[1] < 2:
         return np.zeros(0, np.int64), np.zeros((0, 2))
     rows = np.flatnonzero(result.attempted & np.isfinite(trace).all(1))
     return rows, trace[rows].astype(np.float64)
@@ -32,9 +32,9 @@ def late_rise(result: AttackResult) -> float:
     """
     rows, loss = complete_traces(result)
     best = np.maximum.accumulate(loss[result.robust[rows]], axis=1)
-    if not len(best):
+    steps = result.diagnostics.trace_steps
+    if not len(best) or steps is None:
         return math.nan
-    steps = result.diagnostics["trace_steps"]
     last_tenth = int(np.searchsorted(steps, 0.9 * steps[-1], side="right")) - 1
     rise = float(np.mean(best[:, -1] - best[:, 0]))
     return float(np.mean(best[:, -1] - best[:, last_tenth])) / rise if rise > _TOLERANCE else math.nan
@@ -48,7 +48,9 @@ def decreased(result: AttackResult) -> tuple[int, int]:
 
 def missed_successes(result: AttackResult) -> np.ndarray:
     """bool ``(n,)``: misclassified at some query of the attack, and yet the returned image is not."""
-    first = result.diagnostics.get("first_success", np.full(len(result), -1))
+    first = result.diagnostics.first_success
+    if first is None:
+        return np.zeros(len(result), bool)
     return np.asarray((first >= 0) & result.attempted & ~result.success)
 
 
