@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
 
-from advlab.errors import AdvlabError
+from advlab.errors import AdvlabError, InvalidValue
 
 WIDTH = 100  # columns of a plain table
+
+
+def as_list(items: Any, attribute: str, what: str) -> list[Any]:
+    """One item, or any iterable of them, as a list; each must have ``attribute``, which tells what it is.
+
+    Raises ``InvalidValue`` that names ``what`` is wanted.
+    """
+    listed = [items] if hasattr(items, attribute) or not isinstance(items, Iterable) else list(items)
+    for item in listed:
+        if not hasattr(item, attribute):
+            raise InvalidValue(f"Give {what}. Got {type(item).__name__}.")
+    return listed
 
 
 def number(value: float, specification: str) -> str:

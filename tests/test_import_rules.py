@@ -260,7 +260,7 @@ def test_the_public_names():
         "worst_case",
     ]
     assert all(getattr(advlab, name) is not None for name in advlab.__all__)
-    with pytest.raises(AttributeError, match="Public names: Attack"):
+    with pytest.raises(AttributeError, match="Public names: AdvlabError"):
         _ = advlab.nothing
 
 

@@ -53,14 +53,20 @@ def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 @json_option
 def attack(
-    model: str, dataset: str | None, method: str, settings: tuple[str, ...], as_json: bool, **options: Any
+    model: str,
+    dataset: str | None,
+    method: str,
+    epsilon: str | None,
+    settings: tuple[str, ...],
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Craft adversarial examples and save them as an archive.
 
     Example: advlab attack --method pgd --epsilon 8/255 --set steps=100
     """
     parameters = parse_settings(settings, advlab.attack)
-    result = advlab.attack(model, dataset, method, save=True, **options, **parameters)
+    result = advlab.attack(model, dataset, method, epsilon=epsilon, save=True, **options, **parameters)
     path, evaluations = result.path, [advlab.evaluate(result)]
     if as_json:
         print_json(advlab.to_records(evaluations, [path]))

@@ -33,6 +33,7 @@ from advlab.cli.options import json_option, parse_settings, print_json, relative
 @click.pass_context
 def curve(
     ctx: click.Context,
+    /,
     archives: tuple[str, ...],
     model: str | None,
     settings: tuple[str, ...],

@@ -12,9 +12,9 @@ import click
 import advlab
 
 
-def parse_settings(settings: Sequence[str], function: Callable[..., Any]) -> dict[str, str]:
+def parse_settings(settings: Sequence[str], function: Callable[..., Any]) -> dict[str, Any]:
     """The ``KEY=VALUE`` of --set as parameters for a function, whose own arguments are no parameters of a method."""
-    parameters = {}
+    parameters: dict[str, Any] = {}
     for setting in settings:
         key, equals, value = (part.strip() for part in setting.partition("="))
         if not equals or not key:

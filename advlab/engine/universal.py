@@ -55,7 +55,7 @@ class UniversalRun:
         problem = build_problem(batch, self.spec.threat.norm, self.epsilon, self.classifier.logits)
         return problem, self.craft(problem, **fixed, **self.floats)
 
-    def _step(self, batch: Batch, state: dict, progress: tf.Tensor) -> tuple[dict, dict]:
+    def _step(self, batch: Batch, state: dict[str, Any], progress: tf.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
         problem, loop = self._build_loop(batch)
         query = problem.query(problem.ball.project(problem.x + state["delta"]), loop.loss)
         size = tf.reduce_sum(tf.abs(query.gradient), [1, 2, 3])
@@ -64,7 +64,7 @@ class UniversalRun:
         query = query._replace(gradient=gradient)
         return loop.update(state, query, progress), {"zero_gradient": size == 0, "nonfinite": is_nonfinite}
 
-    def _query(self, batch: Batch, delta: tf.Tensor) -> dict:
+    def _query(self, batch: Batch, delta: tf.Tensor) -> dict[str, Any]:
         problem, loop = self._build_loop(batch)
         query = problem.query(problem.ball.project(problem.x + delta), loop.loss, gradient=False)
         return {"x": query.x, "loss": query.loss, "success": query.success}

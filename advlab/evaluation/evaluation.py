@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
+from os import PathLike
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
@@ -20,7 +21,7 @@ from advlab.evaluation.metrics import Rate, Size, Summary
 from advlab.evaluation.table import as_html, table
 from advlab.formatting import frame
 from advlab.results.combine import refuse_different
-from advlab.results.result import AttackResult
+from advlab.results.result import AttackResult, load_result
 
 __all__ = ["ClassScore", "Evaluation", "Predictor", "WorstCase", "evaluate", "table", "worst_case"]
 
@@ -174,13 +175,15 @@ class Evaluation:
         return as_html(self)
 
 
-def evaluate(result: AttackResult, classifier: Predictor | None = None) -> Evaluation:
-    """The numbers of a result: as recorded, or as another classifier predicts the same images.
+def evaluate(result: AttackResult | str | PathLike[str], classifier: Predictor | None = None) -> Evaluation:
+    """The numbers of a result, or of an archive at a path: as recorded, or as another classifier predicts the images.
 
     With ``classifier`` clean and perturbed images are predicted again; where it is not the one they were crafted
     against this is a transfer evaluation and ``transfer_from`` says so. Raises ``Mismatch`` where its classes or its
     image shape do not fit.
     """
+    if isinstance(result, str | PathLike):
+        result = load_result(result)
     if classifier is None:
         return _evaluated(result, None)
     clean, adversarial = (_predicted(classifier, x, result) for x in (result.x, result.x_adv))
@@ -191,11 +194,12 @@ def evaluate(result: AttackResult, classifier: Predictor | None = None) -> Evalu
     return _evaluated(transferred, result.classifier)
 
 
-def worst_case(evaluations: Sequence[Evaluation]) -> WorstCase:
+def worst_case(evaluations: Iterable[Evaluation]) -> WorstCase:
     """The per-sample worst over attacks: a sample counts only while no attack has succeeded on it.
 
     Raises ``Mismatch``, naming what differs, unless classifier, samples and threat model are equal.
     """
+    evaluations = list(evaluations)
     refuse_different([evaluation.result for evaluation in evaluations])
     robust_by_attack = np.stack([evaluation.robust for evaluation in evaluations])
     success = evaluations[0].result.correct & ~robust_by_attack

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from os import PathLike
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from advlab.distances import distances
 from advlab.evaluation.findings.cross import cross_findings
+from advlab.evaluation.table import as_evaluations
 from advlab.formatting import plain
 
 if TYPE_CHECKING:
@@ -79,13 +80,14 @@ def per_sample(evaluation: Evaluation) -> dict[str, np.ndarray]:
 
 
 def to_records(
-    evaluations: Sequence[Evaluation], archives: Sequence[str | PathLike[str]] | None = None
+    evaluations: Evaluation | Iterable[Evaluation], archives: Sequence[str | PathLike[str]] | None = None
 ) -> list[dict[str, Any]]:
     """A list of objects ready for JSON, described in ``docs/json.md``.
 
     To ``Evaluation.to_dict`` each adds ``archive``, its path (None: null), and ``cross_findings``: those raised by
     comparing it with the others of the list that are about the same classifier and samples.
     """
+    evaluations = as_evaluations(evaluations)
     groups: dict[tuple[str, str], list[Evaluation]] = {}
     for evaluation in evaluations:
         groups.setdefault(_subject(evaluation), []).append(evaluation)

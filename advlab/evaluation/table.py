@@ -6,12 +6,12 @@ import html
 import math
 import textwrap
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 from advlab.errors import InvalidValue
 from advlab.evaluation.compare import compare
-from advlab.formatting import WIDTH, aligned, number, printable, shortened
+from advlab.formatting import WIDTH, aligned, as_list, number, printable, shortened
 
 if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation
@@ -30,6 +30,13 @@ def label(evaluation: Evaluation, full: bool = False) -> str:
     words += attack.variant.split()[1:] if full else []
     words += [f"from {evaluation.transfer_from}"] if evaluation.transfer_from else []
     return " ".join(words)
+
+
+def as_evaluations(evaluations: Evaluation | Iterable[Evaluation]) -> list[Evaluation]:
+    """One evaluation, or any iterable of them, as a list; raises ``InvalidValue`` for anything else."""
+    return as_list(
+        evaluations, "robust_accuracy", "evaluations, such as advlab.evaluate(result) or advlab.evaluate(path)"
+    )
 
 
 def labels(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -69,12 +76,13 @@ def cells(evaluation: Evaluation, name: str | None = None) -> dict[str, str]:
     }
 
 
-def table(evaluations: Sequence[Evaluation], markdown: bool = False) -> str:
+def table(evaluations: Evaluation | Iterable[Evaluation], markdown: bool = False) -> str:
     """Clean against perturbed accuracy and confidence shift, a row for each evaluation, and a caption below.
 
     Plain text fits in 100 columns (long names lose their middle); Markdown keeps every name whole. Robust accuracy
     counts images that are classified correctly clean and perturbed; shifts are in points of confidence.
     """
+    evaluations = as_evaluations(evaluations)
     if not evaluations:
         raise InvalidValue("A table needs at least one evaluation. Got none.")
     rows = [cells(e, name) for e, name in zip(evaluations, labels(evaluations), strict=True)]

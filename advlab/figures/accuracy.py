@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -10,18 +10,19 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from advlab.evaluation.metrics import Rate
-from advlab.figures.style import CLEAN, INK, MEAN, ROBUST, STYLE, WIDTH, as_list, names, remove_frame
+from advlab.evaluation.table import as_evaluations
+from advlab.figures.style import CLEAN, INK, MEAN, ROBUST, STYLE, WIDTH, names, remove_frame
 
 if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation
 
 
-def confidence_shift(evaluations: Evaluation | Sequence[Evaluation]) -> Figure:
+def confidence_shift(evaluations: Evaluation | Iterable[Evaluation]) -> Figure:
     """How the confidence in the label changes, p_adv - p_clean on initially correct samples: a histogram for each.
 
     All share one axis from -1 (certain to lost) to 1; the height is the fraction of samples; the line marks the mean.
     """
-    evaluations = as_list(evaluations)
+    evaluations = as_evaluations(evaluations)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.7 + 0.95 * len(evaluations)), layout="constrained")
         axes = figure.subplots(len(evaluations), 1, sharex=True, squeeze=False)[:, 0]
@@ -41,9 +42,9 @@ def confidence_shift(evaluations: Evaluation | Sequence[Evaluation]) -> Figure:
     return figure
 
 
-def accuracy_bars(evaluations: Evaluation | Sequence[Evaluation]) -> Figure:
+def accuracy_bars(evaluations: Evaluation | Iterable[Evaluation]) -> Figure:
     """Clean and robust accuracy of each evaluation as bars from 0 to 100 %, with their 95 % intervals."""
-    evaluations = as_list(evaluations)
+    evaluations = as_evaluations(evaluations)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.9 + 0.42 * len(evaluations)), layout="constrained")
         axis = figure.subplots()

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
 from matplotlib.figure import Figure
 
-from advlab.figures.style import CLEAN, INK, ROBUST, STYLE, WIDTH, as_list, names, remove_frame
+from advlab.evaluation.table import as_evaluations
+from advlab.figures.style import CLEAN, INK, ROBUST, STYLE, WIDTH, names, remove_frame
 from advlab.formatting import shortened
 
 if TYPE_CHECKING:
@@ -21,14 +22,14 @@ _HEIGHT = {1: 2.5, 2: 2.2}  # inches of a row, by columns: the diagrams are squa
 _MAX_LETTERS = 32  # a longer name would shrink the diagram
 
 
-def reliability(evaluations: Evaluation | Sequence[Evaluation]) -> Figure:
+def reliability(evaluations: Evaluation | Iterable[Evaluation]) -> Figure:
     """Confidence against accuracy on clean and on perturbed images: a reliability diagram for each evaluation.
 
     A point is a bin of images, its area their number: mean confidence, and the fraction classified as the label. On the
     dotted diagonal the classifier is calibrated; below it, overconfident. The legend has the expected calibration
     error.
     """
-    evaluations = as_list(evaluations)
+    evaluations = as_evaluations(evaluations)
     columns = min(len(evaluations), _COLUMNS)
     rows = math.ceil(len(evaluations) / columns)
     with matplotlib.rc_context(STYLE):

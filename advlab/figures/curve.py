@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -11,6 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from advlab.figures.style import CLEAN, MEAN, ROBUST, STYLE, WIDTH, remove_frame
+from advlab.formatting import as_list
 
 if TYPE_CHECKING:
     from advlab.evaluation.curve import SecurityCurve
@@ -19,12 +20,12 @@ _COLOURS = (ROBUST, MEAN, "#3d9a78", "#9a6cc9", "#c08a2b", CLEAN)
 _MAX_STEPS = 200  # a page shows no more, and all steps of 10,000 images would take megabytes
 
 
-def security_curve(curves: SecurityCurve | Sequence[SecurityCurve]) -> Figure:
+def security_curve(curves: SecurityCurve | Iterable[SecurityCurve]) -> Figure:
     """Robust accuracy over epsilon, a step line for each curve in a light band, its 95 % Wilson interval.
 
     Curves of one norm share an axis, which ends at the last step, or at the limit of the search.
     """
-    curves = list(curves) if isinstance(curves, Sequence) else [curves]
+    curves = as_list(curves, "smallest", "security curves, such as advlab.curve(classifier) returns")
     norms = list(dict.fromkeys(curve.norm for curve in curves))
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.3 + 2.6 * len(norms)), layout="constrained")

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import re
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
@@ -44,11 +43,6 @@ def svg(figure: Figure) -> str:
     text = text[text.index("<svg") :].replace(INK, "currentColor").strip()
     prefix = f"f{hashlib.sha256(text.encode()).hexdigest()[:8]}-"
     return re.sub(r'(<[^>]*?\bid="|url\(#|href="#)', rf"\g<1>{prefix}", text)
-
-
-def as_list(evaluations: Evaluation | Sequence[Evaluation]) -> list[Evaluation]:
-    """One evaluation or several, as a list."""
-    return list(evaluations) if isinstance(evaluations, Sequence) else [evaluations]
 
 
 def names(evaluations: list[Evaluation]) -> list[str]:

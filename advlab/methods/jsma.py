@@ -63,7 +63,7 @@ def best_pair(points: tf.Tensor) -> tf.Tensor:
 
     def try_heaviest(
         best: tf.Tensor, weights: tf.Tensor, remaining: tf.Tensor, scale: tf.Tensor, pair: tf.Tensor
-    ) -> tuple:
+    ) -> tuple[tf.Tensor, ...]:
         heaviest = tf.argmax(weights, -1)
         mark = _mark(heaviest, remaining)
         point = tf.gather(remaining, heaviest, axis=2, batch_dims=1)[..., None]

@@ -293,7 +293,9 @@ def _safe_radius(epsilon: tf.Tensor, rounding: float) -> tf.Tensor:
     return tf.cast(tf.maximum(epsilon * (1 - 1e-6) - rounding, 0), tf.float32)
 
 
-def _repeat(count: int, body: Callable[..., tuple[tf.Tensor, ...]], values: tuple[tf.Tensor, ...]) -> tuple:
+def _repeat(
+    count: int, body: Callable[..., tuple[tf.Tensor, ...]], values: tuple[tf.Tensor, ...]
+) -> tuple[tf.Tensor, ...]:
     return tuple(
         tf.while_loop(lambda i, *_: i < count, lambda i, *v: (i + 1, *body(*v)), (tf.constant(0), *values))[1:]
     )

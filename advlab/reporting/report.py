@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
@@ -16,20 +16,20 @@ from advlab.errors import InvalidValue
 from advlab.evaluation.evaluation import Evaluation
 from advlab.evaluation.findings.checks import CHECKS, SEVERITIES, Finding
 from advlab.evaluation.findings.cross import CROSS_CHECKS, cross_findings
-from advlab.evaluation.table import caption, cells, labels
+from advlab.evaluation.table import as_evaluations, caption, cells, labels
 from advlab.reporting import phrases, sections
 from advlab.reporting.inspector import embedded, inspector
 from advlab.reporting.pictures import samples
 from advlab.reporting.summary import summarize
 
 
-def report(evaluations: Evaluation | Sequence[Evaluation], path: str | PathLike[str] | None = None) -> str:
+def report(evaluations: Evaluation | Iterable[Evaluation], path: str | PathLike[str] | None = None) -> str:
     """The page as HTML text; with ``path`` it is also written there, whole or not at all.
 
     It opens from disk without a server, adapts to light and dark, and stays below 5 MB: at most 40 sampled images of
     each attack are embedded. Raises ``InvalidValue`` without any evaluation.
     """
-    evaluations = list(evaluations) if isinstance(evaluations, Sequence) else [evaluations]
+    evaluations = as_evaluations(evaluations)
     if not evaluations:
         raise InvalidValue("A report needs at least one evaluation. Got none.")
     if path is not None and Path(path).suffix not in (".html", ".htm"):

@@ -8,7 +8,7 @@ it is at least one point of accuracy.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,7 +20,7 @@ from advlab.distances import distance, exceeds
 from advlab.evaluation.findings.checks import Check, Finding, gravest_first, raised
 from advlab.evaluation.findings.evidence import SIGNIFICANCE
 from advlab.evaluation.significance import mcnemar
-from advlab.evaluation.table import labels
+from advlab.evaluation.table import as_evaluations, labels
 from advlab.formatting import printable
 from advlab.threat import DEFAULT_EPSILON, ThreatModel
 
@@ -90,12 +90,13 @@ Group = tuple[Member, ...]
 Predicate = Callable[[Member], bool]
 
 
-def cross_findings(evaluations: Sequence[Evaluation]) -> tuple[Finding, ...]:
+def cross_findings(evaluations: Evaluation | Iterable[Evaluation]) -> tuple[Finding, ...]:
     """What evaluations show about each other, gravest first; each one's own findings are not repeated.
 
     Compared are those on one classifier and the same samples. Joined results and the parts of a cascade stay out: a
     part attacks only the images that are still robust after the parts before it.
     """
+    evaluations = as_evaluations(evaluations)
     groups: dict[tuple[str, str], list[tuple[str, Evaluation]]] = {}
     for evaluation, name in zip(evaluations, labels(evaluations), strict=True):
         result = evaluation.result

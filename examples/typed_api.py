@@ -1,0 +1,73 @@
+"""The whole public API once, as an editor and mypy see it: from a recipe to a report, in about a minute.
+
+    python examples/typed_api.py FOLDER
+
+Everything is written to FOLDER, whose name may be anything.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+
+import advlab
+
+
+def half_step(problem: advlab.Problem, *, fraction: float = 0.5) -> advlab.Loop:
+    """A method of one's own: FGSM that uses only a fraction of its budget."""
+    ball = problem.ball
+
+    def update(state: advlab.State, query: advlab.Query, step: object) -> advlab.State:
+        return {"x": ball.project(query.x + ball.steepest(query.gradient, query.x, fraction * ball.epsilon))}
+
+    return advlab.Loop(1, lambda: {"x": problem.x}, update)
+
+
+def main(folder: Path) -> None:
+    """Train, attack, evaluate and report."""
+    os.environ["ADVLAB_WORKSPACE"] = str(folder)
+    recipe: advlab.Recipe = advlab.load_recipe("digits")
+    classifier: advlab.Classifier = advlab.train(recipe, epochs=5)
+    data: advlab.Dataset = advlab.load_dataset("digits", limit=50)
+
+    spec = advlab.Attack("pgd", norm="linf", epsilon="8/255", steps=20)
+    result: advlab.AttackResult = advlab.attack(classifier, data, spec)
+    several: list[advlab.AttackResult] = advlab.attack(classifier, data, "fgsm", epsilon=[0.05, 0.1])
+    weak = advlab.attack(classifier, (data.x, data.y), half_step, epsilon=0.1)
+    path: Path = result.save()
+    evaluation: advlab.Evaluation = advlab.evaluate(advlab.load_result(path))
+    others = [advlab.evaluate(each) for each in (*several, weak)]
+    print(advlab.table([evaluation, *others]))
+    print(advlab.compare(others[0], others[1]).p_value)
+    findings: tuple[advlab.Finding, ...] = advlab.cross_findings([evaluation, *others])
+    worst: advlab.WorstCase = advlab.worst_case([evaluation])
+    print(len(findings), worst.accuracy.value, len(advlab.to_records([evaluation])))
+
+    verified: advlab.Verification = advlab.verify(path)
+    curve: advlab.SecurityCurve = advlab.curve(classifier, data)
+    advlab.figures.save(advlab.figures.security_curve(curve), folder / "curve.svg")
+    test: advlab.SelfTest = advlab.selftest(classifier, data, "pgd", samples=3)
+    audit: advlab.Audit = advlab.audit(classifier, data, samples=20)
+    suite: list[advlab.Evaluation] = advlab.run(classifier, data, "quick")
+    matrix: advlab.TransferMatrix = advlab.transfer([result], ["digits"])
+    print(verified.holds, test.found, len(audit.findings), len(suite), matrix.table(), curve.table([0.05]), sep="\n")
+
+    noise: advlab.NoiseEvaluation = advlab.evaluate_noise(classifier, samples=20)
+    predictions: advlab.Predictions = advlab.predict(classifier, data.x[:3])
+    summary: advlab.ModelSummary = advlab.summary(classifier)
+    print(noise.table(), predictions.table(), summary.table(), sep="\n")
+    advlab.export(result, npy=folder / "images.npy", csv=folder / "samples.csv")
+    images: np.ndarray = np.load(folder / "images.npy")
+    imported: advlab.AttackResult = advlab.import_images(images, classifier, data, epsilon=0.1)
+    advlab.report([evaluation, advlab.evaluate(imported), *suite], folder / "report.html")
+    try:
+        advlab.attack(classifier, data, "pgd", eps=0.1)
+    except advlab.UnknownName as error:
+        print(error)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
