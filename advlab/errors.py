@@ -46,13 +46,13 @@ class AdvlabWarning(UserWarning):
 
 
 def unknown(what: str, name: object, available: Iterable[str], hint: str = "") -> UnknownName:
-    """The error for a name that does not exist, with the nearest existing one."""
+    """The error for a name that does not exist, with the nearest existing one, or a ``hint`` in its place."""
     import difflib
 
     names = sorted(available)
     nearest = difflib.get_close_matches(str(name), names, n=1, cutoff=0.5)
     message = f"Unknown {what}: '{name}'." if "'" in what else f"Unknown {what} '{name}'."
-    if nearest:
+    if nearest and not hint:
         message += f" Did you mean '{nearest[0]}'?"
     message += f" Available: {', '.join(names) or 'none'}."
     return UnknownName(f"{message} {hint}".rstrip())

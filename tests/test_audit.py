@@ -173,3 +173,10 @@ def test_the_command_prints_both_checklists(monkeypatch, honest, tmp_path):
     assert "Wrote " in outcome.stderr
     printed = CliRunner().invoke(main, ["audit", "--json"]).stdout
     assert json.loads(printed)["classifier"]["name"] == "digits"
+
+
+def test_the_next_command_names_the_model_as_it_was_given(monkeypatch, honest, tmp_path):
+    monkeypatch.setattr(advlab, "audit", lambda **options: honest)
+    path = tmp_path / "my net.h5"
+    outcome = CliRunner().invoke(main, ["audit", "--model", str(path)])
+    assert f"Next: advlab run standard --model '{path}'" in outcome.stderr

@@ -170,6 +170,8 @@ def test_the_table_has_round_epsilons_or_those_asked_for():
     assert epsilons == ["0", "0.05", "0.1", "0.15", "0.2", "0.25", "0.3", "0.35", "0.4"]
     assert rows(curve.table())[0] == ["0", "80.0", "[37.6, 96.4]"]
     assert rows(curve.table(["1/8", 0.3])) == [["0.125", "60.0", "[23.1, 88.2]"], ["0.3", "40.0", "[11.8, 76.9]"]]
+    with pytest.raises(InvalidValue, match="needs at least one epsilon"):
+        curve.table([])
     caption = curve.table().partition("\n\n")[2]
     assert caption.split() == curve.summary().split()
     assert curve.summary().endswith(

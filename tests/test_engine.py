@@ -75,6 +75,39 @@ def test_an_interrupted_attack_continues_to_the_same_result(trained, digits, mon
     assert not partial.exists()
 
 
+def test_a_second_ctrl_c_in_the_middle_of_a_step_keeps_what_was_whole_before_it(trained, digits, monkeypatch):
+    options = {"method": "pgd", "steps": 20, "batch_size": 200, "early_stop": False, "epsilon": 0.1}
+    uninterrupted = attack(trained, digits, **options)
+    for name, value in {"_SAVE_AFTER": -1.0, "_SAVE_EVERY": -1.0, "_CHUNK_WORK": 1e6}.items():
+        monkeypatch.setattr(run, name, value)
+    merges = []
+
+    def merge_half(best, goal, rows, carry, **how):
+        merges.append(rows)
+        if len(merges) == 2:
+            merge(best, goal, rows[:50], {name: value[:50] for name, value in carry.items()})
+            raise KeyboardInterrupt
+        merge(best, goal, rows, carry, **how)
+
+    merge = run.best.merge
+    monkeypatch.setattr(run.best, "merge", merge_half)
+    with pytest.raises(KeyboardInterrupt):
+        attack(trained, digits, save=True, **options)
+    monkeypatch.setattr(run.best, "merge", merge)
+    continued = attack(trained, digits, save=True, **options)
+    np.testing.assert_array_equal(continued.x_adv, uninterrupted.x_adv)
+    np.testing.assert_array_equal(continued.forward_passes, uninterrupted.forward_passes)
+
+
+def test_an_interrupted_universal_perturbation_promises_nothing(trained, digits, monkeypatch, workspace):
+    monkeypatch.setattr(run, "_SAVE_AFTER", -1.0)
+    interrupt_at(monkeypatch, 2)
+    with pytest.raises(KeyboardInterrupt) as error:
+        attack(trained, digits.take(50), "universal", epochs=5, save=True)
+    assert not str(error.value)
+    assert not list((workspace / "attacks").rglob("*.partial.h5"))
+
+
 def test_an_unfinished_attack_on_other_data_or_another_model_is_not_continued(trained, digits, monkeypatch, workspace):
     monkeypatch.setattr(run, "_SAVE_AFTER", -1.0)
     monkeypatch.setattr(run, "_CHUNK_WORK", 1e6)

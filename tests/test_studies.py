@@ -13,7 +13,7 @@ import advlab
 from advlab import workspace
 from advlab.cli import main
 from advlab.declarations.studies import load_study
-from advlab.errors import AdvlabError, FileExists, InvalidFile
+from advlab.errors import AdvlabError, FileExists, InvalidFile, InvalidValue
 from advlab.evaluation.metrics import Rate, wilson
 from advlab.evaluation.study import StudyResult, load_study_result
 from tests.small_studies import HEAD, ROWS, measured, write_study
@@ -55,13 +55,18 @@ class TestRun:
         assert "</svg>" in workspace.study_path("small", ".svg").read_text("utf-8")
 
     @pytest.mark.thorough
+    def test_a_suite_without_one_worst_case_is_refused_before_anything_is_trained(self, tmp_path):
+        suite = tmp_path / "mixed.toml"
+        suite.write_text('title = "Mixed"\n[[attack]]\nmethod = "fgsm"\n[[attack]]\nmethod = "deepfool"\nnorm = "l2"\n')
+        with pytest.raises(InvalidValue, match=r"one worst case.*bounded.*minimal.*such as 'standard'"):
+            load_study(write_study(tmp_path, ROWS, HEAD.replace("quick", str(suite))))
+
     def test_the_robust_column_is_the_worst_case_of_the_suite_on_the_trained_network(self, cheap):
         result = run(cheap, rows="2", save=False)
         recipe = load_study(cheap).recipes()[1]
         classifier = advlab.train(recipe, save=False, progress=False)
-        evaluations = advlab.run(
-            load_study(cheap).suite, classifier, norm="linf", epsilon=0.1, samples=8, progress=False
-        )
+        suite = load_study(cheap).suite
+        evaluations = advlab.run(classifier, suite=suite, norm="linf", epsilon=0.1, samples=8, progress=False)
         robust = sum(all(e.robust[image] for e in evaluations) for image in range(8))
         assert result.rows[0].robust_accuracy == Rate(robust / 8, *wilson(robust, 8), robust, 8)
         assert result.rows[0].test_accuracy == classifier.card["test_accuracy"]

@@ -87,6 +87,12 @@ def test_each_attack_of_a_cascade_gets_only_the_images_that_are_still_robust(tra
     assert distances(worst.x, worst.x_adv).linf.max() <= 0.05
 
 
+def test_a_cascade_goes_on_to_its_end_once_no_image_is_left_to_attack(trained, few, small):
+    *parts, worst = (e.result for e in advlab.run(trained, few, small, epsilon=0.9, progress=False))
+    assert not worst.robust.any()
+    assert [part.attempted.sum() for part in parts] == [len(few), parts[0].robust.sum(), 0]
+
+
 def test_a_part_of_a_cascade_verifies_as_recorded(few, small, workspace):
     advlab.run("digits", few, small, epsilon=0.05, save=True, progress=False)
     part = next((workspace / "attacks" / "digits" / "small-linf-0.05").glob("fab*.h5"))

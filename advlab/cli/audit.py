@@ -46,4 +46,4 @@ def audit(output: str | None, as_json: bool, **options: Any) -> None:
     if output:
         click.echo(f"Wrote {relative_path(output)}. Open it in a browser.", err=True)
     else:
-        click.echo(f"Next: advlab run standard --model {result.classifier}", err=True)
+        click.echo(f"Next: advlab run standard --model {relative_path(options['classifier'])}", err=True)

@@ -25,4 +25,4 @@ def show(model: str, trust: bool, as_json: bool) -> None:
         print_json(summary.to_dict())
         return
     click.echo(summary.table())
-    click.echo(f"Next: advlab predict {relative_path(model) if summary.path == model else model} IMAGE.png", err=True)
+    click.echo(f"Next: advlab predict {relative_path(model)} IMAGE.png", err=True)

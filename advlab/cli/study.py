@@ -8,7 +8,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json
+from advlab.cli.options import json_option, print_json, relative_path
 
 
 @main.command()
@@ -35,4 +35,4 @@ def study(name: str, as_json: bool, **options: Any) -> None:
     for note in result.notes():
         click.echo(note, err=True)
     if len(result.rows) < len(result.study.rows):
-        click.echo(f"Next: advlab study {name} --resume", err=True)
+        click.echo(f"Next: advlab study {relative_path(name)} --resume", err=True)

@@ -15,6 +15,7 @@ from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
 from advlab.distances import distance, exceeds
+from advlab.engine.plan import make_plan
 from advlab.engine.run import Run
 from advlab.errors import AdvlabError, InvalidValue, unknown
 from advlab.provenance import command_line, versions
@@ -70,24 +71,25 @@ def craft(
             f"Got {np.asarray(attempted).dtype} {np.shape(attempted)}."
         )
     method = spec.craft or import_module(f"advlab.methods.{spec.method}").craft
-    run = Run(classifier, dataset, method, spec, batch_size, compile, attempted)
+    run = Run(make_plan(classifier, dataset, method, spec, batch_size, compile, attempted))
     run.execute(unfinished, progress, f"{spec.method} on {classifier.name}")
     return _result(run)
 
 
 def _result(run: Run) -> AttackResult:
     """The finished result: re-predicted on exactly the stored images, its bounds checked in float64."""
-    classifier, dataset, spec, best = run.classifier, run.dataset, run.spec, run.best
+    plan, best = run.plan, run.best
+    classifier, dataset, spec = plan.classifier, plan.dataset, plan.spec
     x, x_adv = dataset.x, best["x"]
     _refuse_outside(spec, x, x_adv)
     diagnostics = Diagnostics(
         loss_trace=best["loss_trace"],
-        trace_steps=run.trace_steps,
+        trace_steps=plan.trace_steps,
         first_success=best["first_success"],
         zero_gradient=best["zero_gradient"],
         nonfinite=best["nonfinite"],
         unchanged=np.all(x_adv == x, axis=(1, 2, 3)),
-        repeat_difference=run.repeat_difference,
+        repeat_difference=plan.repeat_difference,
     )
     return AttackResult(
         attack=spec,
@@ -101,9 +103,9 @@ def _result(run: Run) -> AttackResult:
         x_adv=x_adv,
         labels=dataset.y,
         indices=dataset.indices,
-        clean_probabilities=run.clean_probabilities,
+        clean_probabilities=plan.clean_probabilities,
         adversarial_probabilities=classifier.probabilities(x_adv),
-        attempted=run.attempted,
+        attempted=plan.attempted,
         forward_passes=best["forward"],
         backward_passes=best["backward"],
         seconds=round(run.seconds, 3),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
@@ -11,17 +10,13 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from advlab.classifiers.classifier import Classifier
-from advlab.data.dataset import Dataset
-from advlab.declarations.attack import Attack
 from advlab.engine import best, resume, steps
-from advlab.engine.compile import slices, xla_pays
 from advlab.engine.external import run_external
+from advlab.engine.plan import Plan
 from advlab.engine.resume import Checkpoint
 from advlab.engine.universal import UniversalRun
-from advlab.errors import InvalidValue
 from advlab.problem import random
-from advlab.problem.problem import Craft, ExternalLoop, Loop, Problem, UniversalLoop
+from advlab.problem.problem import Problem
 from advlab.progress import Progress, patient_interrupt
 from advlab.results.execution import Execution
 
@@ -32,180 +27,144 @@ _SAVE_EVERY = 60.0
 
 
 class Run:
-    """One attack on one data set: how far it is, and the best of each image so far (rows first)."""
+    """A plan under way: how far it is, and the best of each image so far (rows first)."""
 
-    def __init__(
-        self,
-        classifier: Classifier,
-        dataset: Dataset,
-        craft: Craft,
-        spec: Attack,
-        batch_size: int | None,
-        compile: str,
-        attempted: np.ndarray | None = None,
-    ):
-        self.classifier, self.dataset, self.craft, self.spec, self.goal = classifier, dataset, craft, spec, spec.goal
-        n, target = len(dataset), spec.threat.target
-        self.labels = dataset.y.astype(np.int32)
-        self.target = np.full(n, -1 if target is None else target, np.int32)
-        self.attempted = (self.labels != self.target) & (True if attempted is None else attempted)
-        # With ``n_target_classes`` a method aims at so many of the likeliest wrong classes, one after the other.
-        self.n_target_classes = min(int(spec.parameters.get("n_target_classes") or 0), classifier.classes - 1)
-        self.rounds = spec.restarts * max(self.n_target_classes, 1)
-        loop = steps.plan(craft, spec, dataset.x.shape[1:])
-        self.is_external, self.is_universal = isinstance(loop, ExternalLoop), isinstance(loop, UniversalLoop)
-        if self.is_universal and spec.early_stop:
-            raise InvalidValue(
-                f"Method '{spec.method}' seeks one perturbation of all images; no image can stop by itself. "
-                "Got early_stop, as the curve of a bounded method needs it; leave it out, or choose another method."
-            )
-        if self.is_external and spec.precision != "float32":
-            raise InvalidValue(
-                f"Method '{spec.method}' runs in another library, in float32. Got precision '{spec.precision}'; "
-                "leave it out."
-            )
-        self.steps = loop.steps if isinstance(loop, Loop) else loop.epochs if isinstance(loop, UniversalLoop) else 0
-        self.trace_steps = steps.trace_steps(self.steps if isinstance(loop, Loop) else 0)
-        self.xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * self.rounds * self.steps))
-        max_rows = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
-        self.clean_probabilities = classifier.probabilities(dataset.x)
-        self.correct = self.clean_probabilities.argmax(1) == self.labels
-        self.pending = self.attempted & ~self._succeeds_unchanged()
-        self.batches = max(1, math.ceil(self.pending.sum() / max_rows))
-        self.slices = slices(math.ceil(self.pending.sum() / self.batches), self.xla and not self.is_universal)
-        self.size = self.slices.size
-        self.repeat_difference = classifier.repeat_difference(dataset.x, self.clean_probabilities)
-        self.streams: dict[int, np.ndarray] = {}  # by restart
-        self.best = best.empty(dataset.x, len(self.trace_steps))
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self.best = best.empty(plan.dataset.x, len(plan.trace_steps))
         for name, value in {"success": True, "distance": 0, "first_success": 0}.items():
-            self.best[name][self.attempted & ~self.pending] = value
+            self.best[name][plan.attempted & ~plan.pending] = value
         self.seconds = 0.0
-        self.steps_done = 0  # over all samples
         self.position = {"batch": 0, "restart": 0, "step": 0, "computed": 0}
         self.rows = np.zeros(0, np.int64)  # those in progress
         self.carry: dict[str, Any] | None = None  # and their state, between two chunks
+        self._steps_done = 0  # over all samples
+        self._streams: dict[int, np.ndarray] = {}  # by restart
 
     def execute(self, unfinished: Path | None, progress: bool | None, label: str) -> None:
         """Do the remaining work, keeping it in a file where it is interrupted."""
-        if unfinished is not None:
-            self._resume_from(unfinished)
+        plan = self.plan
+        # One perturbation of all images is not worth a file: interrupted, it begins again.
+        file = None if plan.is_universal else unfinished
+        if file is not None:
+            self._resume_from(file)
         started = last_saved = time.perf_counter()
         earlier_seconds = self.seconds
-        total = int(self.pending.sum()) * self.rounds * max(self.steps, 1)
+        total = int(plan.pending.sum()) * plan.rounds * max(plan.steps, 1)
+        # Between two chunks the state is whole; a second Ctrl-C, which ends at once, may find it half merged.
+        is_whole = False
         try:
-            with Progress(total, label, show=progress) as bar, patient_interrupt(not self.is_external) as interrupt:
+            with Progress(total, label, show=progress) as bar, patient_interrupt(not plan.is_external) as interrupt:
                 shown_steps = 0
                 for _ in self._work_through():
+                    is_whole = True
                     now = time.perf_counter()
                     self.seconds = earlier_seconds + now - started
-                    shown_steps, new_steps = self.steps_done, self.steps_done - shown_steps
+                    shown_steps, new_steps = self._steps_done, self._steps_done - shown_steps
                     bar.advance(new_steps, robust=f"{self._robust_fraction():.1%}")
                     if interrupt.is_set():
                         raise KeyboardInterrupt
-                    if unfinished is not None and now - last_saved > _SAVE_EVERY:
-                        self._save(unfinished)
+                    if file is not None and now - last_saved > _SAVE_EVERY:
+                        self._save(file)
                         last_saved = now
+                    is_whole = plan.is_external
         except KeyboardInterrupt:
-            if unfinished is not None and self.seconds > _SAVE_AFTER and self._save(unfinished):
-                raise KeyboardInterrupt(
-                    f"The work so far is saved in '{unfinished}'; the same command continues."
-                ) from None
+            if file is not None and is_whole and self.seconds > _SAVE_AFTER and self._save(file):
+                raise KeyboardInterrupt(f"The work so far is saved in '{file}'; the same command continues.") from None
             raise
         self.seconds = earlier_seconds + time.perf_counter() - started
-        if self.goal == "minimal":
+        if plan.spec.goal == "minimal":
             # A sample that is still robust gets its clean image back: there is no smallest perturbation to show.
             failed = ~self.best["success"]
-            self.best["x"][failed] = self.dataset.x[failed]
+            self.best["x"][failed] = plan.dataset.x[failed]
 
     @property
     def execution(self) -> Execution:
         """How it was run."""
-        computed = self.position["computed"] / max(self.size * self.batches * self.rounds * self.steps, 1)
+        plan = self.plan
+        computed = self.position["computed"] / max(plan.size * plan.batches * plan.rounds * plan.steps, 1)
         return Execution(
-            batch_size=self.size,
-            compile="host" if self.is_external else "xla" if self.xla and not self.is_universal else "graph",
+            batch_size=plan.size,
+            compile="host" if plan.is_external else "xla" if plan.xla and not plan.is_universal else "graph",
             device="GPU" if tf.config.list_logical_devices("GPU") else "CPU",
-            model=self.classifier.source,
-            scale=self.classifier.scale.tolist(),
-            offset=self.classifier.offset.tolist(),
+            model=plan.classifier.source,
+            scale=plan.classifier.scale.tolist(),
+            offset=plan.classifier.offset.tolist(),
             computed_fraction=round(computed, 4),
         )
 
     def _work_through(self) -> Iterator[None]:
         """Go through batches and restarts; yields wherever the work may be interrupted and saved."""
-        if self.is_universal:
+        plan = self.plan
+        if plan.is_universal:
             yield from self._run_universal()
             return
         first = (self.position["batch"], self.position["restart"])
-        for batch, rows in enumerate(np.array_split(np.flatnonzero(self.pending), self.batches)):
-            for restart in range(self.rounds):
-                steps_done = self.steps_done + len(rows) * max(self.steps, 1)
+        for batch, rows in enumerate(np.array_split(np.flatnonzero(plan.pending), plan.batches)):
+            for restart in range(plan.rounds):
+                steps_done = self._steps_done + len(rows) * max(plan.steps, 1)
                 if (batch, restart) >= first:
                     self.position |= {"batch": batch, "restart": restart}
-                    remaining = rows[~(self.best["success"][rows] & self.spec.early_stop)]
+                    remaining = rows[~(self.best["success"][rows] & plan.spec.early_stop)]
                     if len(remaining):
-                        if self.is_external:
+                        if plan.is_external:
                             result = self._run_external(remaining, restart)
                         else:
                             result = yield from self._run_in_graph(remaining, restart)
-                        best.merge(self.best, self.goal, *result)
+                        best.merge(self.best, plan.spec.goal, *result)
                     self.position |= {"restart": restart + 1, "step": 0}
                     self.carry = None
-                self.steps_done = steps_done
+                self._steps_done = steps_done
                 yield
 
     def _run_universal(self) -> Iterator[None]:
         """Seek one perturbation of all images, once for each restart; starts again if interrupted."""
-        rows = np.flatnonzero(self.attempted)
+        plan = self.plan
+        rows = np.flatnonzero(plan.attempted)
         if not len(rows):
             return
         # Rows are repeated to fill the last batch: every batch then has one shape.
-        padded = np.resize(rows, self.size * self.batches).reshape(self.batches, -1)
-        for restart in range(self.spec.restarts):
-            batches = [self._batch(part, self.size, restart) for part in padded]
-            universal_run = UniversalRun(self.classifier, self.craft, self.spec, batches, len(rows))
+        padded = np.resize(rows, plan.size * plan.batches).reshape(plan.batches, -1)
+        for restart in range(plan.spec.restarts):
+            batches = [self._batch(part, plan.size, restart) for part in padded]
+            universal_run = UniversalRun(plan.classifier, plan.craft, plan.spec, batches, len(rows))
             for _ in universal_run.epochs():
-                self.steps_done += len(rows)
+                self._steps_done += len(rows)
                 yield
             is_better = universal_run.best["success"].sum() > self.best["success"].sum()
-            best.merge(self.best, self.goal, rows, universal_run.best, replace_all=is_better or not restart)
-
-    def _succeeds_unchanged(self) -> np.ndarray:
-        """bool ``(n,)``: images that are their own best, where the nearest or first success is wanted, at no cost."""
-        applies = self.goal == "minimal" or self.spec.early_stop
-        predicted = self.clean_probabilities.argmax(1)
-        return applies & np.where(self.target >= 0, predicted == self.target, predicted != self.labels)
+            best.merge(self.best, plan.spec.goal, rows, universal_run.best, replace_all=is_better or not restart)
 
     def _run_external(self, rows: np.ndarray, restart: int) -> tuple[np.ndarray, Mapping[str, Any]]:
         problem = self._problem(self._batch(rows, len(rows), restart))
-        loop = self.craft(problem, **self.spec.parameters)
+        loop = self.plan.craft(problem, **self.plan.spec.parameters)
         return rows, run_external(loop, problem)
 
     def _run_in_graph(
         self, rows: np.ndarray, restart: int
     ) -> Generator[None, None, tuple[np.ndarray, Mapping[str, Any]]]:
         """Take all steps, chunk by chunk; returns the rows of the last batch, and their carry."""
-        compiled = steps.compile_method(self.classifier, self.craft, self.spec, self.goal, self.xla)
-        epsilon = tf.constant(self.spec.threat.epsilon, tf.float64)
-        floats = {n: tf.constant(v, tf.float32) for n, v in self.spec.parameters.items() if isinstance(v, float)}
-        first, size = self.position["step"], self.size
+        plan = self.plan
+        compiled = steps.compile_method(plan.classifier, plan.craft, plan.spec, plan.spec.goal, plan.xla)
+        epsilon = tf.constant(plan.spec.threat.epsilon, tf.float64)
+        floats = {n: tf.constant(v, tf.float32) for n, v in plan.spec.parameters.items() if isinstance(v, float)}
+        first, size = self.position["step"], plan.size
         if self.carry is None:
             batch = self._batch(rows, size, restart)
-            carry = compiled.begin(self.slices.rows, batch, epsilon, floats)
+            carry = compiled.begin(plan.slices.rows, batch, epsilon, floats)
         else:
             rows, size = self.rows, len(self.carry["success"])
             batch = self._batch(rows, size, restart)
             carry = {name: tf.constant(value) for name, value in self.carry.items()}
-        rows_may_leave = self.spec.early_stop or "state/done" in carry
+        rows_may_leave = plan.spec.early_stop or "state/done" in carry
         while True:
             # By work, not by time: where rows leave must not depend on how fast the machine is today.
-            chunk_steps = np.clip(_CHUNK_WORK // (size * self.classifier.activation_size), 1, _CHUNK_STEPS)
-            last = min(first + int(min(chunk_steps, max(first, 10)) if rows_may_leave else chunk_steps), self.steps)
-            carry = compiled.run(self.slices.rows, batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
-            idle = steps.is_idle(carry, self.spec.early_stop).numpy()[: len(rows)]
-            self.steps_done += len(rows) * (last - first)
+            chunk_steps = np.clip(_CHUNK_WORK // (size * plan.classifier.activation_size), 1, _CHUNK_STEPS)
+            last = min(first + int(min(chunk_steps, max(first, 10)) if rows_may_leave else chunk_steps), plan.steps)
+            carry = compiled.run(plan.slices.rows, batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
+            idle = steps.is_idle(carry, plan.spec.early_stop).numpy()[: len(rows)]
+            self._steps_done += len(rows) * (last - first)
             self.position["computed"] += size * (last - first)
-            if last == self.steps:
+            if last == plan.steps:
                 return rows, carry
             active_rows = np.flatnonzero(~idle)
             next_size = self._repacked_size(len(active_rows), size)
@@ -215,7 +174,7 @@ class Run:
                 idle_carry = {name: tf.gather(value, idle_rows) for name, value in carry.items()}
                 if not len(active_rows):
                     return rows, idle_carry
-                best.merge(self.best, self.goal, rows[idle_rows], idle_carry)
+                best.merge(self.best, plan.spec.goal, rows[idle_rows], idle_carry)
                 rows, size = rows[active_rows], next_size
                 batch = self._batch(rows, size, restart)
                 carry = {name: tf.gather(value, np.resize(active_rows, size)) for name, value in carry.items()}
@@ -224,44 +183,47 @@ class Run:
             first = last
 
     def _problem(self, batch: steps.Batch) -> Problem:
-        epsilon = tf.constant(self.spec.threat.epsilon, tf.float64)
-        return steps.build_problem(batch, self.spec.threat.norm, epsilon, self.classifier.logits)
+        plan = self.plan
+        epsilon = tf.constant(plan.spec.threat.epsilon, tf.float64)
+        return steps.build_problem(batch, plan.spec.threat.norm, epsilon, plan.classifier.logits)
 
     def _repacked_size(self, count: int, size: int) -> int:
         """The smallest of the fixed batch sizes that holds ``count`` rows; 0 for none."""
-        return min(s for s in (*self.slices.sizes, size) if s >= count) if count else 0
+        return min(s for s in (*self.plan.slices.sizes, size) if s >= count) if count else 0
 
     def _batch(self, rows: np.ndarray, size: int, restart: int) -> steps.Batch:
         """The rows as tensors, repeated up to ``size`` so that every batch has a shape that is compiled already."""
+        plan = self.plan
         padded = np.resize(rows, size)
-        target = self.target[padded]
-        if restart not in self.streams:
-            self.streams[restart] = random.streams(self.spec.seed, restart, tf.constant(self.dataset.indices)).numpy()
-        aim = self._likely_wrong_classes(padded, restart % self.n_target_classes) if self.n_target_classes else target
+        target = plan.target[padded]
+        if restart not in self._streams:
+            self._streams[restart] = random.streams(plan.spec.seed, restart, tf.constant(plan.dataset.indices)).numpy()
+        aim = self._likely_wrong_classes(padded, restart % plan.n_target_classes) if plan.n_target_classes else target
         return steps.Batch(
-            x=tf.constant(self.dataset.x[padded]),
-            labels=tf.constant(self.labels[padded]),
+            x=tf.constant(plan.dataset.x[padded]),
+            labels=tf.constant(plan.labels[padded]),
             aim=tf.constant(aim),
             target=tf.constant(target),
-            streams=tf.constant(self.streams[restart][padded]),
+            streams=tf.constant(self._streams[restart][padded]),
         )
 
     def _likely_wrong_classes(self, rows: np.ndarray, rank: int) -> np.ndarray:
         """int32: for each row the class that, its label aside, comes at ``rank`` (from 0) on the clean image."""
-        order = np.argsort(-self.clean_probabilities[rows], axis=1, kind="stable")
-        wrong = order[order != self.labels[rows, None]].reshape(len(rows), -1)
+        order = np.argsort(-self.plan.clean_probabilities[rows], axis=1, kind="stable")
+        wrong = order[order != self.plan.labels[rows, None]].reshape(len(rows), -1)
         return wrong[:, rank].astype(np.int32)
 
     def _robust_fraction(self) -> float:
-        return float(np.mean(self.correct & ~self.best["success"]))
+        return float(np.mean(self.plan.correct & ~self.best["success"]))
 
     def _specification(self) -> dict[str, Any]:
+        plan = self.plan
         return {
-            "attack": self.spec.to_dict(),
-            "classifier_digest": self.classifier.digest,
-            "dataset": self.dataset.name,
-            "dataset_digest": self.dataset.digest,
-            "size": self.size,
+            "attack": plan.spec.to_dict(),
+            "classifier_digest": plan.classifier.digest,
+            "dataset": plan.dataset.name,
+            "dataset_digest": plan.dataset.digest,
+            "size": plan.size,
         }
 
     def _save(self, partial: Path) -> bool:

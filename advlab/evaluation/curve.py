@@ -113,6 +113,8 @@ class SecurityCurve:
     def table(self, epsilons: Sequence[float | str] | None = None) -> str:
         """Robust accuracy at some epsilons (None: round ones, as far as the curve decreases) as lines of text."""
         values = [self._valid_epsilon(epsilon) for epsilon in self._table_epsilons(epsilons)]
+        if not values:
+            raise InvalidValue("A table needs at least one epsilon. Got none; leave epsilons out for round ones.")
         names = [f"{epsilon:.4g}" for epsilon in values]
         width = max(len("epsilon"), *(len(name) for name in names))
         lines = [f"{'epsilon':>{width}}  robust %  [95%]"]

@@ -1,0 +1,181 @@
+"""What a run will do, decided and checked before any work: batches, restarts, compilation, what is left to attack."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from advlab.classifiers.classifier import Classifier
+from advlab.data.dataset import Dataset
+from advlab.declarations.attack import Attack
+from advlab.engine import steps
+from advlab.engine.compile import Slices, slices, xla_pays
+from advlab.errors import InvalidValue
+from advlab.problem.problem import START, Craft, ExternalLoop, Loop, Problem, Query, UniversalLoop
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """One attack on ``n`` images of one data set, and how it is divided.
+
+    Attributes:
+        classifier: What is attacked.
+        dataset: The images.
+        craft: The method.
+        spec: What was asked.
+        loop: ``Loop``, ``UniversalLoop`` or ``ExternalLoop``: the class of what the method returns.
+        steps: Of one restart, 0 where another library counts them.
+        rounds: Restarts, times the classes to aim at one after the other.
+        n_target_classes: How many likeliest wrong classes are aimed at, 0 for none.
+        attempted: bool ``(n,)``, the images in scope.
+        pending: bool ``(n,)``, those of them that there is something to do for.
+        clean_probabilities: float32 ``(n, k)``.
+        repeat_difference: float32, see ``results.diagnostics.Diagnostics``.
+        xla: Whether XLA compiles the steps.
+        batches: How many there are.
+        slices: How a batch is divided between cores.
+    """
+
+    classifier: Classifier
+    dataset: Dataset
+    craft: Craft
+    spec: Attack
+    loop: type[Loop | UniversalLoop | ExternalLoop]
+    steps: int
+    rounds: int
+    n_target_classes: int
+    attempted: np.ndarray
+    pending: np.ndarray
+    clean_probabilities: np.ndarray
+    repeat_difference: np.ndarray
+    xla: bool
+    batches: int
+    slices: Slices
+
+    @property
+    def is_external(self) -> bool:
+        """Whether another library runs it."""
+        return self.loop is ExternalLoop
+
+    @property
+    def is_universal(self) -> bool:
+        """Whether it seeks one perturbation of all images."""
+        return self.loop is UniversalLoop
+
+    @property
+    def size(self) -> int:
+        """Rows of a full batch."""
+        return self.slices.size
+
+    @property
+    def trace_steps(self) -> np.ndarray:
+        """int32 ``(t,)``: the queries whose loss is stored."""
+        return steps.trace_steps(self.steps if self.loop is Loop else 0)
+
+    @property
+    def labels(self) -> np.ndarray:
+        """int32 ``(n,)``."""
+        return self.dataset.y.astype(np.int32)
+
+    @property
+    def target(self) -> np.ndarray:
+        """int32 ``(n,)``: the class that counts as success, -1 for any but the label."""
+        return _targets(self.spec, len(self.dataset))
+
+    @property
+    def correct(self) -> np.ndarray:
+        """bool ``(n,)``: the clean image is classified as its label."""
+        return self.clean_probabilities.argmax(1) == self.dataset.y
+
+
+def make_plan(
+    classifier: Classifier,
+    dataset: Dataset,
+    craft: Craft,
+    spec: Attack,
+    batch_size: int | None,
+    compile: str,
+    attempted: np.ndarray | None,
+) -> Plan:
+    """Decide how an attack is run; raises ``InvalidValue`` for what its method cannot do."""
+    n, target = len(dataset), _targets(spec, len(dataset))
+    loop = steps.plan(craft, spec, dataset.x.shape[1:])
+    count = loop.steps if isinstance(loop, Loop) else loop.epochs if isinstance(loop, UniversalLoop) else 0
+    classes = min(int(spec.parameters.get("n_target_classes") or 0), classifier.classes - 1)
+    _refuse_impossible(classifier, dataset, craft, spec, loop)
+
+    in_scope = (dataset.y != target) & (True if attempted is None else attempted)
+    clean = classifier.probabilities(dataset.x)
+    predicted = clean.argmax(1)
+    # Images that are their own best, where the nearest or first success is wanted, cost nothing.
+    succeeds = np.where(target >= 0, predicted == target, predicted != dataset.y)
+    pending = in_scope & ~(succeeds & (spec.goal == "minimal" or spec.early_stop))
+    rounds = spec.restarts * max(classes, 1)
+    xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * rounds * count))
+    max_rows = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
+    batches = max(1, math.ceil(pending.sum() / max_rows))
+    rows = max(1, math.ceil(pending.sum() / batches))
+    return Plan(
+        classifier=classifier,
+        dataset=dataset,
+        craft=craft,
+        spec=spec,
+        loop=type(loop),
+        steps=count,
+        rounds=rounds,
+        n_target_classes=classes,
+        attempted=in_scope,
+        pending=pending,
+        clean_probabilities=clean,
+        repeat_difference=classifier.repeat_difference(dataset.x, clean),
+        xla=xla,
+        batches=batches,
+        slices=slices(rows, xla and not isinstance(loop, UniversalLoop)),
+    )
+
+
+def _targets(spec: Attack, n: int) -> np.ndarray:
+    return np.full(n, -1 if spec.threat.target is None else spec.threat.target, np.int32)
+
+
+def _refuse_impossible(classifier: Classifier, dataset: Dataset, craft: Craft, spec: Attack, loop: Any) -> None:
+    if isinstance(loop, UniversalLoop) and spec.early_stop:
+        raise InvalidValue(
+            f"Method '{spec.method}' seeks one perturbation of all images; no image can stop by itself. "
+            "Got early_stop, as the curve of a bounded method needs it; leave it out, or choose another method."
+        )
+    if isinstance(loop, ExternalLoop) and spec.precision != "float32":
+        raise InvalidValue(
+            f"Method '{spec.method}' runs in another library, in float32. Got precision '{spec.precision}'; "
+            "leave it out."
+        )
+    if isinstance(loop, Loop) and spec.restarts > 1 and not _is_random(classifier, dataset, craft, spec):
+        raise InvalidValue(
+            f"Method '{spec.method}' draws nothing at random: restarts would repeat one run. Got {spec.restarts} "
+            "restarts; leave them out, or choose a method with a random start, such as 'pgd'."
+        )
+
+
+def _is_random(classifier: Classifier, dataset: Dataset, craft: Craft, spec: Attack) -> bool:
+    """Whether the first step of the method differs between two random streams."""
+    states = [_first_step(classifier, dataset, craft, spec, stream) for stream in (1, 2)]
+    return any(not np.array_equal(one, other) for one, other in zip(*states, strict=True))
+
+
+def _first_step(classifier: Classifier, dataset: Dataset, craft: Craft, spec: Attack, stream: int) -> list[np.ndarray]:
+    """The state of a method after one step on the first image, with its start."""
+    one = tf.constant(dataset.y[:1], tf.int32)
+    batch = steps.Batch(
+        tf.constant(dataset.x[:1]), one, one * 0 - 1, one * 0 - 1, tf.fill([1, 2], tf.constant(stream, tf.uint32))
+    )
+    epsilon = tf.constant(spec.threat.epsilon, tf.float64)
+    problem: Problem = steps.build_problem(batch, spec.threat.norm, epsilon, classifier.logits)
+    loop = craft(problem, **spec.parameters)
+    state = loop.start()
+    query: Query = problem.query(state["x"], loop.loss, loop.gradient)
+    after = loop.update(state, query, tf.constant(START + 1)) if loop.steps else {}
+    return [np.asarray(value) for value in (*state.values(), *after.values())]
