@@ -13,6 +13,7 @@ __version__ = "0.1.0"
 _ROOM = {
     "Attack": "threat",
     "AttackResult": "results.result",
+    "Certificate": "results.certificate",
     "Classifier": "classifiers.classifier",
     "Dataset": "data.dataset",
     "Evaluation": "evaluation.evaluation",
@@ -25,6 +26,7 @@ _ROOM = {
     "attack_to_archive": "workflows.attack",
     "audit": "workflows.audit",
     "available": "workflows.listing",
+    "certify": "workflows.certify",
     "compare": "evaluation.compare",
     "cross_findings": "evaluation.findings.cross",
     "curve": "workflows.curve",

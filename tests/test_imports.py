@@ -201,6 +201,7 @@ def test_the_public_names():
     assert advlab.__all__ == [
         "Attack",
         "AttackResult",
+        "Certificate",
         "Classifier",
         "Dataset",
         "Evaluation",
@@ -212,6 +213,7 @@ def test_the_public_names():
         "attack_to_archive",
         "audit",
         "available",
+        "certify",
         "compare",
         "cross_findings",
         "curve",

@@ -99,6 +99,7 @@ def printed(tmp_path_factory):
             "train": call("train", "digits", "--epochs", 1, "--force"),
             "transfer": call("transfer", made, "--model", "digits"),
             "verify": call("verify", made, "--model", ROOT / "models" / "pretrained" / "digits.h5"),
+            "certify": call(*space, "certify", "digits", "--epsilon", 0.02, "--samples", 3),
             "curve": curve(),
             "audit": audit(),
         }
