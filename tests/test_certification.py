@@ -66,7 +66,7 @@ def test_attack_and_proof_never_contradict_each_other(exact, attacked):
 
 
 def test_what_contradicts_or_does_not_belong_is_refused(exact, attacked, trained, data):
-    lying = replace(exact, status=np.ones_like(exact.status))
+    lying = replace(exact, status=np.ones_like(exact.status), margin=np.full(40, 9.0))
     with pytest.raises(Mismatch, match=r"which 'exact-linf-0\.05' proves"):
         lying.bracket(attacked)
     with pytest.raises(Mismatch, match="differ in: epsilon"):

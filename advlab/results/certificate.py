@@ -11,13 +11,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from os import PathLike
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
 from advlab import storage, workspace
-from advlab.errors import InvalidFile, InvalidValue, Mismatch
+from advlab.errors import InvalidFile
 from advlab.formatting import WIDTH, aligned, frame, number, plain, printable, shortened
+from advlab.results.bracket import Bracket, bracket
 from advlab.results.result import AttackResult, refuse_other
 
 SCHEMA = 1
@@ -39,29 +40,6 @@ _HEADER = (
     "versions",
     "command",
 )
-
-
-class Bracket(NamedTuple):
-    """Robust accuracy from both sides, in images: ``low`` are proven, ``high`` not broken by any attack, of ``total``.
-
-    ``missed`` counts images with a counterexample that the attack left standing, ``unknown`` is ``high - low``.
-    """
-
-    low: int
-    high: int
-    total: int
-    missed: int
-
-    @property
-    def unknown(self) -> int:
-        """Images that are neither proven nor broken."""
-        return self.high - self.low
-
-    def __str__(self) -> str:
-        return (
-            f"robust accuracy lies between {self.low / self.total:.1%} and {self.high / self.total:.1%}: "
-            f"{self.total - self.high:,} misclassified, {self.low:,} proven, {self.unknown:,} unknown"
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -140,22 +118,11 @@ class Certificate:
         return workspace.certificate_path(self.classifier, self.slug)
 
     def bracket(self, result: AttackResult | None = None) -> Bracket:
-        """Proven and not broken images, with what an attack of the same threat on the same images has broken.
+        """How many images are proven and how many not broken, with what an attack of the same threat has broken.
 
-        Raises ``Mismatch`` where the archive is of another classifier, other images or another threat, where the two
-        contradict each other, and for the smoothed classifier, of which no archive knows.
+        Raises ``Mismatch`` where ``result`` is about something else, or contradicts what is proven.
         """
-        broken, missed = self.misclassified, 0
-        if result is not None:
-            self._check(result)
-            missed = int((broken & result.robust).sum())
-            broken = broken | ~result.robust
-            if (wrong := broken & self.proven).any():
-                raise Mismatch(
-                    f"'{result.attack.slug}' misclassifies image {self.indices[wrong][0]}, which '{self.slug}' proves. "
-                    "If its margin is not within rounding, this is a fault of the proof: please report it."
-                )
-        return Bracket(int(self.proven.sum()), int((~broken).sum()), len(self), missed)
+        return bracket(self, result)
 
     def rows(self, results: Mapping[str, AttackResult] | None = None) -> list[dict[str, str]]:
         """Column -> text: the certificate's own row, and one for it together with each attack."""
@@ -277,20 +244,3 @@ class Certificate:
         if len(lengths) != 1 or not np.isin(arrays["status"], range(len(STATUSES))).all():
             raise InvalidFile(f"'{path}' is damaged: its arrays do not fit together. Certify again.")
         return cls(**fields)
-
-    def _check(self, result: AttackResult) -> None:
-        if self.method == "smoothing":
-            raise InvalidValue(
-                "A certificate of 'smoothing' speaks of the smoothed classifier, an archive of the base classifier. "
-                "Bracket with another method: ibp, crown, alpha, exact."
-            )
-        threat = result.attack.threat
-        mine = (self.classifier_digest, self.dataset_digest, self.norm, self.epsilon, None)
-        theirs = (result.classifier_digest, result.dataset_digest, threat.norm, threat.epsilon, threat.target)
-        names = ("classifier", "images", "norm", "epsilon", "target")
-        differing = [name for name, one, other in zip(names, mine, theirs, strict=True) if one != other]
-        if differing:
-            raise Mismatch(
-                f"'{result.attack.slug}' and '{self.slug}' differ in: {', '.join(differing)}. A bracket needs both "
-                "to be about the same classifier, images and threat."
-            )
