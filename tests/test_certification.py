@@ -14,6 +14,7 @@ import advlab
 from advlab.certification.certify import certify as prove
 from advlab.classifiers.classifier import Classifier
 from advlab.cli import main
+from advlab.data.dataset import Dataset
 from advlab.errors import FileExists, InvalidFile, InvalidValue, Mismatch, UnknownName
 from advlab.results.certificate import Certificate
 
@@ -132,6 +133,19 @@ def test_bounds_that_overflow_are_refused(data):
     model.add(keras.layers.Dense(10, kernel_initializer=keras.initializers.Constant(-1e38)))
     with np.errstate(all="ignore"), pytest.raises(InvalidValue, match=r"overflow|compute another"):
         advlab.certify(Classifier.from_keras(model), data.take(2), epsilon=0.1, progress=False)
+
+
+def test_a_linear_classifier_is_proven_up_to_its_closed_form_radius(linear):
+    x = np.random.default_rng(0).uniform(0.4, 0.6, (12, 6, 6, 1)).astype(np.float32)
+    labels = linear.probabilities(x).argmax(1)
+    data = Dataset.from_arrays(x, labels, ["a", "b"])
+    weights = linear.keras_model.get_weights()[0].astype(np.float64)
+    difference = (weights[:, 0] - weights[:, 1]) * np.where(labels == 0, 1, -1)[:, None]
+    margin = (difference * x.reshape(12, -1)).sum(1)
+    for norm, order, epsilon in (("linf", 1, 0.05), ("l2", 2, 0.2), ("l1", np.inf, 0.35)):
+        radius = margin / np.linalg.norm(difference, order, axis=1)
+        found = advlab.certify(linear, data, norm=norm, epsilon=epsilon, method="exact", progress=False)
+        np.testing.assert_array_equal(found.proven, radius > epsilon)
 
 
 def test_without_time_what_is_left_is_unknown(trained, data):

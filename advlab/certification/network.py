@@ -43,8 +43,8 @@ class Network:
 
     @property
     def piecewise_linear(self) -> bool:
-        """Whether its activations have two linear pieces, which branch and bound can tell apart."""
-        return all(self.node(number).function == "relu" for number in self.activations)
+        """Whether it has activations, all of two linear pieces, which branch and bound can tell apart."""
+        return bool(self.activations) and all(self.node(number).function == "relu" for number in self.activations)
 
     def node(self, number: int) -> Activation:
         """The activation of that number."""
