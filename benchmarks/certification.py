@@ -45,6 +45,7 @@ def rows(samples: int, time_limit: float) -> Iterator[str]:
     found = advlab.certify(classifier, data, epsilon=EPSILONS[0], method="crown", progress=False)
     yield ""
     yield f"CROWN on all {LARGE:,} test images, all nine margins, at {EPSILONS[0]:g}: {found.seconds:.1f} s."
+    yield f"Load when it ended: {os.getloadavg()[0]:.1f}."
 
 
 def report(samples: int, time_limit: float) -> Iterator[str]:

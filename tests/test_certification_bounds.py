@@ -122,13 +122,13 @@ def _by_scipy(a: np.ndarray, x: np.ndarray, epsilon: float) -> float:
     return optimize.minimize(lambda y: a @ y, x, jac=lambda y: a, bounds=bounds, constraints=[ball]).fun
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(3))
 def test_no_image_of_the_region_crosses_a_bound_and_crown_is_no_looser_than_intervals(seed):
     classifier, x, draw = random_network(seed), images(4, 6, 6, 2), np.random.default_rng(seed)
     for norm, epsilon in NORMS:
         network, labels, by_intervals, backwards, hidden = bounds_of(classifier, x, norm, epsilon)
         assert (by_intervals <= backwards).all()
-        for _ in range(20):
+        for _ in range(8):
             values = network.values(tf.constant(inside(x, norm, epsilon, draw)))
             reached = np.einsum("nrk,nk->nr", margins(network, labels), values[-1])
             assert (backwards <= reached + 1e-12).all()
@@ -139,14 +139,13 @@ def test_no_image_of_the_region_crosses_a_bound_and_crown_is_no_looser_than_inte
 
 def test_optimised_slopes_are_sound_and_no_looser_than_crown():
     x, draw = images(3, 6, 6, 2), np.random.default_rng(3)
-    for seed in (1, 4):
-        classifier = random_network(seed)
-        network, labels, _, backwards, _ = bounds_of(classifier, x, "linf", 0.1)
-        better, _ = alpha(network, region_of(x, "linf", 0.1), labels, steps=3)
-        assert (backwards <= better).numpy().all()
-        for _ in range(20):
-            logits = network.logits(tf.constant(inside(x, "linf", 0.1, draw)))
-            assert (better <= np.einsum("nrk,nk->nr", margins(network, labels), logits) + 1e-12).numpy().all()
+    network, labels, _, backwards, _ = bounds_of(random_network(1), x, "linf", 0.1)
+    better, _ = alpha(network, region_of(x, "linf", 0.1), labels, steps=3)
+    assert (backwards <= better).numpy().all()
+    assert (backwards < better).numpy().any()
+    for _ in range(8):
+        logits = network.logits(tf.constant(inside(x, "linf", 0.1, draw)))
+        assert (better <= np.einsum("nrk,nk->nr", margins(network, labels), logits) + 1e-12).numpy().all()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
