@@ -18,6 +18,14 @@ SHAPE = (4, 4, 1)
 layers = keras.layers
 
 
+@pytest.fixture(autouse=True)
+def eager():
+    """Without tracing: each network here is searched twice only."""
+    tf.config.run_functions_eagerly(True)
+    yield
+    tf.config.run_functions_eagerly(False)
+
+
 def small_network(seed: int) -> Classifier:
     """Two hidden layers of ReLUs, or a convolution with leaky ReLUs, max-pooling and a hidden layer."""
     keras.utils.set_random_seed(seed)
