@@ -48,12 +48,14 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.problem.problem import State as State
     from advlab.problem.problem import UniversalLoop as UniversalLoop
     from advlab.reporting.report import report as report
+    from advlab.results.certificate import Certificate as Certificate
     from advlab.results.result import AttackResult as AttackResult
     from advlab.results.result import load_result as load_result
     from advlab.threat import ThreatModel as ThreatModel
     from advlab.workflows.attack import attack as attack
     from advlab.workflows.audit import Audit as Audit
     from advlab.workflows.audit import audit as audit
+    from advlab.workflows.certify import certify as certify
     from advlab.workflows.curve import curve as curve
     from advlab.workflows.demo import demo as demo
     from advlab.workflows.export import export as export
@@ -80,6 +82,7 @@ _ROOM = {
     "Attack": "declarations.attack",
     "AttackResult": "results.result",
     "Audit": "workflows.audit",
+    "Certificate": "results.certificate",
     "Classifier": "classifiers.classifier",
     "Dataset": "data.dataset",
     "Evaluation": "evaluation.evaluation",
@@ -110,6 +113,7 @@ _ROOM = {
     "attack": "workflows.attack",
     "audit": "workflows.audit",
     "available": "workflows.listing",
+    "certify": "workflows.certify",
     "compare": "evaluation.compare",
     "cross_findings": "evaluation.findings.cross",
     "curve": "workflows.curve",

@@ -162,6 +162,11 @@ def archive_path(classifier: str, slug: str, suite: str = "") -> Path:
     return (folder / as_file_name(suite) if suite else folder) / f"{as_file_name(slug)}.h5"
 
 
+def certificate_path(classifier: str, slug: str) -> Path:
+    """Where what was proven about a classifier is written."""
+    return root() / "certificates" / as_file_name(classifier) / f"{as_file_name(slug)}.h5"
+
+
 def partial_path(classifier: str, slug: str) -> Path:
     """Where an unfinished attack is stored until it is resumed."""
     return root() / "attacks" / as_file_name(classifier) / f"{as_file_name(slug)}.partial.h5"

@@ -15,12 +15,14 @@ PACKAGE = Path(__file__).parent.parent / "advlab"
 HEAVY = ("tensorflow", "keras", "art")
 ROOMS = {  # room: what it may import beside itself and the root
     "cli": "",
-    "workflows": "reporting figures evaluation results training engine methods problem classifiers declarations data",
+    "workflows": "reporting figures evaluation results training certification engine methods problem classifiers "
+    "declarations data",
     "reporting": "evaluation figures",
     "figures": "evaluation declarations",
     "evaluation": "results declarations data",
     "results": "declarations",
     "training": "classifiers data declarations engine",
+    "certification": "problem classifiers data declarations results engine",
     "engine": "problem classifiers data declarations results",
     "methods": "problem",
     "problem": "",
@@ -30,8 +32,8 @@ ROOMS = {  # room: what it may import beside itself and the root
     "root": "",
 }
 LIBRARIES = {  # library: the rooms that may import it
-    "tensorflow": "problem methods engine classifiers training workflows",
-    "keras": "classifiers engine training workflows",
+    "tensorflow": "problem methods engine certification classifiers training workflows",
+    "keras": "classifiers engine certification training workflows",
     "art": "methods",
     "click": "cli",
     "jinja2": "reporting",
@@ -39,6 +41,7 @@ LIBRARIES = {  # library: the rooms that may import it
     "matplotlib": "figures",
     "tqdm": "root",
     "sklearn": "data workflows",
+    "scipy": "certification",
     "PIL": "data",
     "pandas": "root",
     "h5py": "root classifiers",
@@ -201,6 +204,7 @@ def test_the_public_names():
         "Attack",
         "AttackResult",
         "Audit",
+        "Certificate",
         "Classifier",
         "Dataset",
         "Evaluation",
@@ -231,6 +235,7 @@ def test_the_public_names():
         "attack",
         "audit",
         "available",
+        "certify",
         "compare",
         "cross_findings",
         "curve",

@@ -101,6 +101,7 @@ def printed(tmp_path_factory):
             "train": call("train", "digits", "--epochs", 1, "--force"),
             "transfer": call("transfer", archive, "--model", "digits"),
             "verify": call("verify", archive, "--model", ROOT / "models" / "pretrained" / "digits.h5"),
+            "certify": call("certify", "digits", "--epsilon", 0.02, "--samples", 3),
             "curve": curve(),
             "audit": audit(),
         }

@@ -1,0 +1,48 @@
+"""Prove how robust a classifier is."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+import advlab
+from advlab.cli.main import main
+from advlab.cli.options import json_option, print_json, relative_path
+
+
+@main.command()
+@click.argument("model", metavar="MODEL")
+@click.option("--dataset", help="A name or path [default: what the model was trained on].")
+@click.option("--norm", default="linf", show_default=True, help="linf, l2 or l1.")
+@click.option("--epsilon", required=True, metavar="E", help="Radius for pixels in [0, 1], such as 0.01 or 2/255.")
+@click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")
+@click.option(
+    "--method",
+    default="crown",
+    show_default=True,
+    help="ibp, crown, alpha: bounds, from fast to tight. exact: branch and bound. smoothing: L2, of any classifier.",
+)
+@click.option("--time-limit", type=float, metavar="S", help="After S seconds the rest stays unknown [default: none].")
+@click.option("--sigma", type=float, default=0.25, show_default=True, help="smoothing: the noise's deviation.")
+@click.option("--draws", type=click.IntRange(1), default=1000, show_default=True, help="smoothing: copies of an image.")
+@click.option("--confidence", type=float, default=0.999, show_default=True, help="smoothing: of each radius.")
+@click.option("--seed", type=int, default=0, show_default=True, help="smoothing: of all random draws.")
+@click.option("--attack", "archive", metavar="ARCHIVE", help="Bracket with an attack on the same images and threat.")
+@click.option("--force", is_flag=True, help="Replace another certificate of that name.")
+@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@json_option
+def certify(model: str, archive: str | None, as_json: bool, **options: Any) -> None:
+    """Prove that no perturbation of MODEL within a radius succeeds, image by image.
+
+    MODEL is a name ('advlab list models') or a path. Each image ends as proven, misclassified or unknown.
+
+    Example: advlab certify fashion --epsilon 0.01 --method exact
+    """
+    result = advlab.load_result(archive) if archive else None
+    certificate = advlab.certify(model, save=True, **options)
+    if as_json:
+        print_json(certificate.to_dict())
+        return
+    click.echo(certificate.table({result.attack.method: result} if result else None))
+    click.echo(f"Wrote {relative_path(certificate.path)}.", err=True)
