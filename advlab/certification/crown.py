@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import tensorflow as tf
@@ -162,7 +163,6 @@ def _only_relu(network: Network, number: int) -> bool:
 def compiled(network: Network, key: Any, function: Callable[..., Any]) -> Callable[..., Any]:
     """``function`` of the network, traced once for it and kept with it."""
     if key not in network.compiled:
-        network.compiled[key] = tf.function(
-            lambda *given: function(network, *given), autograph=False, reduce_retracing=True
-        )
+        # TensorFlow warns where one code object is traced often; a partial has none, so each function counts alone.
+        network.compiled[key] = tf.function(partial(function, network), autograph=False, reduce_retracing=True)
     return network.compiled[key]
