@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from os import PathLike
 from pathlib import Path
@@ -18,6 +19,7 @@ import numpy as np
 
 from advlab import renamed, storage, workspace
 from advlab.errors import AdvlabError, FileExists, InvalidFile
+from advlab.results.layout import ARCHIVE, require_consistent
 from advlab.threat import Attack
 
 _ARRAYS = (
@@ -179,36 +181,18 @@ class AttackResult:
 
 def load_result(path: str | PathLike[str]) -> AttackResult:
     """Read an archive written by ``AttackResult.save``; raises ``InvalidFile`` for anything else."""
-    header, arrays = storage.read(Path(path))
-    if header.get("kind") == "partial":
-        raise InvalidFile(f"'{path}' is an unfinished attack. Run the same attack again to finish it.")
-    missing = [n for n in _ARRAYS if n not in arrays] + [n for n in _HEADER if n not in header]
-    if missing:
-        raise InvalidFile(f"'{path}' is not a complete archive: it lacks {', '.join(missing)}. Craft it again.")
+    header, arrays = storage.read(Path(path), ARCHIVE)
     fields: dict[str, Any] = {name: header[name] for name in _HEADER} | {name: arrays[name] for name in _ARRAYS}
     stored = {n.removeprefix("diagnostics/"): a for n, a in arrays.items() if n.startswith("diagnostics/")}
     try:
+        require_consistent(header, arrays)
         fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"])}
         fields["diagnostics"] = renamed.diagnostics(stored)
         fields["settings"] = renamed.settings(header["settings"])
         result = AttackResult(attack=Attack.from_dict(header["attack"]), **fields)
-    except (AdvlabError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidFile(f"'{path}' is damaged: its header cannot be read ({error}). Craft it again.") from error
-    _check_shapes(result, path)
+    except (AdvlabError, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise InvalidFile(f"'{path}' is a damaged archive ({error}). Craft it again.") from error
     return result
-
-
-def _check_shapes(result: AttackResult, path: str | PathLike[str]) -> None:
-    n, k = len(result.labels), result.clean_probabilities.shape[-1]
-    shapes = {name: getattr(result, name).shape for name in _ARRAYS}
-    expected: dict[str, tuple[int, ...]] = dict.fromkeys(_ARRAYS, (n,))
-    expected |= {"x": (n, *result.x.shape[1:]), "x_adv": result.x.shape}
-    expected |= {"clean_probabilities": (n, k), "adversarial_probabilities": (n, k)}
-    wrong = [f"{name} {shapes[name]}" for name in _ARRAYS if shapes[name] != expected[name]]
-    if result.x.ndim != 4 or np.any(result.labels < 0) or np.any(result.labels >= k):
-        wrong.append(f"images {result.x.shape}, labels up to {result.labels.max(initial=0)} of {k} classes")
-    if wrong:
-        raise InvalidFile(f"'{path}' is damaged: its arrays do not fit together ({'; '.join(wrong)}). Craft it again.")
 
 
 def refuse_other(path: Path, specification: Mapping[str, Any]) -> None:
@@ -218,11 +202,13 @@ def refuse_other(path: Path, specification: Mapping[str, Any]) -> None:
     """
     if not path.exists():
         return
-    header = storage.read_header(path)
+    header = storage.read_header(path, ARCHIVE)
     stored = {name: header.get(name) for name in specification}
     attack = stored.get("attack")
     if isinstance(attack, Mapping):
-        stored["attack"] = renamed.attack_fields(attack.get("method"), attack)
+        # What is damaged inside is another result.
+        with suppress(AttributeError, TypeError):
+            stored["attack"] = renamed.attack_fields(attack.get("method"), attack)
     if stored != specification:
         differences = [name.replace("_", " ") for name in specification if stored[name] != specification[name]]
         raise FileExists(
