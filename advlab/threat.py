@@ -10,6 +10,7 @@ from typing import Any
 
 from advlab import renamed
 from advlab.errors import InvalidValue, unknown
+from advlab.validation import MOST, shown
 
 DEFAULT_EPSILON = {"linf": 0.1, "l2": 1.5, "l1": 10.0, "l0": 20.0}
 NORMS = (*DEFAULT_EPSILON, "none")
@@ -161,12 +162,12 @@ def parse_epsilon(text: str) -> float:
         raise InvalidValue(f"epsilon must be a number such as 0.1 or 8/255. Got '{text}'.") from None
 
 
-def _require_int(instance: ThreatModel | Attack, name: str, low: int, high: float = math.inf) -> None:
+def _require_int(instance: ThreatModel | Attack, name: str, low: int, high: int = MOST + 1) -> None:
     """Require an int, which may be NumPy's, and store it as Python's own."""
     value = getattr(instance, name)
     if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= value < high:
-        top = "2**64" if high == 2**64 else "inf"
-        raise InvalidValue(f"{name} must be an int in the range [{low}, {top}). Got {value!r}.")
+        top = "2**64)" if high == 2**64 else f"{high - 1}]"
+        raise InvalidValue(f"{name} must be an int in the range [{low}, {top}. Got {shown(value)}.")
     object.__setattr__(instance, name, operator.index(value))
 
 

@@ -27,6 +27,7 @@ from advlab.problem.problem import Craft
 from advlab.provenance import command_line, versions
 from advlab.results.result import AttackResult
 from advlab.threat import Attack
+from advlab.validation import as_int
 
 COMPILE = ("auto", "xla", "graph")
 
@@ -75,8 +76,8 @@ def attack(
     )
     if compile not in COMPILE:
         raise unknown("compile mode", compile, COMPILE)
-    if batch_size is not None and (not hasattr(batch_size, "__index__") or batch_size < 1):
-        raise InvalidValue(f"batch_size must be an int in the range [1, inf). Got {batch_size}.")
+    if batch_size is not None:
+        batch_size = as_int("batch_size", batch_size, 1)
     classifier.check(dataset)
     if target is not None and target >= classifier.classes:
         raise InvalidValue(f"target must be a class in 0..{classifier.classes - 1}. Got {target}.")
