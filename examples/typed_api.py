@@ -53,6 +53,8 @@ def main(folder: Path) -> None:
     audit: advlab.Audit = advlab.audit(classifier, data, samples=20)
     suite: list[advlab.Evaluation] = advlab.run(classifier, data, "quick")
     matrix: advlab.TransferMatrix = advlab.transfer([result], ["digits"])
+    certificate: advlab.Certificate = advlab.certify(classifier, data, "crown", epsilon="8/255")
+    print(certificate.bracket(result))
     print(verified.holds, test.found, len(audit.findings), len(suite), matrix.table(), curve.table([0.05]), sep="\n")
 
     noise: advlab.NoiseEvaluation = advlab.evaluate_noise(classifier, samples=20)

@@ -33,7 +33,7 @@ from advlab.cli.options import json_option, print_json, relative_path
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 @json_option
 def certify(model: str, archive: str | None, as_json: bool, **options: Any) -> None:
-    """Prove that no perturbation of MODEL within a radius succeeds, image by image.
+    """Prove that no perturbation within a radius succeeds.
 
     MODEL is a name ('advlab list models') or a path. Each image ends as proven, misclassified or unknown.
 

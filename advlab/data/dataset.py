@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 
 from advlab.errors import InvalidValue
+from advlab.validation import shown
 
-_MAX_CLASSES = 100_000
+MOST_CLASSES = 100_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -93,7 +94,7 @@ def choose(size: int, n: int | None, seed: int | None) -> np.ndarray:
     """The positions, ascending, of the samples that ``Dataset.take`` returns."""
     for what, value, low in (("number of samples", n, 1), ("seed", seed, 0)):
         if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < low):
-            raise InvalidValue(f"The {what} must be an int in the range [{low}, inf). Got {value!r}.")
+            raise InvalidValue(f"The {what} must be an int in the range [{low}, inf). Got {shown(value)}.")
     order = np.arange(size) if seed is None else np.random.default_rng(seed).permutation(size)
     return np.sort(order[:n])
 
@@ -150,7 +151,7 @@ def _labels(y: Any, k: int, subject: str) -> np.ndarray:
 def default_class_names(y: Any, name: str) -> list[str]:
     """The numbers from 0 to the highest label, as class names."""
     highest = int(np.max(y, initial=0)) if np.asarray(y).dtype.kind in "iu" else 0
-    if highest >= _MAX_CLASSES:
+    if highest >= MOST_CLASSES:
         raise InvalidValue(
             f"Data set '{name}' has the label {highest}. Number the classes from 0, or give their names."
         )

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advlab.errors import InvalidValue, unknown
+from advlab.validation import MOST, invalid
 
 if TYPE_CHECKING:
     from advlab.threat import Value
@@ -42,7 +43,8 @@ class Method(NamedTuple):
         resolved = dict(self.parameters)
         for name, value in parameters.items():
             if name not in resolved:
-                raise unknown(f"parameter of method '{self.name}'", name, resolved, self._hint(name))
+                hint = self._hint(name)
+                raise unknown(f"parameter of method '{self.name}'", name, resolved, hint, guess=not hint)
             resolved[name] = self._parse(name, value)
         if {"step_size", "relative_step_size"} <= {name for name, value in parameters.items() if value is not None}:
             raise InvalidValue(
@@ -69,11 +71,13 @@ class Method(NamedTuple):
         except (TypeError, ValueError, KeyError, ZeroDivisionError, OverflowError):
             parsed = None
         low = 0 if self.parameters[name] in (0, None) or type_ == "float" else 1
-        if parsed is None or (type_ in ("int", "float") and not low <= parsed < math.inf):
-            allowed = {"int": f"an int in the range [{low}, inf)", "float": f"a float in the range [{low}, inf)"}
-            raise InvalidValue(
-                f"Parameter '{name}' of method '{self.name}' must be {allowed.get(type_, type_)}. Got {value!r}."
-            )
+        if (
+            parsed is None
+            or (type_ == "int" and not low <= parsed <= MOST)
+            or (type_ == "float" and not low <= parsed < math.inf)
+        ):
+            allowed = {"int": f"an int in the range [{low}, {MOST}]", "float": f"a float in the range [{low}, inf)"}
+            raise invalid(f"Parameter '{name}' of method '{self.name}'", value, allowed.get(type_, type_))
         if parsed not in self.choices.get(name, (parsed,)):
             raise unknown(f"'{name}' of method '{self.name}'", parsed, self.choices[name])
         return parsed
