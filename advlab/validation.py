@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import math
 import operator
 from typing import Any
 
 from advlab.errors import InvalidValue, unknown
+
+# Of steps, restarts, samples and everything else that is counted: more is a slip of the keyboard, and some methods take
+# memory for each step.
+MOST = 1_000_000
 
 
 def is_int(value: Any) -> bool:
@@ -19,17 +24,16 @@ def is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def require_int(key: str, value: Any, low: int, high: float = math.inf) -> None:
+def require_int(key: str, value: Any, low: int, high: int = MOST) -> None:
     """Require an int in the range [low, high]."""
     if not (is_int(value) and low <= value <= high):
-        end = f"{high}]" if high < math.inf else "inf)"
-        raise invalid(key, value, f"an int in the range [{low}, {end}")
+        raise invalid(key, value, f"an int in the range [{low}, {high}]")
 
 
-def as_int(key: str, value: Any, low: int, high: float = math.inf) -> int:
+def as_int(key: str, value: Any, low: int, high: int = MOST) -> int:
     """The value as Python's own int, where it is an integer in the range [low, high]; NumPy's are taken."""
     if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= value <= high:
-        end = "inf)" if math.isinf(high) else "2**64)" if high == 2**64 - 1 else f"{high}]"
+        end = "2**64)" if high == 2**64 - 1 else f"{high}]"
         raise invalid(key, value, f"an int in the range [{low}, {end}")
     return operator.index(value)
 
@@ -54,4 +58,37 @@ def require_choice(key: str, value: Any, allowed: tuple[str, ...]) -> None:
 
 def invalid(key: str, value: Any, allowed: str) -> InvalidValue:
     """The error for a value outside what is allowed."""
-    return InvalidValue(f"{key} must be {allowed}. Got {value!r}.")
+    return InvalidValue(f"{key} must be {allowed}. Got {shown(value)}.")
+
+
+def shown(value: Any) -> str:
+    """The value as an error message shows it, shortened: it may be of any size and depth."""
+    try:
+        text = repr(value)
+    except ValueError:
+        return "a number of thousands of digits"
+    except RecursionError:
+        return "a deeply nested value"
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def json_object(text: str | bytes, subject: str, constants_as: float | None = math.nan) -> dict[str, Any]:
+    """The JSON object in a text of unknown origin; raises ``ValueError``, also for nesting without end.
+
+    NaN and infinity, which JSON does not have, are read as such, or with ``constants_as=None`` as null.
+    """
+    keep = None if constants_as is not None else lambda _: None
+    try:
+        value = json.loads(text, parse_constant=keep)
+    except RecursionError:
+        raise ValueError(f"{subject} is nested too deeply") from None
+    except ValueError:
+        raise ValueError(f"{subject} is not valid JSON") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{subject} is not a JSON object")
+    return value
+
+
+def largest_content(file_size: int) -> int:
+    """How many bytes a packed file may unpack to: far more than images do, far less than a file made to fill memory."""
+    return 256 * 2**20 + 50 * file_size

@@ -36,10 +36,10 @@ class TestWriting:
     def test_round_trip_keeps_every_bit_of_the_weights_and_the_card(self, tmp_path):
         model, path = small_model(activation="softmax"), tmp_path / "m.h5"
         model.compile("adam", "mse")
-        files.write_model(model, path, {"recipe": "fashion", "accuracy": 0.87})
+        files.write_model(model, path, {"name": "fashion", "accuracy": 0.87})
         loaded = files.read_model(path)
         assert [w.tobytes() for w in model.get_weights()] == [w.tobytes() for w in loaded.get_weights()]
-        assert card.read_card(path) == {"recipe": "fashion", "accuracy": 0.87}
+        assert card.read_card(path) == {"name": "fashion", "accuracy": 0.87}
         assert not loaded.compiled
         with h5py.File(path) as file:
             assert "optimizer_weights" not in file

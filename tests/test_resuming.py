@@ -116,7 +116,7 @@ def test_a_resumed_run_may_have_more_epochs(recipe, stopped_after):
 def test_a_checkpoint_of_an_earlier_advlab_is_resumed(recipe, stopped_after, workspace):
     stopped_after(1, recipe())
     path = workspace / "models" / "thirds.partial.h5"
-    header, arrays = read(path, "checkpoint")
+    header, arrays = read(path, checkpoint.CHECKPOINT)
     header["told"], header["kept_epoch"] = header.pop("specification"), header.pop("weights_epoch")
     header["told"]["architecture"]["kind"] = header["told"]["architecture"].pop("name")
     write(path, header, {name.replace("weights/", "kept/"): array for name, array in arrays.items()})
@@ -206,7 +206,7 @@ def test_an_interruption_says_how_to_resume(recipe, stopped_after, monkeypatch, 
 
     with pytest.raises(KeyboardInterrupt, match=r"thirds.partial.h5'; --resume continues"):
         train(recipe())
-    header, _ = read(workspace / "models" / "thirds.partial.h5")
+    header, _ = read(workspace / "models" / "thirds.partial.h5", checkpoint.CHECKPOINT)
     assert header["history"].keys() == {"loss", "accuracy"}
     (workspace / "models" / "thirds.h5").write_text("of an earlier training")
     with pytest.raises(KeyboardInterrupt, match="--resume --force continues"):

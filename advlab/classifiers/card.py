@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import h5py
 
 from advlab.errors import InvalidFile, InvalidValue
+from advlab.storage import attribute, open_hdf5
+from advlab.validation import is_number, json_object, shown
 
 ATTRIBUTE = "advlab"
+_TYPES: dict[str, type | tuple[type, ...]] = {  # of what is read somewhere; a card may hold more
+    "class_names": list,
+    "classes": int,
+    "data_digest": str,
+    "dataset": str,
+    "ended": str,
+    "epochs_run": int,
+    "history": dict,
+    "name": str,
+    "offset": (int, float, list),
+    "parameters": int,
+    "published": dict,
+    "recipe": dict,
+    "scale": (int, float, list),
+    "seconds": (int, float),
+    "test_accuracy": (int, float),
+    "train_accuracy": (int, float),
+    "validation_accuracy": (int, float),
+    "versions": dict,
+}
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -21,20 +42,35 @@ def read_card(path: Path) -> dict[str, Any]:
     Raises ``InvalidFile`` for a file that is not HDF5 or whose card is damaged.
     """
     with open_hdf5(path) as file:
-        text = file.attrs.get(ATTRIBUTE)
-    if text is None:
-        return {}
+        if ATTRIBUTE not in file.attrs:
+            return {}
+        text = attribute(file, ATTRIBUTE)
     try:
-        card = json.loads(text)
-    except (ValueError, TypeError, RecursionError) as error:
-        raise InvalidFile(
-            f"The model card in '{path}' is not valid JSON. The file is damaged: train or copy it again."
-        ) from error
-    if not isinstance(card, dict):
-        raise InvalidFile(
-            f"The model card in '{path}' is not a JSON object. The file is damaged: train or copy it again."
-        )
+        card = json_object(text or "", "the model card", constants_as=None)
+        _require_types(card)
+    except ValueError as error:
+        raise InvalidFile(f"'{path}' cannot be read: {error}. The file is damaged: train or copy it again.") from error
     return card
+
+
+def _require_types(card: Mapping[str, Any]) -> None:
+    for key, value in card.items():
+        if value is not None and not isinstance(value, _TYPES.get(key, object)):
+            raise ValueError(f"the model card has '{key}' = {shown(value)}")
+        if isinstance(value, bool) and key in _TYPES:
+            raise ValueError(f"the model card has '{key}' = {shown(value)}")
+    if not all(isinstance(name, str) for name in card.get("class_names") or ()):
+        raise ValueError("the model card names a class by something else than a text")
+    for key in ("scale", "offset"):
+        values = card.get(key)
+        if isinstance(values, list) and not all(map(is_number, values)):
+            raise ValueError(f"the model card has '{key}' = {shown(values)}")
+    recipe = card.get("recipe") or {}
+    if recipe and not all(isinstance(recipe.get(table), dict) for table in ("architecture", "training")):
+        raise ValueError("the model card has a recipe without architecture or training")
+    published = card.get("published") or {}
+    if not all(isinstance(v, str) if key == "note" else is_number(v) for key, v in published.items()):
+        raise ValueError(f"the model card has 'published' = {shown(published)}")
 
 
 def write_card(path: Path, card: Mapping[str, Any]) -> None:
@@ -48,29 +84,3 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
         raise InvalidValue(f"A model card holds only what JSON can hold. Got a card with {error}.") from error
     with h5py.File(path, "r+") as file:
         file.attrs[ATTRIBUTE] = text
-
-
-@contextlib.contextmanager
-def open_hdf5(path: Path) -> Iterator[h5py.File]:
-    """Open an HDF5 file for reading; ``InvalidFile`` where it is missing, not HDF5, truncated or damaged inside."""
-    if not path.is_file():
-        reason = "is a folder, not an HDF5 file" if path.is_dir() else "does not exist"
-        raise InvalidFile(f"'{path}' {reason}. Give the path of a saved .h5 file.")
-    try:
-        with h5py.File(path, "r") as file:
-            yield file
-    except PermissionError as error:
-        raise InvalidFile(f"'{path}' cannot be read: {error.strerror}. Change its permissions.") from error
-    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
-        raise InvalidFile(f"'{path}' is {_damage(path)}. Copy, download or train it again.") from error
-
-
-def _damage(path: Path) -> str:
-    try:
-        with path.open("rb") as stream:
-            start = stream.read(8)
-    except OSError:
-        return "unreadable"
-    if not start:
-        return "empty"
-    return "a truncated or damaged HDF5 file" if start == b"\x89HDF\r\n\x1a\n" else "not an HDF5 file"

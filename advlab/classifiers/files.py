@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import logging
 import zipfile
@@ -14,13 +15,16 @@ import h5py
 import keras
 
 from advlab import workspace
-from advlab.classifiers.card import ATTRIBUTE, open_hdf5, write_card
+from advlab.classifiers.card import ATTRIBUTE, write_card
 from advlab.classifiers.formats import layers, weights
 from advlab.classifiers.formats.config import MODELS, explain, refuse_code
 from advlab.classifiers.formats.values import FAILURES
 from advlab.errors import InvalidFile, InvalidValue
+from advlab.storage import attribute, open_hdf5
+from advlab.validation import largest_content
 
 _SUFFIXES = (".h5", ".hdf5")
+_MAX_CONFIG = 1 << 24  # bytes; that of a network of a thousand layers takes a tenth
 
 
 def read_model(path: Path, *, trust: bool = False) -> keras.Model:
@@ -84,7 +88,7 @@ def _configuration(file: h5py.File) -> tuple[Any, int]:
     if "model_weights" not in file:
         raise InvalidFile("it holds a model without its weights. Save it again with model.save().")
     groups = (file, file["model_weights"])
-    values = [_text(group.attrs.get(key)) for key in ("backend", "keras_version") for group in groups]
+    values = [attribute(group, key) or "" for key in ("backend", "keras_version") for group in groups]
     if "theano" in values[:2]:
         raise InvalidFile(
             "it was written by Keras on Theano, whose convolutions are mirrored. Open it there, convert the kernels "
@@ -95,7 +99,7 @@ def _configuration(file: h5py.File) -> tuple[Any, int]:
     if generation < 2:
         raise InvalidFile(f"it was written by Keras {version}. Open it with Keras 2.0 to 2.3 and save it again.")
     try:
-        return json.loads(_text(file.attrs["model_config"])), generation
+        return json.loads(attribute(file, "model_config") or ""), generation
     except (ValueError, RecursionError) as error:
         raise InvalidFile(
             "its model configuration is not valid JSON. The file is damaged: copy or save it again."
@@ -117,16 +121,17 @@ def _foreign_content(file: h5py.File) -> str:
     return "it is an HDF5 file, but not of a Keras model. Give a file that model.save('model.h5') wrote."
 
 
-def _text(value: Any) -> str:
-    return value.decode("utf-8") if isinstance(value, bytes) else str(value or "")
-
-
 def _read_keras_archive(path: Path, trust: bool) -> keras.Model:
     if path.suffix != ".keras":
         raise InvalidFile(f"Cannot open '{path}': it is a zip file. If it is a Keras archive, end its name in .keras.")
     try:
         with zipfile.ZipFile(path) as archive:
+            _refuse_oversized(archive, path)
             config = json.loads(archive.read("config.json"))
+            for name in archive.namelist():
+                if name.endswith(".h5"):
+                    with open_hdf5(path, io.BytesIO(archive.read(name))):
+                        pass  # opening it looks for links to other places
         if not trust:
             # Training settings of the outermost model are not read, so they may name anything.
             refuse_code({key: value for key, value in config.items() if key != "compile_config"})
@@ -138,6 +143,16 @@ def _read_keras_archive(path: Path, trust: bool) -> keras.Model:
             f"Cannot open '{path}': {explain(error)}. If the file is complete, build the model in Python with the "
             "Keras that wrote it and use advlab.Classifier.from_keras(model), or save it there as .h5."
         ) from error
+
+
+def _refuse_oversized(archive: zipfile.ZipFile, path: Path) -> None:
+    """Raise where a file in the archive would unpack to more than it can reasonably hold."""
+    sizes = {entry.filename: entry.file_size for entry in archive.infolist()}
+    if sizes.get("config.json", 0) > _MAX_CONFIG or sum(sizes.values()) > largest_content(path.stat().st_size):
+        raise InvalidFile(
+            f"it would unpack to {sum(sizes.values()):,} bytes, of which its configuration takes "
+            f"{sizes.get('config.json', 0):,}: no model is like that. Save it again with model.save()."
+        )
 
 
 @contextlib.contextmanager

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -9,7 +11,18 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from advlab import storage
-from advlab.errors import AdvlabError, Mismatch
+from advlab.errors import AdvlabError, AdvlabWarning, InvalidFile, Mismatch
+from advlab.storage import Array, Layout
+from advlab.validation import is_int
+
+UNFINISHED = Layout(
+    noun="unfinished attack",
+    kind="partial",
+    fix="Use --force to start over, or delete the file.",
+    header={"position": dict, "seconds": (int, float)},
+    signed=True,
+    arrays={"best/": Array("biuf"), "rows": Array("i", "r", 0), "carry/": Array("biuf")},
+)
 
 
 class Checkpoint(NamedTuple):
@@ -34,20 +47,63 @@ def save(partial: Path, specification: Mapping[str, Any], checkpoint: Checkpoint
     return True
 
 
-def load(partial: Path, specification: Mapping[str, Any]) -> Checkpoint | None:
-    """The checkpoint of an earlier call, None where it left none; raises ``Mismatch`` for one with other settings."""
+def load(
+    partial: Path, specification: Mapping[str, Any], best: Mapping[str, np.ndarray], end: Mapping[str, float]
+) -> Checkpoint | None:
+    """The checkpoint of an earlier call, None where it left none.
+
+    ``best`` is the best of each image before the first step, ``end`` the largest value of each part of the position.
+    A damaged file is set aside with a warning, and the attack starts over; one with other settings raises ``Mismatch``.
+    """
     if not partial.exists():
         return None
-    header, arrays = storage.read(partial, "unfinished attack")
-    differs = [name.replace("_", " ") for name in specification if header.get(name) != specification[name]]
-    if differs:
-        raise Mismatch(
-            f"'{partial}' is an unfinished attack with other settings (it differs in: {', '.join(differs)}). "
-            "Finish that one first, or delete the file; on the command line --force starts again."
+    try:
+        header, arrays = storage.read(partial, UNFINISHED)
+        differs = [name.replace("_", " ") for name in specification if header.get(name) != specification[name]]
+        if differs:
+            raise Mismatch(
+                f"'{partial}' is an unfinished attack with other settings (it differs in: {', '.join(differs)}). "
+                "Finish that one first, or delete the file; on the command line --force starts again."
+            )
+        groups: dict[str, dict[str, Any]] = {"best": {}, "carry": {}}
+        for name, array in arrays.items():
+            group, _, key = name.partition("/")
+            if group in groups:
+                groups[group][key] = array
+        checkpoint = Checkpoint(
+            header["position"], header["seconds"], groups["best"], arrays["rows"], groups["carry"] or None
         )
-    groups: dict[str, dict[str, Any]] = {"best": {}, "carry": {}}
-    for name, array in arrays.items():
-        group, _, key = name.partition("/")
-        if group in groups:
-            groups[group][key] = array
-    return Checkpoint(header["position"], header["seconds"], groups["best"], arrays["rows"], groups["carry"] or None)
+        _require_consistent(checkpoint, best, end)
+    except InvalidFile as error:
+        _set_aside(partial, error)
+        return None
+    return checkpoint
+
+
+def _require_consistent(checkpoint: Checkpoint, best: Mapping[str, np.ndarray], end: Mapping[str, float]) -> None:
+    """Raise ``InvalidFile`` unless the checkpoint is one that this attack can have written."""
+    position = checkpoint.position
+    if position.keys() != end.keys() or not all(is_int(position[n]) and 0 <= position[n] <= end[n] for n in end):
+        raise InvalidFile(f"its position is {position}")
+    expected = {name: (array.shape, array.dtype) for name, array in best.items()}
+    if {name: (array.shape, array.dtype) for name, array in checkpoint.best.items()} != expected:
+        raise InvalidFile("it lacks an array, or has one of another shape or type")
+    rows = checkpoint.rows
+    if len(np.unique(rows)) < len(rows) or rows.max(initial=-1) >= len(best["x"]):
+        raise InvalidFile("it names images that there are not")
+    lengths = {array.shape[:1] for array in (checkpoint.carry or {}).values()}
+    if checkpoint.carry is not None and (len(lengths) != 1 or "success" not in checkpoint.carry):
+        raise InvalidFile("its state between two steps has parts of another length")
+    if checkpoint.carry is not None and not 0 < len(rows) <= len(checkpoint.carry["success"]):
+        raise InvalidFile("its state between two steps is of other images")
+
+
+def _set_aside(partial: Path, error: InvalidFile) -> None:
+    aside = partial.with_suffix(".damaged")
+    os.replace(partial, aside)
+    warnings.warn(
+        f"The unfinished attack in '{partial}' cannot be continued ({error}). It was moved to '{aside.name}' beside "
+        "it, and the attack starts over.",
+        AdvlabWarning,
+        stacklevel=2,
+    )

@@ -231,6 +231,7 @@ class Run:
         return resume.save(partial, self._specification(), checkpoint)
 
     def _resume_from(self, partial: Path) -> None:
-        checkpoint = resume.load(partial, self._specification())
+        end = {"batch": self.batches, "restart": self.rounds, "step": self.steps, "computed": math.inf}
+        checkpoint = resume.load(partial, self._specification(), self.best, end)
         if checkpoint is not None:
             self.position, self.seconds, self.best, self.rows, self.carry = checkpoint

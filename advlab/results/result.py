@@ -20,6 +20,7 @@ from advlab.declarations.attack import Attack
 from advlab.errors import AdvlabError, FileExists, InvalidFile
 from advlab.results.diagnostics import Diagnostics, SelfTestCounts
 from advlab.results.execution import Execution
+from advlab.results.layout import ARCHIVE, require_consistent
 
 _ARRAYS = (
     "x",
@@ -193,22 +194,17 @@ class AttackResult:
 
 def load_result(path: str | PathLike[str]) -> AttackResult:
     """Read an archive written by ``AttackResult.save``; raises ``InvalidFile`` for anything else."""
-    header, arrays = storage.read(Path(path))
-    if header.get("kind") == "partial":
-        raise InvalidFile(f"'{path}' is an unfinished attack. Run the same attack again to finish it.")
-    missing = [n for n in _ARRAYS if n not in arrays] + [n for n in _HEADER if n not in header]
-    if missing:
-        raise InvalidFile(f"'{path}' is not a complete archive: it lacks {', '.join(missing)}. Craft it again.")
+    header, arrays = storage.read(Path(path), ARCHIVE)
     fields: dict[str, Any] = {name: header[name] for name in _HEADER} | {name: arrays[name] for name in _ARRAYS}
     stored = {n.removeprefix("diagnostics/"): a for n, a in arrays.items() if n.startswith("diagnostics/")}
     try:
+        require_consistent(header, arrays)
         fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"])}
         fields["diagnostics"] = Diagnostics.from_arrays(renamed.diagnostics(stored))
         fields |= _recorded(header)
         result = AttackResult(**fields, location=Path(path))
-    except (AdvlabError, AttributeError, KeyError, TypeError, ValueError) as error:
-        raise InvalidFile(f"'{path}' is damaged: its header cannot be read ({error}). Craft it again.") from error
-    _check_shapes(result, path)
+    except (AdvlabError, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:
+        raise InvalidFile(f"'{path}' is a damaged archive ({error}). Craft it again.") from error
     return result
 
 
@@ -226,19 +222,6 @@ def _recorded(header: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _check_shapes(result: AttackResult, path: str | PathLike[str]) -> None:
-    n, k = len(result.labels), result.clean_probabilities.shape[-1]
-    shapes = {name: getattr(result, name).shape for name in _ARRAYS}
-    expected: dict[str, tuple[int, ...]] = dict.fromkeys(_ARRAYS, (n,))
-    expected |= {"x": (n, *result.x.shape[1:]), "x_adv": result.x.shape}
-    expected |= {"clean_probabilities": (n, k), "adversarial_probabilities": (n, k)}
-    wrong = [f"{name} {shapes[name]}" for name in _ARRAYS if shapes[name] != expected[name]]
-    if result.x.ndim != 4 or np.any(result.labels < 0) or np.any(result.labels >= k):
-        wrong.append(f"images {result.x.shape}, labels up to {result.labels.max(initial=0)} of {k} classes")
-    if wrong:
-        raise InvalidFile(f"'{path}' is damaged: its arrays do not fit together ({'; '.join(wrong)}). Craft it again.")
-
-
 def refuse_other(path: Path, specification: Mapping[str, Any]) -> None:
     """Raise where ``path`` holds no archive at all (``InvalidFile``), or one of another specification (``FileExists``).
 
@@ -246,7 +229,7 @@ def refuse_other(path: Path, specification: Mapping[str, Any]) -> None:
     """
     if not path.exists():
         return
-    header = storage.read_header(path)
+    header = storage.read_header(path, ARCHIVE)
     stored = {name: header.get(name) for name in specification}
     if "attack" in stored:
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import NoneType
 from typing import Any
 
 import keras
@@ -14,6 +15,16 @@ from advlab import renamed, storage
 from advlab.data.dataset import Dataset
 from advlab.declarations.recipes import Recipe, settings
 from advlab.errors import InvalidFile, Mismatch
+from advlab.storage import Array, Layout
+from advlab.validation import is_int, is_number
+
+CHECKPOINT = Layout(
+    noun="checkpoint",
+    kind="checkpoint",
+    fix="Leave out --resume and use --force to start over.",
+    header={"history": dict, "seconds": (int, float)},
+    arrays={name: Array("biuf") for name in ("state/", "weights/", "kept/")},
+)
 
 
 @dataclass
@@ -63,11 +74,9 @@ def load(path: Path, specification: Mapping[str, Any], model: keras.Model) -> Tr
 
     Raises ``InvalidFile`` for a file that holds no checkpoint and ``Mismatch`` for one of another recipe or data.
     """
-    fix = "Leave out --resume and use --force to start over."
+    fix = CHECKPOINT.fix
     try:
-        header, arrays = storage.read(path, "checkpoint")
-        if header.get("kind") != "checkpoint":
-            raise InvalidFile(f"'{path}' is not the checkpoint of a training run. {fix}")
+        header, arrays = storage.read(path, CHECKPOINT)
         header, arrays = renamed.checkpoint(header, arrays)
         differences = _differences(header["specification"], specification)
         if differences:
@@ -75,12 +84,34 @@ def load(path: Path, specification: Mapping[str, Any], model: keras.Model) -> Tr
                 f"'{path}' is the checkpoint of another training run (it differs in: {', '.join(differences)}). "
                 f"Resume the recipe and data it belongs to, or start over. {fix}"
             )
-        for variable, value in zip(_variables(model), _group(arrays, "state/"), strict=True):
+        _require_consistent(header)
+        variables, weights = _variables(model), _group(arrays, "weights/")
+        values = _group(arrays, "state/")
+        shapes = [tuple(variable.shape) for variable in variables]
+        if [value.shape for value in values] != shapes or [w.shape for w in weights] not in ([], _weight_shapes(model)):
+            raise ValueError("its weights have other shapes than those of the model")
+        for variable, value in zip(variables, values, strict=True):
             variable.assign(value)
-        weights = _group(arrays, "weights/")
         return TrainingState(header["history"], weights, header["weights_epoch"], header["seconds"], header["ended"])
-    except (KeyError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InvalidFile(f"'{path}' is a damaged checkpoint ({error}). {fix}") from error
+
+
+def _require_consistent(header: Mapping[str, Any]) -> None:
+    history = header["history"].values()
+    if not all(isinstance(values, list) and all(map(is_number, values)) for values in history):
+        raise ValueError("its history is not one of numbers")
+    if len({len(values) for values in history}) > 1:
+        raise ValueError("its history has another length for each figure")
+    epoch = header["weights_epoch"]
+    if not is_int(epoch) or not -1 <= epoch < len(header["history"].get("loss", ())):
+        raise ValueError("its weights are of an epoch that it does not have")
+    if not isinstance(header["ended"], str | NoneType):
+        raise ValueError("the reason of its end is no text")
+
+
+def _weight_shapes(model: keras.Model) -> list[tuple[int, ...]]:
+    return [tuple(weight.shape) for weight in model.weights]
 
 
 def _differences(stored: Mapping[str, Any], current: Mapping[str, Any], prefix: str = "") -> list[str]:

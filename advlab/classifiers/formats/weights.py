@@ -11,6 +11,7 @@ import numpy as np
 
 from advlab.classifiers.formats.config import MODELS, layers_of, name_of, parts, valid_name
 from advlab.errors import InvalidFile
+from advlab.storage import attribute_list, read_array
 
 
 def assign(group: h5py.Group, model: keras.Model, config: Mapping[str, Any]) -> None:
@@ -22,7 +23,7 @@ def assign(group: h5py.Group, model: keras.Model, config: Mapping[str, Any]) -> 
         name = name_of(entry)
         trainable, non_trainable = _variables(layer, entry)
         variables = trainable + non_trainable
-        datasets = [_member(group, f"{name}/{path}") for path in _names(_member(group, name), "weight_names")]
+        datasets = [_array(group, f"{name}/{path}") for path in _names(_member(group, name), "weight_names")]
         if not variables and all(d.dtype.kind in "iu" for d in datasets):
             continue  # the state of a random generator, which Keras 3 keeps elsewhere
         if len(datasets) != len(variables):
@@ -75,7 +76,7 @@ def _fill(name: str, variables: list[Any], datasets: list[h5py.Dataset]) -> None
                 f"layer '{name}' needs the weight '{variable.name}' in the shape {tuple(variable.shape)}, but the file "
                 f"holds {dataset.shape}. The file is damaged or was altered: save it again with model.save()."
             )
-        variable.assign(dataset[()])
+        variable.assign(_values(dataset))
         position += 1
 
 
@@ -90,7 +91,7 @@ def _is_cudnn(variables: list[Any], datasets: list[h5py.Dataset]) -> bool:
 
 def _from_cudnn(datasets: list[h5py.Dataset]) -> list[np.ndarray]:
     """CuDNN's kernels are stored transposed, gate by gate, with the memory order of the input kernel swapped."""
-    kernel, recurrent, bias = (dataset[()] for dataset in datasets)
+    kernel, recurrent, bias = map(_values, datasets)
     gates = kernel.shape[1] // recurrent.shape[0]
     kernel = np.hstack([k.T.reshape(k.shape, order="F") for k in np.hsplit(kernel, gates)])
     recurrent = np.hstack([k.T for k in np.hsplit(recurrent, gates)])
@@ -99,23 +100,30 @@ def _from_cudnn(datasets: list[h5py.Dataset]) -> list[np.ndarray]:
 
 def _names(group: Any, attribute: str) -> list[str]:
     """A list of names, which Keras splits over several attributes where it is long."""
-    chunks = [group.attrs[attribute]] if attribute in group.attrs else []
+    chunks = [attribute_list(group, attribute) or []] if attribute in group.attrs else []
     while f"{attribute}{len(chunks)}" in group.attrs:
-        chunks.append(group.attrs[f"{attribute}{len(chunks)}"])
-    names = [name for chunk in chunks for name in np.ravel(chunk)]
-    return [name.decode("utf-8") if isinstance(name, bytes) else str(name) for name in names]
+        chunks.append(attribute_list(group, f"{attribute}{len(chunks)}") or [])
+    return [name for chunk in chunks for name in chunk]
 
 
 def _member(group: h5py.Group, path: str) -> Any:
-    """A group or numeric data set inside the file itself; links are refused, since they can read other files."""
+    """A group or array of the file, which ``open_hdf5`` has searched for links to other places."""
     for part in filter(None, path.split("/")):
         if not isinstance(group, h5py.Group) or part not in group:
             raise InvalidFile(f"the file holds no weights '{path}'. It is incomplete: save it again with model.save().")
-        if group.get(part, getlink=True).__class__ is not h5py.HardLink:
-            raise InvalidFile(
-                f"the weights '{path}' are a link to another place, which is not followed. Save the model again."
-            )
         group = group[part]
-    if isinstance(group, h5py.Dataset) and (group.external or group.is_virtual or group.dtype.kind not in "fiub"):
-        raise InvalidFile(f"the weights '{path}' are not numbers stored in this file. Save the model again.")
     return group
+
+
+def _array(group: h5py.Group, path: str) -> h5py.Dataset:
+    member = _member(group, path)
+    if not isinstance(member, h5py.Dataset) or member.dtype.kind not in "fiub":
+        raise InvalidFile(f"the weights '{path}' are not numbers stored in this file. Save the model again.")
+    return member
+
+
+def _values(dataset: h5py.Dataset) -> np.ndarray:
+    try:
+        return read_array(dataset)
+    except ValueError as error:
+        raise InvalidFile(f"{error}. The file is damaged or was altered: save it again with model.save().") from error

@@ -1,0 +1,113 @@
+"""What an archive must hold, field by field and array by array."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import NoneType
+from typing import Any
+
+import numpy as np
+
+from advlab.storage import Array, Layout
+from advlab.validation import is_int, shown
+
+ARCHIVE = Layout(
+    noun="archive",
+    kind="archive",
+    fix="Craft one with 'advlab attack'; 'advlab list archives' shows those of the workspace.",
+    header={
+        "attack": dict,
+        "classifier": str,
+        "classifier_digest": str,
+        "dataset": str,
+        "split": str,
+        "dataset_digest": str,
+        "classes": list,
+        "seconds": (int, float),
+        "versions": dict,
+        "command": str,
+        "notes": list,
+    },
+    # n images of h x w pixels and c channels, k classes, t queries of a trace. An image made elsewhere may leave the
+    # box, and a classifier may answer NaN: those are findings.
+    arrays={
+        "x": Array("f", "nhwc", 0, 1),
+        "x_adv": Array("f", "nhwc"),
+        "labels": Array("iu", "n", 0),
+        "indices": Array("iu", "n", 0),
+        "clean_probabilities": Array("f", "nk"),
+        "adversarial_probabilities": Array("f", "nk"),
+        "attempted": Array("b", "n"),
+        "forward_passes": Array("iu", "n", 0),
+        "backward_passes": Array("iu", "n", 0),
+        "diagnostics/loss_trace": Array("f", "nt", required=False),
+        "diagnostics/trace_steps": Array("iu", "t", 0, required=False),
+        "diagnostics/first_success": Array("iu", "n", -1, required=False),
+        "diagnostics/zero_gradient": Array("b", "n", required=False),
+        "diagnostics/nonfinite": Array("b", "n", required=False),
+        "diagnostics/unchanged": Array("b", "n", required=False),
+        "diagnostics/repeat_difference": Array("f", "m", required=False),
+        "diagnostics/misclassified_by": Array("iu", "n", -1, required=False),
+        "diagnostics/broken_by": Array("iu", "n", -1, required=False),
+    },
+)
+
+_TYPES: dict[str, type | tuple[type, ...]] = {  # what is read of the specification, and of how it was run
+    "attack.method": str,
+    "attack.norm": str,
+    "attack.epsilon": (int, float, NoneType),
+    "attack.target": (int, NoneType),
+    "attack.parameters": dict,
+    "attack.overrides": list,
+    "attack.seed": int,
+    "attack.restarts": int,
+    "attack.code": str,
+    "execution": dict,
+    "execution.computed_fraction": (int, float),
+    "execution.model": str,
+    "parts": list,
+    "selftest": (dict, NoneType),
+    "source_digest": str,
+    "settings": dict,  # where an earlier version kept the last four
+    "settings.attacks": list,
+    "settings.computed_fraction": (int, float),
+    "settings.computed_share": (int, float),
+    "settings.goal": str,
+    "settings.kind": str,
+    "settings.model": str,
+    "settings.selftest": dict,
+    "settings.source_digest": str,
+}
+
+
+def require_consistent(header: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise ``ValueError`` where what lies inside the fields of an archive is of another type, or does not fit."""
+    for key, types in _TYPES.items():
+        table: Any = header
+        *outer, name = key.split(".")
+        for part in outer:
+            table = table.get(part) or {}
+        value = table.get(name)
+        if name in table and (not isinstance(value, types) or (isinstance(value, bool) and types is not bool)):
+            raise ValueError(f"its '{key}' is {shown(value)}")
+    attack, earlier = header["attack"], header.get("settings", {})
+    parts, test = header.get("parts") or earlier.get("attacks", []), header.get("selftest") or earlier.get("selftest")
+    overrides, parameters = attack.get("overrides", []), attack.get("parameters", {})
+    if not all(
+        isinstance(t, str) for t in [*header["classes"], *header["notes"], *header["versions"].values(), *parts]
+    ):
+        raise ValueError("a name in its header is no text")
+    if not all(isinstance(value, str | int | float | NoneType) for value in parameters.values()):
+        raise ValueError("a parameter in its header is no single value")
+    if not all(isinstance(name, str) and name in parameters for name in overrides):
+        raise ValueError("its overrides are no parameters")
+    if test and not all(is_int(test.get(name)) for name in ("planted", "found", "random")):
+        raise ValueError("its self-test is incomplete")
+    n, k = arrays["clean_probabilities"].shape
+    if not n or not k or arrays["labels"].max() >= k or not arrays["x"].size:
+        raise ValueError(f"its arrays do not fit together: {n} images of {k} classes")
+    if "diagnostics/loss_trace" in arrays and "diagnostics/trace_steps" not in arrays:
+        raise ValueError("it has a trace without its steps")
+    for name in ("diagnostics/misclassified_by", "diagnostics/broken_by"):
+        if name in arrays and arrays[name].max() >= len(parts):
+            raise ValueError(f"'{name}' names an attack that it does not have")

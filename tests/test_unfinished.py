@@ -1,0 +1,127 @@
+"""Unfinished attacks that were damaged: set aside with a message, and the attack starts over to the same images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pytest
+
+from advlab import workspace as advlab_workspace
+from advlab.engine import run
+from advlab.engine.attack import attack
+from advlab.errors import AdvlabWarning
+from advlab.progress import Progress
+
+OPTIONS = {"method": "pgd", "steps": 40, "restarts": 2, "batch_size": 60, "epsilon": 0.1}
+
+
+@pytest.fixture(scope="module")
+def hundred(digits):
+    return digits.take(100)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(trained, hundred):
+    return attack(trained, hundred, **OPTIONS)
+
+
+@pytest.fixture
+def partial(trained, hundred, uninterrupted, monkeypatch) -> Path:
+    """What an interruption in the middle of a batch leaves."""
+    calls = []
+
+    def advance(self, amount=1, **facts):
+        calls.append(amount)
+        if len(calls) == 17:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_SAVE_AFTER", -1.0)
+        patch.setattr(run, "_CHUNK_WORK", 1e5)  # a few steps at a time
+        patch.setattr(Progress, "advance", advance)
+        with pytest.raises(KeyboardInterrupt, match="the same command continues"):
+            attack(trained, hundred, **OPTIONS)
+    path = advlab_workspace.partial_path(trained.name, uninterrupted.attack.slug)
+    with h5py.File(path) as file:
+        assert len(file["rows"])
+        assert len(file["carry"])
+    return path
+
+
+def edited(change):
+    def damage(path: Path) -> None:
+        with h5py.File(path, "a") as file:
+            change(file)
+
+    return damage
+
+
+def repositioned(**position: object):
+    """As a forger would who leaves the digests of the arrays alone."""
+
+    def change(file: h5py.File) -> None:
+        header = json.loads(file.attrs["advlab"])
+        header["position"] |= position
+        file.attrs["advlab"] = json.dumps(header)
+
+    return edited(change)
+
+
+def flipped(path: Path) -> None:
+    with h5py.File(path) as file:
+        rows = file["rows"][()].tobytes()
+    content = bytearray(path.read_bytes())
+    content[content.index(rows) + 8] ^= 16
+    path.write_bytes(content)
+
+
+def unsigned(file: h5py.File) -> None:
+    header = json.loads(file.attrs["advlab"])
+    del header["digests"]
+    file.attrs["advlab"] = json.dumps(header)
+
+
+def shortened(name: str):
+    def change(file: h5py.File) -> None:
+        values = file[name][:-1]
+        del file[name]
+        file[name] = values
+
+    return edited(change)
+
+
+DAMAGES = {
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-3000]),
+    "empty": lambda path: path.write_bytes(b""),
+    "a bit": flipped,
+    "no best images": edited(lambda file: file.pop("best/x")),
+    "no state": edited(lambda file: file.pop("carry")),
+    "no part of the state": edited(lambda file: file.pop("carry/success")),
+    "no rows": edited(lambda file: file.pop("rows")),
+    "fewer best images": shortened("best/x"),
+    "fewer rows": shortened("rows"),
+    "another count": repositioned(computed=7),
+    "a batch that is not there": repositioned(batch=99),
+    "another step": repositioned(step=3),
+    "no digests": edited(unsigned),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGES.values(), ids=DAMAGES)
+def test_a_damaged_one_is_set_aside_and_the_attack_starts_over(partial, trained, hundred, uninterrupted, damage):
+    damage(partial)
+    content = partial.read_bytes()
+    with pytest.warns(AdvlabWarning, match=rf"{partial.stem}.*moved to '{partial.stem}\.damaged'.*starts over"):
+        result = attack(trained, hundred, **OPTIONS)
+    np.testing.assert_array_equal(result.x_adv, uninterrupted.x_adv)
+    assert partial.with_suffix(".damaged").read_bytes() == content
+    assert not partial.exists()
+
+
+def test_one_that_is_whole_is_continued(partial, trained, hundred, uninterrupted):
+    result = attack(trained, hundred, **OPTIONS)
+    np.testing.assert_array_equal(result.x_adv, uninterrupted.x_adv)
+    assert not partial.with_suffix(".damaged").exists()
