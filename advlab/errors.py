@@ -16,6 +16,22 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+# What Python and the libraries that read files raise on content that is damaged or made to harm.
+DAMAGE = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    BufferError,
+    EOFError,
+    LookupError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    TypeError,
+    ValueError,
+)
+
 
 class AdvlabError(Exception):
     """Base of every error that advlab raises on purpose."""

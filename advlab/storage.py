@@ -22,7 +22,7 @@ import h5py
 import numpy as np
 
 from advlab import workspace
-from advlab.errors import AdvlabError, InvalidFile
+from advlab.errors import DAMAGE, AdvlabError, InvalidFile
 from advlab.validation import json_object, largest_content
 
 FORMAT = 2
@@ -32,8 +32,6 @@ _MAX_ATTRIBUTE = 1 << 24  # bytes; the configuration of a network of a thousand 
 _MAX_OBJECTS = 100_000
 _MAX_STORED_CHUNK = 1 << 21  # bytes; gzip makes at most a thousand times as many of them
 _FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
-# What h5py raises on a file whose inside is damaged.
-_DAMAGE = (ArithmeticError, AttributeError, LookupError, MemoryError, OSError, RuntimeError, TypeError, ValueError)
 
 
 class Array(NamedTuple):
@@ -170,7 +168,7 @@ def open_hdf5(path: Path, content: BinaryIO | None = None) -> Iterator[h5py.File
         raise InvalidFile(f"'{path}' cannot be read: {error.strerror}. Change its permissions.") from error
     except AdvlabError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise InvalidFile(f"'{path}' is {_describe(path, error)}. Copy, download or train it again.") from error
 
 
@@ -196,7 +194,7 @@ def _refuse_indirection(file: h5py.File) -> None:
         try:
             plist = h5py.h5d.open(file.id, name).get_create_plist()
             inside = plist.get_layout() != h5py.h5d.VIRTUAL and not plist.get_external_count()
-        except _DAMAGE:
+        except DAMAGE:
             inside = False
         return None if inside else name
 
@@ -241,7 +239,7 @@ def _opened(path: Path, layout: Layout) -> Iterator[h5py.File]:
             yield file
     except AdvlabError:
         raise
-    except _DAMAGE as error:
+    except DAMAGE as error:
         raise InvalidFile(f"'{path}' cannot be read as {article} {layout.noun} ({error}). {layout.fix}") from error
 
 

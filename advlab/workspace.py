@@ -8,12 +8,18 @@ is shipped or declared there, then in the copy that came with the installation. 
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
+import re
+import time
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
 from advlab.errors import AdvlabError, FileExists, InvalidFile, UnknownName, unknown
+
+_TEMPORARY = re.compile(r"\..*-[0-9a-f]{8}(\.\w+)?")
+_LEFTOVER_SECONDS = 3600
 
 _current: ContextVar[Path | None] = ContextVar("workspace", default=None)
 
@@ -81,7 +87,11 @@ def studies() -> dict[str, Path]:
 
 def archives() -> list[Path]:
     """Every finished archive of the workspace, sorted."""
-    return sorted(p for p in (root() / "attacks").glob("*/**/*.h5") if not p.name.endswith(".partial.h5"))
+    return sorted(
+        path
+        for path in (root() / "attacks").glob("*/**/*.h5")
+        if not path.name.endswith(".partial.h5") and not path.name.startswith(".")
+    )
 
 
 def find_recipe(name: str) -> Path:
@@ -196,18 +206,43 @@ def refuse_existing(path: Path, force: bool, what: str) -> None:
         raise FileExists(f"'{path}' exists and would be overwritten by {what}. Use --force to replace it.")
 
 
+def temporary_path(path: Path) -> Path:
+    """A hidden name beside ``path`` that no other process uses, with the same suffix."""
+    return path.with_name(f".{path.stem[:100]}-{os.urandom(4).hex()}{path.suffix}")
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Delete the temporary files that killed runs left in a folder, where they are older than an hour."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            if _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+                with contextlib.suppress(OSError):
+                    if is_older(Path(entry.path), _LEFTOVER_SECONDS):
+                        os.unlink(entry.path)
+
+
+def is_older(path: Path, seconds: float) -> bool:
+    """Whether a file was last written more than so many seconds ago."""
+    return time.time() - path.stat().st_mtime > seconds
+
+
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
     """Write a whole file or none: yields a temporary path in the same folder, moved into place at the end.
 
     The temporary name keeps the suffix. Whatever interrupts the block, no incomplete file appears under ``path``.
     """
-    temporary = path.with_name(f".{path.stem}-{os.urandom(4).hex()}{path.suffix}")
+    temporary = temporary_path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        remove_leftovers(path.parent)
         yield temporary
         os.replace(temporary, path)
     except OSError as error:
+        if error.errno == errno.ENAMETOOLONG:
+            raise AdvlabError(
+                f"Cannot write '{path}': the name is too long for this file system. Choose a shorter one."
+            ) from error
         raise AdvlabError(
             f"Cannot write '{path}': {error.strerror or error}. Nothing was changed. "
             "Free some space, or choose another place with --output, --workspace or ADVLAB_WORKSPACE."

@@ -12,7 +12,7 @@ import numpy as np
 
 from advlab.errors import InvalidValue
 
-_MAX_CLASSES = 100_000
+MOST_CLASSES = 100_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -150,7 +150,7 @@ def _labels(y: Any, k: int, subject: str) -> np.ndarray:
 def default_class_names(y: Any, name: str) -> list[str]:
     """The numbers from 0 to the highest label, as class names."""
     highest = int(np.max(y, initial=0)) if np.asarray(y).dtype.kind in "iu" else 0
-    if highest >= _MAX_CLASSES:
+    if highest >= MOST_CLASSES:
         raise InvalidValue(
             f"Data set '{name}' has the label {highest}. Number the classes from 0, or give their names."
         )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import struct
+import warnings
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -12,11 +14,11 @@ from typing import Any, TypeVar
 import numpy as np
 
 from advlab import workspace
-from advlab.data import official
-from advlab.data.dataset import Dataset, choose, default_class_names
+from advlab.data import arrays, official
+from advlab.data.dataset import MOST_CLASSES, Dataset, choose, default_class_names
 from advlab.data.noise import TRAINING_DISTRIBUTIONS, UNKNOWN, noise_images
 from advlab.data.official import DATASETS, WITH_NOISE
-from advlab.errors import InvalidFile, InvalidValue
+from advlab.errors import DAMAGE, InvalidFile, InvalidValue
 from advlab.progress import Progress
 
 SPLITS = ("train", "test")
@@ -24,6 +26,8 @@ IMAGES_PER_NOISE = 10  # real images before each noise image of a data set ``<da
 
 # Far from the seeds that people choose: noise that a classifier was trained on would flatter it.
 _NOISE_SEEDS = {"train": 1_000_000_007, "test": 1_000_000_009}
+_FORMATS = ("PNG", "JPEG", "BMP", "GIF", "WEBP")  # no others: a PostScript file would start another program
+_MOST_PIXELS = 50_000_000
 _SUFFIXES = {".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp"}
 _GREY = {"1", "L", "LA"}
 _T = TypeVar("_T")
@@ -56,6 +60,8 @@ def load_dataset(
     path = workspace.find_data(name, DATASETS)
     if path.is_dir():
         return _folder(path, name, split, limit, seed)
+    if not path.is_file():
+        raise InvalidFile(f"'{path}' is neither a file nor a folder. Give a .npz file, or a folder of images by class.")
     return _npz(path, name, split).take(limit, seed)
 
 
@@ -138,18 +144,26 @@ def _npz(path: Path, name: str, split: str) -> Dataset:
     fix = "Write it with numpy.savez(path, x=images, y=labels), or with x_train, y_train, x_test and y_test."
     if not zipfile.is_zipfile(path):
         raise InvalidFile(f"'{path}' is not a complete .npz file. {fix}")
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            suffixes = [suffix for suffix in ("", "_train", "_test") if f"x{suffix}" in file and f"y{suffix}" in file]
-            suffix = f"_{split}" if f"_{split}" in suffixes else ""
-            if suffix not in suffixes or (split == "train" and not suffix):
-                raise InvalidFile(f"'{path}' has no {split} split, only {', '.join(file.files) or 'nothing'}. {fix}")
-            x, y = file[f"x{suffix}"], file[f"y{suffix}"]
-            labels = np.concatenate([np.ravel(file[f"y{suffix}"]) for suffix in suffixes])
-            classes = np.ravel(file["classes"]).astype(str).tolist() if "classes" in file else None
-    except (OSError, ValueError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise InvalidFile(f"Cannot read '{path}': {error}. {fix}") from error
+    names = arrays.npz_names(path, fix)
+    suffixes = [suffix for suffix in ("", "_train", "_test") if f"x{suffix}" in names and f"y{suffix}" in names]
+    suffix = f"_{split}" if f"_{split}" in suffixes else ""
+    if suffix not in suffixes or (split == "train" and not suffix):
+        raise InvalidFile(f"'{path}' has no {split} split, only {', '.join(names)[:200] or 'nothing'}. {fix}")
+    wanted = [f"x{suffix}", *(f"y{suffix}" for suffix in suffixes), *(["classes"] if "classes" in names else [])]
+    content = arrays.read_npz(path, wanted, fix)
+    x, y = content[f"x{suffix}"], content[f"y{suffix}"]
+    labels = np.concatenate([np.ravel(content[f"y{suffix}"]) for suffix in suffixes])
+    classes = _class_names(content["classes"], path, fix) if "classes" in content else None
     return Dataset.from_arrays(x, y, classes or default_class_names(labels, name), name=name, split=split)
+
+
+def _class_names(names: np.ndarray, path: Path, fix: str) -> list[str]:
+    if names.dtype.kind not in "SUiu" or names.size > MOST_CLASSES:
+        raise InvalidFile(f"Cannot read '{path}': its 'classes' are {names.size:,} of type {names.dtype}. {fix}")
+    try:
+        return [str(name) for name in np.ravel(names).astype(str).tolist()]
+    except ValueError as error:
+        raise InvalidFile(f"Cannot read '{path}': its 'classes' are no text. {fix}") from error
 
 
 def _folder(path: Path, name: str, split: str, limit: int | None, seed: int | None) -> Dataset:
@@ -199,7 +213,11 @@ def _read(file: Path, function: Callable[[Any], _T]) -> _T:
     from PIL import Image
 
     try:
-        with Image.open(file) as image:
+        # Pillow warns of a size that this refuses.
+        with warnings.catch_warnings(action="ignore"), Image.open(file, formats=_FORMATS) as image:
+            if image.width * image.height > _MOST_PIXELS:
+                raise ValueError(f"it has {image.width:,} x {image.height:,} pixels, more than {_MOST_PIXELS:,}")
             return function(image)
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombError) as error:
-        raise InvalidFile(f"Cannot read the image '{file}': {error}. Fix or remove it.") from error
+    except (*DAMAGE, Image.DecompressionBombError, struct.error, zlib.error) as error:
+        cause = "it is no PNG, JPEG, BMP, GIF or WebP" if isinstance(error, Image.UnidentifiedImageError) else error
+        raise InvalidFile(f"Cannot read the image '{file}': {cause}. Fix or remove it.") from error

@@ -7,6 +7,7 @@ compared with the official checksum whenever it is read, because the two data se
 
 from __future__ import annotations
 
+import contextlib
 import gzip
 import hashlib
 import math
@@ -14,7 +15,7 @@ import os
 import struct
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,15 +35,20 @@ WITH_NOISE = "+noise"
 
 _TIMEOUT = 30.0
 _BLOCK = 1 << 16
+_MOST_BYTES = 1 << 26  # the largest official file has 47 million, uncompressed
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set is published, the names of its classes, and the MD5 of each of its files, uncompressed."""
+    """Where a data set is published, the names of its classes, and the checksums of each of its files, uncompressed.
+
+    MD5 is what its authors print; SHA-256, of the same files, is what nobody can forge.
+    """
 
     url: str
     classes: tuple[str, ...]
     md5: Mapping[str, str]
+    sha256: Mapping[str, str] = field(default_factory=dict)
 
 
 DIGITS = tuple("0123456789")
@@ -56,13 +62,19 @@ FILES = {
 
 SOURCES = {
     "fashion-mnist": Source(
-        "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/",
+        "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         CLOTHES,
         {
             "train-images-idx3-ubyte": "f4a8712d7a061bf5bd6d2ca38dc4d50a",
             "train-labels-idx1-ubyte": "9018921c3c673c538a1fc5bad174d6f9",
             "t10k-images-idx3-ubyte": "8181f5470baa50b63fa0f6fddb340f0a",
             "t10k-labels-idx1-ubyte": "15d484375f8d13e6eb1aabb0c3f46965",
+        },
+        {
+            "train-images-idx3-ubyte": "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
+            "train-labels-idx1-ubyte": "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
+            "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
+            "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         },
     ),
     "mnist": Source(
@@ -74,6 +86,12 @@ SOURCES = {
             "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
             "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
         },
+        {
+            "train-images-idx3-ubyte": "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+            "train-labels-idx1-ubyte": "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
+            "t10k-images-idx3-ubyte": "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+            "t10k-labels-idx1-ubyte": "ff7bcfd416de33731a308c3f266cc351222c34898ecbeaf847f06e48f7ec33f2",
+        },
     ),
 }
 
@@ -84,8 +102,9 @@ def load(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
     Downloads what is missing. Raises ``InvalidFile`` for a file that is damaged or not the official one, and
     ``AdvlabError`` where a file is neither on disk nor on the network.
     """
+    source = SOURCES[name]
     images, labels = (
-        read_idx(path, dimensions, SOURCES[name].md5[file])
+        read_idx(path, dimensions, source.md5[file], source.sha256.get(file))
         for path, file, dimensions in zip(locate(name, split), FILES[split], (3, 1), strict=True)
     )
     return images, labels
@@ -93,13 +112,13 @@ def load(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 def locate(name: str, split: str) -> list[Path]:
     """The paths of the two files of a split, images first; missing files are downloaded into the cache."""
-    data_folder, cache = workspace.data_folder(name), workspace.cache_folder(name)
+    data_folder, cache, source = workspace.data_folder(name), workspace.cache_folder(name), SOURCES[name]
     folders = [cache] if data_folder is None else [data_folder, cache]
     stored = {file: _find(file, folders) for file in FILES[split]}
     missing = [file for file, path in stored.items() if path is None]
     try:
         downloaded = {
-            file: fetch(f"{SOURCES[name].url}{file}.gz", cache / f"{file}.gz", SOURCES[name].md5[file])
+            file: fetch(f"{source.url}{file}.gz", cache / f"{file}.gz", source.md5[file], source.sha256.get(file))
             for file in missing
         }
     except AdvlabError as error:
@@ -118,36 +137,42 @@ def _find(file: str, folders: list[Path]) -> Path | None:
     return next((path for path in paths if path.is_file()), None)
 
 
-def fetch(url: str, target: Path, md5: str) -> Path:
+def fetch(url: str, target: Path, md5: str, sha256: str | None = None) -> Path:
     """Download ``url`` to ``target``, whole and with the right content or not at all; returns ``target``.
 
-    ``md5`` is the checksum of the uncompressed content. The download is collected in ``<target>.part``, from which the
-    next call resumes after an interruption; a part with a wrong checksum is deleted.
+    The checksums are those of the uncompressed content. An interrupted download leaves ``<target>.part``, from which
+    the next call resumes; one with a wrong checksum is deleted. Processes that download the same do not disturb each
+    other: each collects its own part.
     """
     import http.client
     import ssl
     import urllib.error
 
-    part = target.with_name(f"{target.name}.part")
+    shared, own = target.with_name(f"{target.name}.part"), workspace.temporary_path(target)
     try:
-        part.parent.mkdir(parents=True, exist_ok=True)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        for part in (shared, *_abandoned(target)):
+            with contextlib.suppress(FileNotFoundError):
+                os.replace(part, own)
+                break
         try:
-            _transfer(url, part)
+            _transfer(url, own)
         except urllib.error.HTTPError as error:
             error.close()
-            if error.code != 416 or not part.exists():
+            if error.code != 416 or not own.exists():
                 raise
             # The file ends where the part does: it is complete, or longer than the file and therefore wrong.
-            if not _has_checksum(part, md5):
-                part.unlink()
-                _transfer(url, part)
-        if not _has_checksum(part, md5):
-            part.unlink()
+            if not _has_checksum(own, md5, sha256):
+                own.unlink()
+                _transfer(url, own)
+        if not _has_checksum(own, md5, sha256):
+            own.unlink()
             raise InvalidFile(
-                f"The content downloaded from '{url}' has the wrong checksum (expected MD5 {md5} after "
-                "decompression), so it was deleted. Repeat the command to download it again."
+                f"The content downloaded from '{url}' has the wrong checksum (expected MD5 {md5}"
+                f"{f' and SHA-256 {sha256}' if sha256 else ''} after decompression), so it was deleted. Repeat the "
+                "command to download it again."
             )
-        os.replace(part, target)
+        os.replace(own, target)
     except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
         reason = getattr(error, "reason", None) or error
         raise AdvlabError(
@@ -159,7 +184,16 @@ def fetch(url: str, target: Path, md5: str) -> Path:
             f"Cannot write '{target}': {error.strerror or error}. "
             "Free some space, or set XDG_CACHE_HOME to a folder that can be written."
         ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            os.replace(own, shared)
     return target
+
+
+def _abandoned(target: Path) -> list[Path]:
+    """What processes collected that were killed: a living one writes at least every half minute."""
+    parts = target.parent.glob(f".{target.stem}-*{target.suffix}")
+    return [part for part in parts if workspace.is_older(part, 2 * _TIMEOUT)]
 
 
 def _transfer(url: str, part: Path) -> None:
@@ -176,6 +210,8 @@ def _transfer(url: str, part: Path) -> None:
         with part.open("ab" if size else "wb") as file, Progress(total, f"Downloading {name}", "KiB") as bar:
             bar.advance(size // 1024)
             while block := response.read(_BLOCK):
+                if file.tell() > _MOST_BYTES:
+                    raise ConnectionError(f"the server sends more than {_MOST_BYTES:,} bytes")
                 file.write(block)
                 bar.advance(len(block) // 1024)
         # http.client reports no error when the connection ends early; it only knows how many bytes are missing.
@@ -183,11 +219,15 @@ def _transfer(url: str, part: Path) -> None:
             raise ConnectionError(f"the connection broke {response.length} bytes before the end")
 
 
-def _has_checksum(path: Path, md5: str) -> bool:
+def _has_checksum(path: Path, md5: str, sha256: str | None) -> bool:
     try:
-        return _md5(_content(path)) == md5
+        return _is_official(_content(path), md5, sha256)
     except InvalidFile:
         return False
+
+
+def _is_official(content: bytes, md5: str, sha256: str | None) -> bool:
+    return _md5(content) == md5 and sha256 in (None, hashlib.sha256(content).hexdigest())
 
 
 def _md5(content: bytes) -> str:
@@ -195,22 +235,30 @@ def _md5(content: bytes) -> str:
 
 
 def _content(path: Path) -> bytes:
-    """The bytes of a file, decompressed where they are gzip's, whatever the name of the file."""
+    """The bytes of a file, decompressed where they are gzip's, whatever the name of the file, up to a limit."""
     try:
-        raw = path.read_bytes()
-        return gzip.decompress(raw) if raw.startswith(b"\x1f\x8b") else raw
+        with path.open("rb") as raw:
+            packed = raw.read(2) == b"\x1f\x8b"
+            raw.seek(0)
+            content = (gzip.GzipFile(fileobj=raw) if packed else raw).read(_MOST_BYTES + 1)
     except (OSError, EOFError, zlib.error) as error:
         raise InvalidFile(
             f"Cannot read '{path}': {getattr(error, 'strerror', None) or error}. The file is truncated or damaged: "
             "delete it and repeat the command to download it again, or put a complete copy there."
         ) from error
+    if len(content) > _MOST_BYTES:
+        raise InvalidFile(
+            f"'{path}' holds more than {_MOST_BYTES:,} bytes, which no official file does. Delete it and repeat the "
+            "command to download it again."
+        )
+    return content
 
 
-def read_idx(path: Path, dimensions: int, md5: str | None = None) -> np.ndarray:
+def read_idx(path: Path, dimensions: int, md5: str | None = None, sha256: str | None = None) -> np.ndarray:
     """The array in an IDX file of unsigned bytes, gzip-compressed or not: uint8, read-only.
 
     Layout: the bytes 0, 0, 8 and the number of dimensions, each dimension as a big-endian uint32, then the data.
-    ``md5``, where given, is the checksum of the uncompressed file. Raises ``InvalidFile``.
+    ``md5`` and ``sha256``, where given, are checksums of the uncompressed file. Raises ``InvalidFile``.
     """
     import numpy as np
 
@@ -229,7 +277,7 @@ def read_idx(path: Path, dimensions: int, md5: str | None = None) -> np.ndarray:
             f"'{path}' declares {' x '.join(map(str, shape))} bytes of data and holds {len(content) - header}: "
             f"it is truncated or damaged. {fix}"
         )
-    if md5 is not None and _md5(content) != md5:
+    if md5 is not None and not _is_official(content, md5, sha256):
         raise InvalidFile(
             f"'{path}' is an IDX file, but not the official one (MD5 {_md5(content)}, expected {md5}): it belongs to "
             f"another data set or was changed. {fix} Data of your own is read from a .npz file."

@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import math
 import time
+import zipfile
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from advlab.data.arrays import read_npy
 from advlab.data.dataset import Dataset
 from advlab.data.loading import load_dataset
 from advlab.declarations.attack import Attack
@@ -100,16 +102,9 @@ def import_images(
 def _read(path: Path) -> np.ndarray:
     if not path.is_file():
         raise InvalidFile(f"No images at '{path}'. Give the path of an .npy file.")
-    try:
-        array = np.load(path, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        # NumPy's own message advises to load pickles, which cannot be trusted.
-        raise InvalidFile(
-            f"'{path}' is not a complete .npy file of numbers. Write it with numpy.save(path, images)."
-        ) from error
-    if not isinstance(array, np.ndarray):
+    if zipfile.is_zipfile(path):
         raise InvalidFile(f"'{path}' holds several arrays. Write one, with numpy.save(path, images).")
-    return array
+    return read_npy(path, "It is not a complete .npy file of numbers: write it with numpy.save(path, images).")
 
 
 def _validated(array: np.ndarray) -> np.ndarray:

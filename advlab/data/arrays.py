@@ -1,0 +1,73 @@
+"""NumPy's files, of unknown origin: what a header announces is compared with what the file holds before it is read."""
+
+from __future__ import annotations
+
+import contextlib
+import lzma
+import math
+import tokenize
+import zipfile
+import zlib
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+
+from advlab.errors import DAMAGE, AdvlabError, InvalidFile
+from advlab.validation import largest_content
+
+_DAMAGE = (*DAMAGE, lzma.LZMAError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
+
+
+def read_npy(path: Path, fix: str) -> np.ndarray:
+    """The array in an ``.npy`` file; raises ``InvalidFile``, which ends with ``fix``."""
+    with _border(path, fix), path.open("rb") as file:
+        return _read(file, path.stat().st_size, "the file")
+
+
+def npz_names(path: Path, fix: str) -> list[str]:
+    """The names of the arrays in an ``.npz`` file; raises ``InvalidFile``, which ends with ``fix``."""
+    with _border(path, fix), zipfile.ZipFile(path) as archive:
+        return [name.removesuffix(".npy") for name in archive.namelist()]
+
+
+def read_npz(path: Path, names: Iterable[str], fix: str) -> dict[str, np.ndarray]:
+    """Some arrays of an ``.npz`` file by name; raises ``InvalidFile``, which ends with ``fix``."""
+    arrays = {}
+    with _border(path, fix), zipfile.ZipFile(path) as archive:
+        allowance = largest_content(path.stat().st_size)
+        for name in names:
+            entry = archive.getinfo(f"{name}.npy" if f"{name}.npy" in archive.namelist() else name)
+            allowance -= entry.file_size
+            if allowance < 0:
+                raise ValueError(f"it would unpack to more than {largest_content(path.stat().st_size):,} bytes")
+            with archive.open(entry) as file:
+                arrays[name] = _read(file, entry.file_size, f"'{name}'")
+    return arrays
+
+
+@contextlib.contextmanager
+def _border(path: Path, fix: str) -> Iterator[None]:
+    try:
+        yield
+    except AdvlabError:
+        raise
+    except _DAMAGE as error:
+        # NumPy's own message may advise to load pickles, which cannot be trusted.
+        cause = "it holds objects, not numbers" if "allow_pickle" in str(error) else f"{error}"[:200]
+        raise InvalidFile(f"Cannot read '{path}': {cause or 'it is damaged'}. {fix}") from error
+
+
+def _read(file: IO[bytes], size: int, subject: str) -> np.ndarray:
+    """The array that begins at the start of ``file``, which holds ``size`` bytes."""
+    version = np.lib.format.read_magic(file)
+    if version not in ((1, 0), (2, 0)):
+        raise ValueError(f"{subject} is in version {version[0]}.{version[1]} of NumPy's format, of which 1.0 is read")
+    read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
+    shape, _, dtype = read_header(file)
+    announced, held = math.prod(shape) * dtype.itemsize, size - file.tell()
+    if min(shape, default=0) < 0 or (announced > held and not dtype.hasobject):
+        raise ValueError(f"{subject} announces {announced:,} bytes and holds {held:,}")
+    file.seek(0)
+    return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
