@@ -14,6 +14,8 @@ Each message says what, which value, what is allowed and what to do next.
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Iterable
 
 # What Python and the libraries that read files raise on content that is damaged or made to harm.
@@ -72,3 +74,23 @@ def unknown(what: str, name: object, available: Iterable[str], hint: str = "") -
         message += f" Did you mean '{nearest[0]}'?"
     message += f" Available: {', '.join(names) or 'none'}."
     return UnknownName(f"{message} {hint}".rstrip())
+
+
+def in_words(error: BaseException) -> str:
+    """What an error says to a user: that of the operating system or of Python without numbers and class names."""
+    if isinstance(error, MemoryError):
+        return "There is not enough memory for this. Take fewer samples, or a smaller batch size."
+    if not isinstance(error, OSError) or error.filename is None:
+        return str(error)
+    if error.errno == errno.ENAMETOOLONG:
+        return f"The name '{error.filename}' is too long for this file system. Give a shorter one."
+    return f"'{error.filename}': {error.strerror}. Give another path, or change its permissions."
+
+
+def for_terminal(text: str) -> str:
+    """The text without control characters, which steer a terminal, and with words that have no end cut short.
+
+    Names of layers, classes and files come from strangers.
+    """
+    visible = "".join(c if c.isprintable() or c == "\n" else "?" for c in text)
+    return re.sub(r"\S{300,}", lambda match: f"{match[0][:100]}…{match[0][-20:]}", visible)

@@ -52,23 +52,28 @@ class Progress:
 def patient_interrupt(patient: bool) -> Iterator[threading.Event]:
     """The first Ctrl-C only sets the event, so that the work stops where it can be saved; the second stops at once.
 
-    Without ``patient``, or outside the main thread, Ctrl-C stops at once as usual.
+    So does SIGTERM where it ends like Ctrl-C, as on the command line. Without ``patient``, or outside the main thread,
+    both stop at once as usual.
     """
     stop_requested = threading.Event()
     if not patient or threading.current_thread() is not threading.main_thread():
         yield stop_requested
         return
-    previous = signal.getsignal(signal.SIGINT)
-    if previous in (signal.SIG_IGN, None):
-        yield stop_requested
-        return
+    # What is ignored stays ignored, and what ends a program of its own goes on doing so.
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    previous = {number: handler for number, handler in handlers.items() if callable(handler)}
+
+    def restore() -> None:
+        for number, handler in previous.items():
+            signal.signal(number, handler)
 
     def request_stop(number: int, frame: Any) -> None:
         stop_requested.set()
-        signal.signal(signal.SIGINT, previous)
+        restore()
 
-    signal.signal(signal.SIGINT, request_stop)
+    for number in previous:
+        signal.signal(number, request_stop)
     try:
         yield stop_requested
     finally:
-        signal.signal(signal.SIGINT, previous)
+        restore()

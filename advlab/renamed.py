@@ -24,7 +24,7 @@ def attack_fields(method: object, table: Mapping[str, Any]) -> dict[str, Any]:
     """The settings of an attack, from an archive or a suite, under today's names."""
     fields = dict(table)
     if "stop" in fields:
-        fields["early_stop"] = {"never": False, "success": True}.get(fields.pop("stop"), False)
+        fields["early_stop"] = fields.pop("stop") == "success"
     if isinstance(fields.get("parameters"), Mapping):
         fields["parameters"] = parameters(method, fields["parameters"])
     if "overrides" in fields:
@@ -37,8 +37,9 @@ def parameters(method: object, values: Mapping[str, Any]) -> dict[str, Any]:
     renamed = {parameter(method, name): value for name, value in values.items()}
     if "relative_step_size" in renamed:
         renamed.setdefault("step_size", None)
-    if method == "universal" and "step" in values:
-        renamed["relative_step_size"] = values["step"] * values.get("epochs", 100)  # was in units of epsilon alone
+    step, epochs = values.get("step"), values.get("epochs", 100)
+    if method == "universal" and isinstance(step, int | float) and isinstance(epochs, int | float):
+        renamed["relative_step_size"] = step * epochs  # was in units of epsilon alone
     return renamed
 
 

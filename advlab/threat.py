@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 
 from advlab.errors import InvalidValue, unknown
-from advlab.validation import as_int
+from advlab.validation import as_int, shown
 
 DEFAULT_EPSILON = {"linf": 0.1, "l2": 1.5, "l1": 10.0, "l0": 20.0}
 NORMS = (*DEFAULT_EPSILON, "none")
@@ -73,6 +73,6 @@ def parse_epsilon(epsilon: float | str | None) -> float | None:
             return float(numerator) / (float(denominator) if denominator else 1.0)
         if not isinstance(epsilon, bool):
             return float(epsilon)
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (OverflowError, TypeError, ValueError, ZeroDivisionError):
         pass
-    raise InvalidValue(f"epsilon must be a number such as 0.1 or 8/255. Got {epsilon!r}.")
+    raise InvalidValue(f"epsilon must be a number such as 0.1 or 8/255. Got {shown(epsilon)}.")

@@ -9,6 +9,7 @@ import pytest
 from scipy.ndimage import rotate
 
 from advlab.distances import distances
+from advlab.errors import AdvlabError
 from advlab.workflows.attack import attack
 from tests.test_linear import direction, margins, smallest
 
@@ -68,3 +69,38 @@ def test_spatial_finds_a_transformation_for_each_image_where_the_grid_has_one(tr
     assert 0 < result.success.mean() < 1
     for row in np.flatnonzero(result.success & result.correct):
         assert any(np.allclose(result.x_adv[row], x[row], atol=1e-5) for x in rotated)
+
+
+@pytest.mark.parametrize(
+    ("method", "parameters", "name"),
+    [
+        ("newtonfool", {"eta": 0}, "NewtonFool"),
+        ("spatial", {"translation": 5}, "SpatialTransformation"),
+        ("boundary", {"spherical_step": 0}, "BoundaryAttack"),
+        ("boundary", {"source_step": 0}, "BoundaryAttack"),
+    ],
+)
+def test_whatever_fails_inside_the_toolbox_says_what_to_change(linear, two, method, parameters, name):
+    with pytest.raises(AdvlabError, match=rf"'{name}' of the adversarial-robustness-toolbox failed .*defaults"):
+        attack(linear, two.take(2), method, **parameters)
+
+
+@pytest.mark.parametrize("failure", [ZeroDivisionError("by zero"), IndexError(), AssertionError("no"), MemoryError()])
+def test_failures_of_every_kind_come_out_as_ours(linear, two, monkeypatch, failure):
+    import art.attacks.evasion
+
+    def generate(self, x, y=None, **options):
+        raise failure
+
+    monkeypatch.setattr(art.attacks.evasion.NewtonFool, "generate", generate)
+    with pytest.raises(AdvlabError, match=type(failure).__name__):
+        attack(linear, two.take(2), "newtonfool")
+
+
+def test_an_image_that_the_toolbox_lost_is_one_that_it_did_not_find(linear, two, monkeypatch):
+    import art.attacks.evasion
+
+    monkeypatch.setattr(art.attacks.evasion.NewtonFool, "generate", lambda self, x, y=None: x * np.nan)
+    result = attack(linear, two, "newtonfool")
+    np.testing.assert_array_equal(result.x_adv, result.x)
+    assert not (result.success & result.correct).any()

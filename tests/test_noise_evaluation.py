@@ -115,7 +115,7 @@ def test_without_a_data_set_the_shape_is_that_of_the_input_and_shuffled_is_left_
 
 def test_bad_input_is_refused(trained, grey: Dataset):
     for samples in (0, -3, 2.5, True):
-        with pytest.raises(InvalidValue, match=r"samples must be an int in the range \[1, inf\)"):
+        with pytest.raises(InvalidValue, match=r"samples must be an int in the range \[1, 1000000\]"):
             evaluate_noise(trained, samples=samples)
     with pytest.raises(InvalidValue, match="seed must be"):
         evaluate_noise(trained, seed=-1)

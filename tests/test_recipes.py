@@ -103,14 +103,19 @@ def test_a_recipe_cannot_be_changed_in_place(recipe):
 
 
 def test_a_changed_copy_is_checked_like_a_file(recipe):
-    with pytest.raises(InvalidValue, match=r"training.epochs must be an int in the range \[1, inf\). Got 0"):
+    with pytest.raises(InvalidValue, match=r"training.epochs must be an int in the range \[1, 1000000\]. Got 0"):
         replace(recipe().training, epochs=0)
 
 
 @pytest.mark.parametrize(
     ("old", "new", "error", "message"),
     [
-        ("epochs = 2", "epochs = 0", InvalidValue, r"training.epochs must be an int in the range \[1, inf\). Got 0"),
+        (
+            "epochs = 2",
+            "epochs = 0",
+            InvalidValue,
+            r"training.epochs must be an int in the range \[1, 1000000\]. Got 0",
+        ),
         ("epochs = 2", "epochs = 2.5", InvalidValue, "training.epochs must be an int .* Got 2.5"),
         ("epochs = 2", "epochs = true", InvalidValue, "training.epochs must be an int .* Got True"),
         ("epochs = 2", "", InvalidValue, "The key training.epochs is missing"),

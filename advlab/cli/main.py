@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import advlab
-from advlab.errors import AdvlabError
+from advlab.errors import AdvlabError, for_terminal, in_words
 
 _FOLDER = Path(__file__).parent
 _NOT_COMMANDS = ("main", "options")
@@ -48,12 +48,13 @@ class _Group(click.Group):
         """Run a command; errors that a user can fix become one line on standard error."""
         try:
             return super().invoke(ctx)
-        except (AdvlabError, OSError) as error:
+        except (AdvlabError, OSError, MemoryError) as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(for_terminal(in_words(error))) from error
         except KeyboardInterrupt as error:
-            raise click.ClickException(f"Interrupted. {str(error) or 'No incomplete file was left.'}") from error
+            message = str(error) or "No incomplete file was left."
+            raise click.ClickException(for_terminal(f"Interrupted. {message}")) from error
 
 
 @click.group(

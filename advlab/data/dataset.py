@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from advlab.errors import InvalidValue
+from advlab.validation import shown
 
 MOST_CLASSES = 100_000
 
@@ -93,7 +94,7 @@ def choose(size: int, n: int | None, seed: int | None) -> np.ndarray:
     """The positions, ascending, of the samples that ``Dataset.take`` returns."""
     for what, value, low in (("number of samples", n, 1), ("seed", seed, 0)):
         if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < low):
-            raise InvalidValue(f"The {what} must be an int in the range [{low}, inf). Got {value!r}.")
+            raise InvalidValue(f"The {what} must be an int in the range [{low}, inf). Got {shown(value)}.")
     order = np.arange(size) if seed is None else np.random.default_rng(seed).permutation(size)
     return np.sort(order[:n])
 

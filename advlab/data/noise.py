@@ -13,12 +13,13 @@ The first three names mean the same as in the attack method ``noise``, which add
 
 from __future__ import annotations
 
+import math
 import zlib
 
 import numpy as np
 
 from advlab.errors import unknown
-from advlab.validation import require_int
+from advlab.validation import invalid, require_int
 
 SHUFFLED = "shuffled"
 TRAINING_DISTRIBUTIONS = ("uniform", "gaussian", "salt-and-pepper")  # of the class UNKNOWN
@@ -27,6 +28,7 @@ DISTRIBUTIONS = (*SYNTHETIC_DISTRIBUTIONS, SHUFFLED)
 UNKNOWN = "unknown"
 
 _DEVIATION = 0.25
+_MOST_VALUES = 2**28  # a gigabyte
 _GRID = 4
 
 
@@ -37,11 +39,17 @@ def noise_images(n: int, shape: tuple[int, int, int], distribution: str = "unifo
     ``InvalidValue`` and ``UnknownName``.
     """
     require_int("The number of noise images", n, 1)
-    require_int("The seed", seed, 0)
+    require_int("The seed", seed, 0, 2**64 - 1)
     if distribution not in SYNTHETIC_DISTRIBUTIONS:
         raise unknown("distribution of noise", distribution, SYNTHETIC_DISTRIBUTIONS)
-    x = np.stack([_draw(distribution, shape, _generator(seed, distribution, row)) for row in range(n)])
-    return np.round(x * 255).astype(np.float32) / np.float32(255)
+    if n * math.prod(shape) > _MOST_VALUES:
+        raise invalid(
+            "The number of noise images", n, f"at most {_MOST_VALUES // math.prod(shape)} of the shape {shape}"
+        )
+    x = np.empty((n, *shape), np.float32)
+    for row in range(n):
+        x[row] = np.round(_draw(distribution, shape, _generator(seed, distribution, row)) * 255)
+    return x / np.float32(255)
 
 
 def shuffled(images: np.ndarray, seed: int = 0) -> np.ndarray:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advlab.errors import InvalidValue, unknown
+from advlab.validation import MOST, invalid
 
 if TYPE_CHECKING:
     from advlab.threat import Value
@@ -69,11 +70,13 @@ class Method(NamedTuple):
         except (TypeError, ValueError, KeyError, ZeroDivisionError, OverflowError):
             parsed = None
         low = 0 if self.parameters[name] in (0, None) or type_ == "float" else 1
-        if parsed is None or (type_ in ("int", "float") and not low <= parsed < math.inf):
-            allowed = {"int": f"an int in the range [{low}, inf)", "float": f"a float in the range [{low}, inf)"}
-            raise InvalidValue(
-                f"Parameter '{name}' of method '{self.name}' must be {allowed.get(type_, type_)}. Got {value!r}."
-            )
+        if (
+            parsed is None
+            or (type_ == "int" and not low <= parsed <= MOST)
+            or (type_ == "float" and not low <= parsed < math.inf)
+        ):
+            allowed = {"int": f"an int in the range [{low}, {MOST}]", "float": f"a float in the range [{low}, inf)"}
+            raise invalid(f"Parameter '{name}' of method '{self.name}'", value, allowed.get(type_, type_))
         if parsed not in self.choices.get(name, (parsed,)):
             raise unknown(f"'{name}' of method '{self.name}'", parsed, self.choices[name])
         return parsed

@@ -16,7 +16,16 @@ from typing import Any
 from advlab import renamed, workspace
 from advlab.declarations import toml
 from advlab.errors import InvalidValue, unknown
-from advlab.validation import invalid, is_int, is_number, require_choice, require_fraction, require_int, require_str
+from advlab.validation import (
+    MOST,
+    invalid,
+    is_int,
+    is_number,
+    require_choice,
+    require_fraction,
+    require_int,
+    require_str,
+)
 
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
@@ -107,7 +116,7 @@ class Recipe:
             if key == "note":
                 require_str("published.note", value)
             elif key == "parameters":
-                require_int("published.parameters", value, 1)
+                require_int("published.parameters", value, 1, 10**12)
             elif not (is_number(value) and 0 <= value <= 1):
                 raise invalid(f"published.{key}", value, "a float in the range [0, 1]")
 
@@ -180,7 +189,7 @@ def _check_argument(key: str, value: Any, annotation: str) -> None:
         if not isinstance(value, bool):
             raise invalid(key, value, "true or false")
     elif annotation == "Sequence[int]":
-        if not isinstance(value, list | tuple) or not all(is_int(v) and v >= 1 for v in value):
-            raise invalid(key, value, "a list of ints in the range [1, inf)")
+        if not isinstance(value, list | tuple) or not all(is_int(v) and 1 <= v <= MOST for v in value):
+            raise invalid(key, value, f"a list of ints in the range [1, {MOST}]")
     elif "Mapping" not in annotation or not isinstance(value, Mapping):
         require_str(key, value)

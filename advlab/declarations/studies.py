@@ -8,6 +8,7 @@ is imported: an unknown key, a wrong type or a value out of range is refused wit
 from __future__ import annotations
 
 import itertools
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -36,6 +37,7 @@ _KEYS = (
     "title",
     "version",
 )
+_MOST_ROWS = 1000
 _ROW_KEYS = ("architecture", "name", "note", "published", "recipe", "training")
 
 
@@ -180,6 +182,9 @@ def _combinations(grid: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             raise invalid(f"grid.{key}", values, 'a list, under a key in quotes: "architecture.dropout" = [0.1]')
         if key.partition(".")[0] not in ("architecture", "training") or "." not in key:
             raise InvalidValue(f"A key of [grid] is a setting such as \"training.optimizer\", in quotes. Got '{key}'.")
+    rows = math.prod(map(len, grid.values()))
+    if rows > _MOST_ROWS:
+        raise invalid("grid", rows, f"at most {_MOST_ROWS} rows, as many as its values have combinations")
     for values in itertools.product(*grid.values()) if grid else ():
         row: dict[str, Any] = {"architecture": {}, "training": {}}
         for key, value in zip(grid, values, strict=True):

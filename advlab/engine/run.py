@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Generator, Iterator, Mapping
 from pathlib import Path
@@ -231,7 +232,8 @@ class Run:
         return resume.save(partial, self._specification(), checkpoint)
 
     def _resume_from(self, partial: Path) -> None:
-        end = {"batch": self.batches, "restart": self.rounds, "step": self.steps, "computed": math.inf}
+        plan = self.plan
+        end = {"batch": plan.batches, "restart": plan.rounds, "step": plan.steps, "computed": math.inf}
         checkpoint = resume.load(partial, self._specification(), self.best, end)
         if checkpoint is not None:
             self.position, self.seconds, self.best, self.rows, self.carry = checkpoint

@@ -14,6 +14,7 @@ import numpy as np
 
 from advlab.errors import InvalidValue
 from advlab.evaluation.metrics import Rate, rate
+from advlab.validation import as_int
 
 BINS = 15
 CONFIDENT = 0.9
@@ -46,8 +47,7 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
     The error is sum over bins of count / n * |accuracy - confidence|: Guo et al., On calibration of modern neural
     networks, arXiv:1706.04599, eq. 3. Raises ``InvalidValue`` for fewer than one bin or arrays that do not fit.
     """
-    if isinstance(bins, bool) or not isinstance(bins, int) or bins < 1:
-        raise InvalidValue(f"bins must be an int in the range [1, inf). Got {bins!r}. Try {BINS}.")
+    bins = as_int("bins", bins, 1)
     confidence, correct = _confidence(probabilities, labels)
     finite = np.isfinite(confidence)
     # Edges in the type of the probabilities, so that a float32 0.2 lies on the edge and not just above it.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import html
 import json
+import math
+import re
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
@@ -17,10 +19,19 @@ from advlab.errors import InvalidFile
 from advlab.evaluation.findings.checks import CHECKS
 from advlab.evaluation.metrics import Rate
 from advlab.formatting import WIDTH, aligned, printable, shortened
+from advlab.validation import is_number, json_object, shown
 
 SCHEMA = 1
 Cell = Callable[[int, Row], str]
 POINT = 0.01
+_TYPES: dict[str, type | tuple[type, ...]] = {  # first word of a field's annotation: what it may hold
+    "Mapping": dict,
+    "Rate": Rate,
+    "float": (int, float),
+    "int": int,
+    "str": str,
+    "tuple": tuple,
+}
 ACCURACIES = ("train_accuracy", "validation_accuracy", "test_accuracy")
 
 
@@ -200,16 +211,17 @@ class StudyResult:
 def load_study_result(study: Study, path: Path) -> StudyResult:
     """What was measured of a study; rows that it no longer has are left out. Raises ``InvalidFile``."""
     try:
-        table = json.loads(path.read_text("utf-8"))
-        if table["schema"] != SCHEMA:
+        table = json_object(path.read_text("utf-8"), "it")
+        if table.get("schema") != SCHEMA:
             raise InvalidFile(
-                f"'{path}' has schema {table['schema']}; this advlab reads {SCHEMA}. Delete it and run the study again."
+                f"'{path}' has schema {shown(table.get('schema'))}; this advlab reads {SCHEMA}. Delete it and run the "
+                "study again."
             )
-        result = StudyResult(study, versions=table["versions"])
+        result = StudyResult(study, versions=dict(table["versions"]))
         for row in table["rows"]:
             if row["name"] in {declared.name for declared in study.rows}:
                 result = result.adding(_measured(row))
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise InvalidFile(
             f"'{path}' is not a valid result of a study: {error!r}. Restore it, or delete it and run again."
         ) from error
@@ -220,7 +232,20 @@ def _measured(row: Mapping[str, Any]) -> MeasuredRow:
     values = {f.name: row[f.name] for f in fields(MeasuredRow)}
     values["settings"] = settings(row["settings"])
     rates = {key: row[key] and Rate(**row[key]) for key in ("clean_accuracy", "robust_accuracy")}
-    return MeasuredRow(**{**values, **rates, "findings": tuple(row["findings"])})
+    measured = MeasuredRow(**{**values, **rates, "findings": tuple(row["findings"])})
+    for f in fields(MeasuredRow):
+        value, kind = getattr(measured, f.name), re.split(r"\W", str(f.type), maxsplit=1)[0]
+        if value is not None and not isinstance(value, _TYPES[kind]):
+            raise ValueError(f"'{f.name}' is {shown(value)}")
+    numbers = [v for rate in rates.values() if rate for v in vars(rate).values()]
+    numbers += [v for v in vars(measured).values() if isinstance(v, float)]
+    if not all(is_number(v) and math.isfinite(v) for v in numbers) or not all(map(_is_text, measured.findings)):
+        raise ValueError("it holds something else than finite numbers, or findings that are no text")
+    return measured
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
 
 
 def _row_name() -> dict[str, Cell]:

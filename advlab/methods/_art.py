@@ -6,15 +6,16 @@ import logging.config
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
-from advlab.errors import InvalidValue
+from advlab.errors import DAMAGE, AdvlabError, InvalidValue
 from advlab.problem.problem import ExternalLoop, Problem
+from advlab.validation import shown
 
 
 def adapt(name: str, **options: Any) -> ExternalLoop:
@@ -47,11 +48,32 @@ def adapt(name: str, **options: Any) -> ExternalLoop:
         settings = options | ({"targeted": targeted} if "targeted" in attack_class.attack_params else {})
         if "verbose" in attack_class.attack_params:
             settings["verbose"] = False
-        with _seeded(problem.streams.numpy()), _quiet():
+        x = problem.x.numpy()
+        with _seeded(problem.streams.numpy()), _quiet(), _border(name, options), np.errstate(all="ignore"):
             attack = attack_class(classifier, **settings)
-            return attack.generate(x=problem.x.numpy(), y=np.eye(classes, dtype=np.float32)[labels])
+            x_adv = np.asarray(attack.generate(x=x, y=np.eye(classes, dtype=np.float32)[labels]), np.float32)
+            if x_adv.shape != x.shape:
+                raise ValueError(f"it returned images of the shape {x_adv.shape} for {x.shape}")
+        # An image that it lost on the way is one that it did not find.
+        return np.where(np.isfinite(x_adv).all((1, 2, 3), keepdims=True), x_adv, x)
 
     return ExternalLoop(run)
+
+
+@contextmanager
+def _border(name: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Whatever fails inside the toolbox comes out as an error that says what to change."""
+    try:
+        yield
+    except AdvlabError:
+        raise
+    except (*DAMAGE, tf.errors.OpError) as error:
+        given = ", ".join(f"{key} {shown(value)}" for key, value in options.items()) or "its own settings"
+        cause = f"{type(error).__name__}: {' '.join(str(error).split())[:300]}".rstrip(": .")
+        raise AdvlabError(
+            f"'{name}' of the adversarial-robustness-toolbox failed with {given}. {cause}. Change what it names, or "
+            "go back to the method's defaults, which 'advlab list methods' shows."
+        ) from error
 
 
 @contextmanager

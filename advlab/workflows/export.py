@@ -84,8 +84,15 @@ def _csv_text(columns: dict[str, np.ndarray]) -> str:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(columns)
     # str of a NumPy number is the shortest text that reads back as the same number.
-    writer.writerows(zip(*([str(value) for value in column] for column in columns.values()), strict=True))
+    cells = ([_cell(value) for value in column] for column in columns.values())
+    writer.writerows(zip(*cells, strict=True))
     return text.getvalue()
+
+
+def _cell(value: object) -> str:
+    """The text of a value; a name that a spreadsheet would take for a formula gets an apostrophe."""
+    text = str(value)
+    return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
 def _write_images(folder: Path, result: AttackResult, samples: int, with_clean: bool) -> None:

@@ -43,7 +43,7 @@ def evaluate_noise(
     Raises ``InvalidValue``, ``UnknownName``, or ``Mismatch`` for a model that takes no images of that shape.
     """
     require_int("samples", samples, 1)
-    require_int("seed", seed, 0)
+    require_int("seed", seed, 0, 2**64 - 1)
     names = DISTRIBUTIONS if distributions is None else tuple(distributions)
     for distribution in names:
         if distribution not in DISTRIBUTIONS:

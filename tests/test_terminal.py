@@ -1,0 +1,136 @@
+"""The command line towards terminal, shell and operating system: streams, signals, names that steer a terminal."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import h5py
+import pytest
+from click.testing import CliRunner
+
+from advlab import workspace as advlab_workspace
+from advlab.cli import main
+from advlab.errors import for_terminal
+from advlab.workflows.export import _csv_text
+from tests.test_cli import PRINTS_EACH_CHUNK
+
+ADVLAB = f"{sys.executable} -m advlab"
+
+
+def shell(command: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    return subprocess.run(
+        ["sh", "-c", command], capture_output=True, text=True, cwd=folder, env=environment, timeout=60
+    )
+
+
+@pytest.mark.parametrize("command", ["list methods", "--help", "list nothing", "evaluate missing.h5"])
+@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&-", "<&- >&- 2>&-"])
+def test_closed_streams_give_no_traceback(tmp_path, command, closed):
+    process = shell(f"{ADVLAB} {command} {closed}", tmp_path)
+    assert "Traceback" not in process.stderr + process.stdout
+    assert process.returncode == (1 if "nothing" in command or "missing" in command else 0)
+
+
+def test_a_closed_standard_output_does_not_reach_the_next_file(tmp_path):
+    """The first file that is opened would otherwise be file number 1, and take what is printed."""
+    archive = next((Path(__file__).parent.parent / "attacks" / "reference").glob("*.h5"))
+    shell(f"{ADVLAB} report {archive} --output page.html >&-", tmp_path)
+    assert (tmp_path / "page.html").read_text().startswith("<!")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is full")
+def test_a_full_output_is_an_error_in_words(tmp_path):
+    process = shell(f"{ADVLAB} list > /dev/full", tmp_path)
+    assert process.returncode == 1
+    assert "No space left" in process.stderr
+    assert "Traceback" not in process.stderr
+
+
+def test_names_in_files_do_not_steer_the_terminal(tmp_path):
+    layer = {"name": "\x1b[31mred\x1b]0;title\x07\r\b", "units": 3, "batch_input_shape": [None, 4]}
+    layers = [{"class_name": "Dense", "config": layer}]
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file.attrs["model_config"] = json.dumps({"class_name": "Sequential", "config": {"layers": layers}})
+        file.create_group("model_weights")
+    outcome = CliRunner().invoke(main, ["show", str(tmp_path / "m.h5")])
+    assert outcome.exit_code == 1
+    assert "?[31mred?]0;title???" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("\x1b[2J\x9b1m\x00\u202e", "?[2J?1m??"),
+        ("two\nlines", "two\nlines"),
+        ("a" * 400, "a" * 100 + "…" + "a" * 20),
+        ("Ünïcode 数字", "Ünïcode 数字"),
+    ],
+)
+def test_what_an_error_shows(text, shown):
+    assert for_terminal(text) == shown
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["predict", "digits", "{long}.png"],
+        ["evaluate", "{long}.h5"],
+        ["attack", "--model", "digits", "--dataset", "{long}"],
+        ["attack", "--model", "digits", "--samples", "4", "--output", "{long}.h5"],
+        ["import", "{long}.npy", "--model", "digits"],
+        ["show", "{long}.h5"],
+        ["run", "{long}.toml"],
+    ],
+    ids=lambda words: words[0],
+)
+def test_names_that_are_too_long_are_refused_in_words(words, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    outcome = CliRunner().invoke(main, [word.format(long="n" * 400) for word in words])
+    assert outcome.exit_code == 1, outcome.output
+    assert "Errno" not in outcome.stderr
+    assert "too long" in outcome.stderr
+    assert "n" * 200 not in outcome.stderr
+
+
+def test_a_cell_of_a_table_is_never_a_formula():
+    text = _csv_text({"name": ["=1+1", "+a", "-a", "@a", "a=b"], "number": [1, -2, 3.5, 4, 5]})
+    assert text.splitlines()[1:] == ["'=1+1,1", "'+a,-2", "'-a,3.5", "'@a,4", "a=b,5"]
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_whoever_stops_an_attack_keeps_its_work(workspace, tmp_path, number):
+    words = ["--workspace", str(workspace), "attack", "--model", "digits", "--samples", "100"]
+    words += ["--method", "pgd", "--set", "steps=300000"]
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True, "cwd": tmp_path}
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    process = subprocess.Popen([sys.executable, "-c", PRINTS_EACH_CHUNK, *words], env=environment, **pipes)
+    assert process.stdout.readline() == "chunk\n"
+    process.send_signal(number)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert "the same command continues" in errors
+    assert [path.name for path in (workspace / "attacks" / "digits").iterdir()] == [
+        "pgd-linf-0.1-steps=300000.partial.h5"
+    ]
+
+
+def test_leftovers_of_killed_runs_are_removed_when_old_and_never_listed(workspace):
+    folder = workspace / "attacks" / "digits"
+    folder.mkdir(parents=True)
+    old, new, own = (folder / name for name in (".pgd-0123abcd.h5", ".pgd-4567cdef.h5", ".notes.h5"))
+    for path in (old, new, own):
+        path.write_bytes(b"")
+        os.utime(path, (time.time() - 7200,) * 2)
+    os.utime(new)
+    assert advlab_workspace.archives() == []
+    with advlab_workspace.atomic_write(folder / "next.h5") as temporary:
+        temporary.write_bytes(b"")
+    assert sorted(path.name for path in folder.iterdir()) == [".notes.h5", ".pgd-4567cdef.h5", "next.h5"]
