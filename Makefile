@@ -1,4 +1,4 @@
-.PHONY: demo test thorough lowest readme bench clean
+.PHONY: demo test thorough fuzz lowest readme bench clean
 python = .venv/bin/python
 
 demo: .venv/ready
@@ -13,6 +13,10 @@ test: .venv/ready
 # The tests marked thorough as well, on the embedded digits: no data is needed.
 thorough: .venv/ready
 	ADVLAB_THOROUGH=1 $(python) -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+# Hostile inputs drawn anew for so many minutes: docs/reliability.md says what was found.
+fuzz: .venv/ready
+	ADVLAB_FUZZ=$${ADVLAB_FUZZ:-60} $(python) -m pytest tests/fuzz -s
 
 # All tests with the lowest versions that pyproject.toml declares, in an environment of their own.
 lowest:

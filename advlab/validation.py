@@ -77,9 +77,11 @@ def json_object(text: str | bytes, subject: str, constants_as: float | None = ma
 
     NaN and infinity, which JSON does not have, are read as such, or with ``constants_as=None`` as null.
     """
-    keep = None if constants_as is not None else lambda _: None
+    finite: dict[str, Any] = {}
+    if constants_as is None:
+        finite = {"parse_constant": lambda _: None, "parse_float": lambda digits: _finite_or_none(float(digits))}
     try:
-        value = json.loads(text, parse_constant=keep)
+        value = json.loads(text, **finite)
     except RecursionError:
         raise ValueError(f"{subject} is nested too deeply") from None
     except ValueError:
@@ -87,6 +89,10 @@ def json_object(text: str | bytes, subject: str, constants_as: float | None = ma
     if not isinstance(value, dict):
         raise ValueError(f"{subject} is not a JSON object")
     return value
+
+
+def _finite_or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
 
 
 def largest_content(file_size: int) -> int:

@@ -34,6 +34,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {  # of what is read somewhere; a c
     "validation_accuracy": (int, float),
     "versions": dict,
 }
+_MAY_BE_UNKNOWN = ("ended", "test_accuracy", "train_accuracy", "validation_accuracy")
 
 
 def read_card(path: Path) -> dict[str, Any]:
@@ -55,9 +56,8 @@ def read_card(path: Path) -> dict[str, Any]:
 
 def _require_types(card: Mapping[str, Any]) -> None:
     for key, value in card.items():
-        if value is not None and not isinstance(value, _TYPES.get(key, object)):
-            raise ValueError(f"the model card has '{key}' = {shown(value)}")
-        if isinstance(value, bool) and key in _TYPES:
+        of_type = isinstance(value, _TYPES.get(key, object)) or (value is None and key in _MAY_BE_UNKNOWN)
+        if not of_type or (isinstance(value, bool) and key in _TYPES):
             raise ValueError(f"the model card has '{key}' = {shown(value)}")
     if not all(isinstance(name, str) for name in card.get("class_names") or ()):
         raise ValueError("the model card names a class by something else than a text")
@@ -68,6 +68,8 @@ def _require_types(card: Mapping[str, Any]) -> None:
     recipe = card.get("recipe") or {}
     if recipe and not all(isinstance(recipe.get(table), dict) for table in ("architecture", "training")):
         raise ValueError("the model card has a recipe without architecture or training")
+    if not all(isinstance(recipe.get(key, ""), str) for key in ("title", "source")):
+        raise ValueError("the model card has a recipe whose title or source is no text")
     published = card.get("published") or {}
     if not all(isinstance(v, str) if key == "note" else is_number(v) for key, v in published.items()):
         raise ValueError(f"the model card has 'published' = {shown(published)}")

@@ -211,7 +211,7 @@ class StudyResult:
 def load_study_result(study: Study, path: Path) -> StudyResult:
     """What was measured of a study; rows that it no longer has are left out. Raises ``InvalidFile``."""
     try:
-        table = json_object(path.read_text("utf-8"), "it")
+        table = json_object(path.read_text("utf-8"), "it", constants_as=None)
         if table.get("schema") != SCHEMA:
             raise InvalidFile(
                 f"'{path}' has schema {shown(table.get('schema'))}; this advlab reads {SCHEMA}. Delete it and run the "
