@@ -73,6 +73,6 @@ def parse_epsilon(epsilon: float | str | None) -> float | None:
             return float(numerator) / (float(denominator) if denominator else 1.0)
         if not isinstance(epsilon, bool):
             return float(epsilon)
-    except (TypeError, ValueError, ZeroDivisionError):
+    except (OverflowError, TypeError, ValueError, ZeroDivisionError):
         pass
     raise InvalidValue(f"epsilon must be a number such as 0.1 or 8/255. Got {shown(epsilon)}.")

@@ -163,5 +163,5 @@ def _entry(table: dict[str, Any]) -> Entry:
         require_choice("under", norm, NORMS)
         for key in toml.table(settings, f"under.{norm}"):
             require_choice(f"under.{norm}", key, ("early_stop", "parameters", "restarts", "seed"))
-        toml.table(settings.get("parameters", {}), f"under.{norm}.parameters")
+        toml.known_keys(Entry, {"method": "", **settings}, f"under.{norm}.")
     return Entry(**table)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from advlab.storage import Array, Layout
-from advlab.validation import shown
+from advlab.validation import is_int, shown
 
 ARCHIVE = Layout(
     noun="archive",
@@ -27,11 +27,6 @@ ARCHIVE = Layout(
         "versions": dict,
         "command": str,
         "notes": list,
-        "execution": (dict, NoneType),
-        "selftest": (dict, NoneType),
-        "parts": (list, NoneType),
-        "source_digest": (str, NoneType),
-        "settings": (dict, NoneType),  # of earlier versions, which kept most of these four there
     },
     # n images of h x w pixels and c channels, k classes, t queries of a trace. An image made elsewhere may leave the
     # box, and a classifier may answer NaN: those are findings.
@@ -67,25 +62,21 @@ _TYPES: dict[str, type | tuple[type, ...]] = {  # what is read of the specificat
     "attack.seed": int,
     "attack.restarts": int,
     "attack.code": str,
-    "attack.goal": str,
-    "execution.batch_size": int,
-    "execution.compile": str,
-    "execution.device": str,
-    "execution.model": str,
+    "execution": dict,
     "execution.computed_fraction": (int, float),
-    "selftest.planted": int,
-    "selftest.found": int,
-    "selftest.random": int,
-    "settings.goal": str,
-    "settings.model": str,
-    "settings.source_digest": str,
+    "execution.model": str,
+    "parts": list,
+    "selftest": (dict, NoneType),
+    "source_digest": str,
+    "settings": dict,  # where an earlier version kept the last four
+    "settings.attacks": list,
     "settings.computed_fraction": (int, float),
     "settings.computed_share": (int, float),
-    "settings.attacks": list,
+    "settings.goal": str,
+    "settings.kind": str,
+    "settings.model": str,
     "settings.selftest": dict,
-    "settings.selftest.planted": int,
-    "settings.selftest.found": int,
-    "settings.selftest.random": int,
+    "settings.source_digest": str,
 }
 
 
@@ -99,17 +90,21 @@ def require_consistent(header: Mapping[str, Any], arrays: Mapping[str, np.ndarra
         value = table.get(name)
         if name in table and (not isinstance(value, types) or (isinstance(value, bool) and types is not bool)):
             raise ValueError(f"its '{key}' is {shown(value)}")
-    attack, earlier = header["attack"], header.get("settings") or {}
-    parts = header.get("parts") or earlier.get("attacks") or ()
-    texts = [*header["classes"], *header["notes"], *header["versions"].values(), *attack.get("overrides", ()), *parts]
-    if not all(isinstance(text, str) for text in texts):
+    attack, earlier = header["attack"], header.get("settings", {})
+    parts, test = header.get("parts") or earlier.get("attacks", []), header.get("selftest") or earlier.get("selftest")
+    overrides, parameters = attack.get("overrides", []), attack.get("parameters", {})
+    if not all(
+        isinstance(t, str) for t in [*header["classes"], *header["notes"], *header["versions"].values(), *parts]
+    ):
         raise ValueError("a name in its header is no text")
-    if not all(isinstance(value, str | int | float | NoneType) for value in attack.get("parameters", {}).values()):
+    if not all(isinstance(value, str | int | float | NoneType) for value in parameters.values()):
         raise ValueError("a parameter in its header is no single value")
-    if not set(attack.get("overrides", ())) <= set(attack.get("parameters", ())):
+    if not all(isinstance(name, str) and name in parameters for name in overrides):
         raise ValueError("its overrides are no parameters")
-    pixels = (header.get("execution") or earlier).get
-    if not all(isinstance(v, int | float) for name in ("scale", "offset") for v in np.ravel(pixels(name, 0)).tolist()):
+    if test and not all(is_int(test.get(name)) for name in ("planted", "found", "random")):
+        raise ValueError("its self-test is incomplete")
+    pixels = [(header.get("execution") or earlier).get(name, 0) for name in ("scale", "offset")]
+    if not all(isinstance(value, int | float) for given in pixels for value in np.ravel(given).tolist()):
         raise ValueError("its scale or offset is no number")
     n, k = arrays["clean_probabilities"].shape
     if not n or not k or arrays["labels"].max() >= k or not arrays["x"].size:
