@@ -11,9 +11,9 @@ import pytest
 
 from advlab import workspace as advlab_workspace
 from advlab.engine import run
-from advlab.engine.attack import attack
 from advlab.errors import AdvlabWarning
 from advlab.progress import Progress
+from advlab.workflows.attack import attack
 
 OPTIONS = {"method": "pgd", "steps": 40, "restarts": 2, "batch_size": 60, "epsilon": 0.1}
 
@@ -43,7 +43,7 @@ def partial(trained, hundred, uninterrupted, monkeypatch) -> Path:
         patch.setattr(run, "_CHUNK_WORK", 1e5)  # a few steps at a time
         patch.setattr(Progress, "advance", advance)
         with pytest.raises(KeyboardInterrupt, match="the same command continues"):
-            attack(trained, hundred, **OPTIONS)
+            attack(trained, hundred, save=True, **OPTIONS)
     path = advlab_workspace.partial_path(trained.name, uninterrupted.attack.slug)
     with h5py.File(path) as file:
         assert len(file["rows"])
@@ -115,13 +115,13 @@ def test_a_damaged_one_is_set_aside_and_the_attack_starts_over(partial, trained,
     damage(partial)
     content = partial.read_bytes()
     with pytest.warns(AdvlabWarning, match=rf"{partial.stem}.*moved to '{partial.stem}\.damaged'.*starts over"):
-        result = attack(trained, hundred, **OPTIONS)
+        result = attack(trained, hundred, save=True, **OPTIONS)
     np.testing.assert_array_equal(result.x_adv, uninterrupted.x_adv)
     assert partial.with_suffix(".damaged").read_bytes() == content
     assert not partial.exists()
 
 
 def test_one_that_is_whole_is_continued(partial, trained, hundred, uninterrupted):
-    result = attack(trained, hundred, **OPTIONS)
+    result = attack(trained, hundred, save=True, **OPTIONS)
     np.testing.assert_array_equal(result.x_adv, uninterrupted.x_adv)
     assert not partial.with_suffix(".damaged").exists()

@@ -21,6 +21,7 @@ from advlab.errors import AdvlabError, FileExists, InvalidFile
 from advlab.results.diagnostics import Diagnostics, SelfTestCounts
 from advlab.results.execution import Execution
 from advlab.results.layout import ARCHIVE, require_consistent
+from advlab.storage import Layout
 
 _ARRAYS = (
     "x",
@@ -222,14 +223,14 @@ def _recorded(header: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def refuse_other(path: Path, specification: Mapping[str, Any]) -> None:
+def refuse_other(path: Path, specification: Mapping[str, Any], layout: Layout = ARCHIVE) -> None:
     """Raise where ``path`` holds no archive at all (``InvalidFile``), or one of another specification (``FileExists``).
 
-    An empty specification stands for any archive.
+    An empty specification stands for any archive; ``layout`` is that of another kind of file.
     """
     if not path.exists():
         return
-    header = storage.read_header(path, ARCHIVE)
+    header = storage.read_header(path, layout)
     stored = {name: header.get(name) for name in specification}
     if "attack" in stored:
         try:
