@@ -254,11 +254,11 @@ def _header(file: h5py.File, path: Path, layout: Layout) -> tuple[dict[str, Any]
     if header.get("kind", layout.kind) != layout.kind:
         other = {
             "archive": "an archive of an attack",
-            "partial": "an unfinished attack",
             "certificate": "a certificate",
+            "partial": "an unfinished attack",
         }
         raise InvalidFile(
-            f"'{path}' is {other.get(str(header['kind']), 'a file of another kind')}, not a finished "
+            f"'{path}' is {other.get(str(header['kind']), 'a file of another kind')}, not a complete "
             f"{layout.noun}. {layout.fix}"
         )
     wrong = [n for n, types in layout.header.items() if not _is_of_type(header.get(n), types)]

@@ -89,7 +89,7 @@ def test_a_certificate_comes_back_from_its_file(exact, attacked, tmp_path):
     assert "40 images" in repr(exact)
     with pytest.raises(FileExists, match="dataset digest"):
         replace(exact, dataset_digest="0" * 16).save()
-    with pytest.raises(InvalidFile, match="not a finished certificate"):
+    with pytest.raises(InvalidFile, match="not a complete certificate"):
         Certificate.load(attacked.save(tmp_path / "a.h5"))
 
 

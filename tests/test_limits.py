@@ -22,8 +22,8 @@ INTS = [(name, key) for name in method_names() for key, type_ in load_method(nam
 def test_no_whole_number_of_any_method_is_beyond_the_bound(method, parameter):
     for value in (HUGE, int(HUGE), MOST + 1):
         with pytest.raises(InvalidValue, match=rf"'{parameter}' of method '{method}' must be an int .*{MOST}\]"):
-            load_method(method).attack(parameters={parameter: value})
-    load_method(method).attack(parameters={parameter: MOST})
+            load_method(method).resolve({parameter: value})
+    load_method(method).resolve({parameter: MOST})
 
 
 @pytest.mark.parametrize(

@@ -189,8 +189,8 @@ def test_a_long_history_is_thinned_evenly_with_its_first_and_last_epoch(recipe, 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"epochs": 0}, r"training.epochs must be an int in the range \[1, inf\). Got 0"),
-        ({"epochs": 1.5}, r"training.epochs must be an int in the range \[1, inf\). Got 1.5"),
+        ({"epochs": 0}, r"training.epochs must be an int in the range \[1, 1000000\]. Got 0"),
+        ({"epochs": 1.5}, r"training.epochs must be an int in the range \[1, 1000000\]. Got 1.5"),
         ({"seed": -1}, r"training.seed must be an int in the range \[0, 4294967295\]. Got -1"),
     ],
 )

@@ -82,6 +82,7 @@ class Study:
             raise invalid("epsilon", self.epsilon, "a number above 0 such as 0.1, or a string such as '8/255'")
         suite = load_suite(self.suite)
         kinds = sorted({f"{a.goal} {a.threat.norm}" for a in suite.under(self.norm, self.epsilon)})
+        # A cascade counts what a minimal method finds within epsilon.
         if suite.mode == "each" and len(kinds) > 1:
             raise InvalidValue(
                 f"A study shows one worst case, of attacks of one goal and threat model. Got suite '{self.suite}' with "

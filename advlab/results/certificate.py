@@ -16,45 +16,31 @@ from typing import Any
 import numpy as np
 
 from advlab import storage, workspace
+from advlab.errors import InvalidFile
 from advlab.formatting import WIDTH, aligned, frame, number, plain, printable, shortened
 from advlab.results.bracket import Bracket, bracket
+from advlab.results.layout import CERTIFICATE
 from advlab.results.result import AttackResult, refuse_other
-from advlab.storage import Array, Layout
 from advlab.threat import ThreatModel
 
 SCHEMA = 1
 _NAME = 30  # columns of a name
 STATUSES = ("unknown", "proven", "misclassified")
 UNKNOWN, PROVEN, MISCLASSIFIED = range(len(STATUSES))
-LAYOUT = Layout(
-    noun="certificate",
-    kind="certificate",
-    fix="'advlab certify' writes certificates.",
-    header={
-        "classifier": str,
-        "classifier_digest": str,
-        "dataset": str,
-        "split": str,
-        "dataset_digest": str,
-        "norm": str,
-        "epsilon": (int, float),
-        "method": str,
-        "seconds": (int, float),
-        "settings": dict,
-        "versions": dict,
-        "command": str,
-    },
-    arrays={
-        "status": Array("i", "n", UNKNOWN, MISCLASSIFIED),
-        "correct": Array("b", "n"),
-        "margin": Array("f", "n"),
-        "radius": Array("f", "n"),
-        "rounding": Array("f", "n"),
-        "branches": Array("i", "n", 0),
-        "x_adv": Array("f", "nhwc", 0, 1),
-        "labels": Array("i", "n", 0),
-        "indices": Array("i", "n", 0),
-    },
+_ARRAYS = ("status", "correct", "margin", "radius", "rounding", "branches", "x_adv", "labels", "indices")
+_HEADER = (
+    "classifier",
+    "classifier_digest",
+    "dataset",
+    "split",
+    "dataset_digest",
+    "norm",
+    "epsilon",
+    "method",
+    "seconds",
+    "settings",
+    "versions",
+    "command",
 )
 
 
@@ -247,15 +233,17 @@ class Certificate:
         Raises ``FileExists`` where ``path`` holds something other than a certificate of the same specification.
         """
         place = self.path if path is None else Path(path)
-        refuse_other(place, {} if force else self.specification(), LAYOUT)
-        header = {name: getattr(self, name) for name in LAYOUT.header} | {"kind": "certificate", "samples": len(self)}
+        refuse_other(place, {} if force else self.specification(), CERTIFICATE)
+        header = {name: getattr(self, name) for name in _HEADER} | {"kind": "certificate", "samples": len(self)}
         header["smoothing"] = self.settings.get("smoothing")
-        storage.write(place, header, {name: getattr(self, name) for name in LAYOUT.arrays})
+        storage.write(place, header, {name: getattr(self, name) for name in _ARRAYS})
         return place
 
     @classmethod
     def load(cls, path: str | PathLike[str]) -> Certificate:
         """Read what ``save`` wrote; raises ``InvalidFile`` for anything else."""
-        header, arrays = storage.read(Path(path), LAYOUT)
-        fields: dict[str, Any] = {name: header[name] for name in LAYOUT.header} | arrays
+        header, arrays = storage.read(Path(path), CERTIFICATE)
+        fields = {name: header[name] for name in _HEADER} | {name: arrays[name] for name in _ARRAYS}
+        if not len(arrays["status"]):
+            raise InvalidFile(f"'{path}' is damaged: it has no images. Certify again.")
         return cls(**fields)

@@ -1,4 +1,4 @@
-"""What an archive must hold, field by field and array by array."""
+"""What archives and certificates must hold, field by field and array by array."""
 
 from __future__ import annotations
 
@@ -49,6 +49,37 @@ ARCHIVE = Layout(
         "diagnostics/repeat_difference": Array("f", "m", required=False),
         "diagnostics/misclassified_by": Array("iu", "n", -1, required=False),
         "diagnostics/broken_by": Array("iu", "n", -1, required=False),
+    },
+)
+
+CERTIFICATE = Layout(
+    noun="certificate",
+    kind="certificate",
+    fix="'advlab certify' writes certificates.",
+    header={
+        "classifier": str,
+        "classifier_digest": str,
+        "dataset": str,
+        "split": str,
+        "dataset_digest": str,
+        "norm": str,
+        "epsilon": (int, float),
+        "method": str,
+        "seconds": (int, float),
+        "settings": dict,
+        "versions": dict,
+        "command": str,
+    },
+    arrays={
+        "status": Array("i", "n", 0, 2),
+        "correct": Array("b", "n"),
+        "margin": Array("f", "n"),
+        "radius": Array("f", "n"),
+        "rounding": Array("f", "n"),
+        "branches": Array("iu", "n", 0),
+        "x_adv": Array("f", "nhwc", 0, 1),
+        "labels": Array("iu", "n", 0),
+        "indices": Array("iu", "n", 0),
     },
 )
 

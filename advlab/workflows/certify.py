@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from advlab import workspace
 from advlab.errors import InvalidValue, unknown
-from advlab.results.certificate import LAYOUT, Certificate
+from advlab.results.certificate import Certificate
+from advlab.results.layout import CERTIFICATE
 from advlab.results.result import refuse_other
 from advlab.threat import ThreatModel, parse_epsilon
 from advlab.validation import invalid, is_number, require_int
@@ -78,7 +79,7 @@ def certify(
     data = resolve_dataset(dataset, model, samples).take(samples)
     if save and not force:
         path = workspace.certificate_path(model.name, f"{method}-{threat.norm}-{threat.epsilon_text}")
-        refuse_other(path, {"classifier_digest": model.digest, "dataset_digest": data.digest}, LAYOUT)
+        refuse_other(path, {"classifier_digest": model.digest, "dataset_digest": data.digest}, CERTIFICATE)
 
     from advlab.certification.certify import certify as prove
 

@@ -41,6 +41,7 @@ from advlab.declarations.suites import load_suite
 from advlab.engine.run import Run
 from advlab.errors import AdvlabError
 from advlab.evaluation.study import load_study_result
+from advlab.results.diagnostics import SelfTestCounts
 from advlab.training import checkpoint, fit
 from tests.conftest import commands
 from tests.fuzz.generators import altered_bytes, altered_json, altered_toml, command_lines
@@ -111,7 +112,7 @@ def explore(name: str, strategy: st.SearchStrategy[Any], use: Callable[[Any], ob
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory) -> bytes:
     k = np.arange(12) % 3
-    result = build(k, k, np.roll(k, 1), shape=(6, 6, 1), diagnostics={
+    diagnostics = {
         "loss_trace": np.tile(np.linspace(0, 1, 5, dtype=np.float32), (12, 1)),
         "trace_steps": np.arange(5, dtype=np.int32),
         "first_success": np.full(12, 2, np.int32),
@@ -119,7 +120,9 @@ def archive(tmp_path_factory) -> bytes:
         "nonfinite": np.zeros(12, bool),
         "repeat_difference": np.zeros(12, np.float32),
         "misclassified_by": k - 1,
-    }, settings={"goal": "bounded", "attacks": ["pgd", "fgsm"], "computed_fraction": 1.0})  # fmt: skip
+    }
+    test = SelfTestCounts(10, 9, 1)
+    result = build(k, k, np.roll(k, 1), shape=(6, 6, 1), diagnostics=diagnostics, parts=("pgd", "fgsm"), selftest=test)
     return result.save(tmp_path_factory.mktemp("archive") / "a.h5").read_bytes()
 
 
@@ -140,6 +143,7 @@ def test_archives_with_altered_bytes(archive, tmp_path):
         path.write_bytes(content)
         use_archive(path)
 
+    use(archive)  # what is not altered is taken
     explore("archives, bytes", altered_bytes(archive), use)
 
 
@@ -155,6 +159,7 @@ def test_archives_with_an_altered_header(archive, tmp_path):
             file.attrs["advlab"] = json.dumps(header)
         use_archive(path)
 
+    use(header)
     explore("archives, header", altered_json(header), use)
 
 
@@ -213,6 +218,7 @@ def test_models_with_altered_bytes(model, tmp_path):
 
     # The end of the file is weights, where no byte is wrong.
     head = min(len(model), 40_000)
+    use(model)
     explore("models, bytes", altered_bytes(model[:head]).map(lambda changed: changed + model[head:]), use)
 
 
@@ -230,6 +236,7 @@ def test_models_with_an_altered_attribute(model, tmp_path, attribute):
         summary.table()
         json.dumps(summary.to_dict(), allow_nan=False)
 
+    use(value)
     explore(f"models, {attribute}", altered_json(value), use)
 
 
@@ -244,6 +251,8 @@ def test_declarations(tmp_path, folder, load):
         path.write_bytes(content)
         load(str(path))
 
+    for text in texts:
+        use(text.encode())
     explore(f"TOML of {folder}", st.one_of([altered_toml(text) for text in texts]), use)
 
 
@@ -263,6 +272,7 @@ def test_results_of_studies(tmp_path):
         result._repr_html_()
         json.dumps(result.to_dict(), allow_nan=False)
 
+    use(json.dumps(value).encode())
     explore("results of studies", strategy, use)
 
 
@@ -278,7 +288,10 @@ IDX = bytes((0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 3, 0, 0, 0, 3)) + bytes(18)
 DATA: dict[str, tuple[bytes, Callable[[Path], object]]] = {
     "own.npz": (saved(lambda f: np.savez(f, x=X, y=Y, classes=list("abc"))), lambda p: advlab.load_dataset(str(p))),
     "packed.npz": (saved(lambda f: np.savez_compressed(f, x=X, y=Y)), lambda p: advlab.load_dataset(str(p))),
-    "own.npy": (saved(lambda f: np.save(f, X)), lambda p: advlab.import_images(p, "digits")),
+    "own.npy": (
+        saved(lambda f: np.save(f, np.full((2, 28, 28), 0.5, np.float32))),
+        lambda p: advlab.import_images(p, "digits"),
+    ),
     "own.idx": (IDX, lambda p: official.read_idx(p, 3)),
     "own.gz": (gzip.compress(IDX, mtime=0), lambda p: official.read_idx(p, 3)),
 } | {
@@ -297,6 +310,8 @@ def test_data(tmp_path):
         path.write_bytes(content)
         DATA[name][1](path)
 
+    for name, (content, _) in DATA.items():
+        use((name, content))
     strategies = [st.tuples(st.just(name), altered_bytes(content)) for name, (content, _) in DATA.items()]
     explore("images and arrays", st.one_of(strategies), use)
 
@@ -338,13 +353,14 @@ def test_unfinished_attacks(tmp_path, trained, digits, monkeypatch):
         patch.setattr(run, "_CHUNK_WORK", 1.0)
         patch.setattr(Progress, "advance", lambda *_, **__: (_ for _ in ()).throw(KeyboardInterrupt))
         with pytest.raises(KeyboardInterrupt):
-            advlab.attack(trained, data, **options)
+            advlab.attack(trained, data, save=True, **options)
     whole = path.read_bytes()
 
     def use(content: bytes) -> None:
         path.write_bytes(content)
-        np.testing.assert_array_equal(advlab.attack(trained, data, **options).x_adv, uninterrupted.x_adv)
+        np.testing.assert_array_equal(advlab.attack(trained, data, save=True, **options).x_adv, uninterrupted.x_adv)
 
+    use(whole)
     explore("unfinished attacks", altered_bytes(whole), use)
 
 
