@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -87,14 +87,27 @@ class Classifier:
         return cls(model, name=name or str(getattr(model, "name", "model")), scale=scale, offset=offset, card=card)
 
     @classmethod
-    def load(cls, path: str | PathLike[str], trust: bool = False) -> Classifier:
-        """Read an HDF5 file of any Keras generation, or a ``.keras`` file.
+    def load(
+        cls,
+        path: str | PathLike[str],
+        trust: bool = False,
+        *,
+        custom_objects: Mapping[str, Any] | None = None,
+        architecture: keras.Model | str | PathLike[str] | None = None,
+    ) -> Classifier:
+        """Read a saved model: HDF5 of any Keras generation, ``.keras``, weights with their architecture, a SavedModel.
 
-        ``trust=True`` allows code embedded in the file (Lambda layers) to run.
+        Args:
+            path: The file, or the folder of a SavedModel.
+            trust: Allows code embedded in the file (Lambda layers, a SavedModel) to run.
+            custom_objects: Your own layer classes and functions, by the names that the file gives them.
+            architecture: For a file of weights alone: the model, or the file that holds ``model.to_json()``; by default
+                the JSON file beside the weights.
         """
         file = Path(path)
-        model = read_model(file, trust=trust)
-        card = read_card(file) if file.suffix != ".keras" else {}
+        network = architecture if architecture is None or isinstance(architecture, keras.Model) else Path(architecture)
+        model = read_model(file, trust=trust, custom_objects=custom_objects, architecture=network)
+        card = read_card(file) if file.is_file() and file.suffix != ".keras" else {}
         scale, offset = card.get("scale", 1.0), card.get("offset", 0.0)
         return cls(model, name=file.stem, scale=scale, offset=offset, card=card)
 
@@ -232,13 +245,20 @@ class Classifier:
         return tf.nn.softmax(self.logits(x))
 
 
-def load_classifier(name_or_path: str | PathLike[str], *, trust: bool = False) -> Classifier:
+def load_classifier(
+    name_or_path: str | PathLike[str],
+    *,
+    trust: bool = False,
+    custom_objects: Mapping[str, Any] | None = None,
+    architecture: keras.Model | str | PathLike[str] | None = None,
+) -> Classifier:
     """A saved classifier by name (``fashion``: produced in the workspace, else shipped) or by path.
 
-    Raises ``UnknownName`` with the nearest name, or ``InvalidFile``; ``trust=True`` allows code embedded in the file.
+    The other arguments are those of ``Classifier.load``. Raises ``UnknownName`` with the nearest name, or
+    ``InvalidFile``.
     """
     path = workspace.find_weights(str(name_or_path))
-    classifier = Classifier.load(path, trust=trust)
+    classifier = Classifier.load(path, trust, custom_objects=custom_objects, architecture=architecture)
     classifier.source = str(name_or_path)
     return classifier
 
