@@ -20,6 +20,7 @@ from advlab.classifiers.formats import layers, saved_model, weights, weights_onl
 from advlab.classifiers.formats.config import MODELS, explain, refuse_code
 from advlab.classifiers.formats.recognize import require_hdf5
 from advlab.classifiers.formats.values import FAILURES
+from advlab.classifiers.outputs import loss_name
 from advlab.errors import InvalidFile, InvalidValue
 from advlab.storage import attribute, open_hdf5
 from advlab.validation import largest_content
@@ -58,6 +59,18 @@ def read_model(
         except InvalidFile as error:
             raise InvalidFile(f"Cannot open '{path}': {error}") from error
     return model
+
+
+def read_loss(path: Path) -> str:
+    """The name of the loss that a model file states it was trained with; "" where it states none."""
+    try:
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                return loss_name((json.loads(archive.read("config.json")).get("compile_config") or {}).get("loss"))
+        with h5py.File(path, "r") as file:
+            return loss_name(json.loads(_text(file.attrs.get("training_config")) or "{}").get("loss"))
+    except (OSError, ValueError, AttributeError, KeyError, zipfile.BadZipFile):
+        return ""  # a folder, or settings of training that are damaged: the model itself opened
 
 
 def write_model(model: keras.Model, path: Path, card: Mapping[str, Any]) -> None:
