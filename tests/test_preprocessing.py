@@ -10,7 +10,7 @@ from keras import layers
 
 import advlab
 from advlab.classifiers.classifier import Classifier, load_classifier
-from advlab.errors import InvalidFile, InvalidValue, Mismatch, UnknownName
+from advlab.errors import AdvlabWarning, InvalidFile, InvalidValue, Mismatch, UnknownName
 
 X = np.random.default_rng(0).random((4, 5, 6, 3)).astype(np.float32)
 
@@ -129,6 +129,16 @@ class TestSettingsBesideAModel:
         (tmp_path / "m.h5.toml").write_text("scales = 255")
         with pytest.raises(UnknownName, match=r"Did you mean 'scale'"):
             load_classifier(path)
+
+
+def test_images_in_0_to_255_are_noticed():
+    classifier = Classifier.from_keras(network(), scale=255)
+    whole = np.rint(255 * X)
+    with pytest.raises(InvalidValue, match=r"pixels from .*, not in \[0, 1\].*scale=255"):
+        classifier.probabilities(whole.astype("float32"))
+    with pytest.warns(AdvlabWarning, match="uint8 are taken as 0-255"):
+        found = classifier.probabilities(whole.astype("uint8"))
+    np.testing.assert_array_equal(found, classifier.probabilities((whole / 255).astype("float32")))
 
 
 def test_class_names_are_as_many_as_the_classes():

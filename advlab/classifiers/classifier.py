@@ -22,8 +22,11 @@ from advlab.classifiers.inputs import ImageShape, InputAdapter, Numbers, Preproc
 from advlab.classifiers.logits import strip_softmax
 from advlab.classifiers.outputs import loss_name, select_output
 from advlab.classifiers.settings import Settings, read_settings, write_settings
+from advlab.data.conversion import to_unit_range
 from advlab.data.dataset import Dataset
 from advlab.errors import InvalidValue, Mismatch
+
+_MAX_OUTSIDE = 0.5  # images crafted elsewhere may leave [0, 1] by their budget
 
 
 class Classifier:
@@ -313,8 +316,19 @@ class Classifier:
         return tf.concat([tf.zeros_like(logits), logits], 1) if logits.shape[-1] == 1 else logits
 
     def probabilities(self, x: np.ndarray, batch_size: int | None = None) -> np.ndarray:
-        """float32 ``(n, k)`` from images float32 ``(n, h, w, c)`` in [0, 1], in batches of bounded memory."""
+        """float32 ``(n, k)`` from images float32 ``(n, h, w, c)`` in [0, 1], in batches of bounded memory.
+
+        Integers up to 255 are divided by 255, with a warning. Raises ``InvalidValue`` for pixels far outside [0, 1], and
+        ``Mismatch`` for images of another shape.
+        """
+        x = to_unit_range(x, f"Images for model '{self.name}'")
         self.check_images(x.shape[1:])
+        if x.size and (x.min() < -_MAX_OUTSIDE or x.max() > 1 + _MAX_OUTSIDE):
+            raise InvalidValue(
+                f"Images for model '{self.name}' have pixels from {x.min():g} to {x.max():g}, not in [0, 1]. Divide "
+                "images in 0-255 by 255; a model that was trained on other pixels is told so: "
+                "Classifier.from_keras(model, scale=255)."
+            )
         size = batch_size or int(np.clip(2**25 // self.activation_size, 16, 2000))
         batches = [self._predict(tf.constant(x[i : i + size], tf.float32)).numpy() for i in range(0, len(x), size)]
         return np.concatenate(batches) if batches else np.zeros((0, self.classes), np.float32)
