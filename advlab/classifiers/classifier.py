@@ -318,8 +318,8 @@ class Classifier:
     def probabilities(self, x: np.ndarray, batch_size: int | None = None) -> np.ndarray:
         """float32 ``(n, k)`` from images float32 ``(n, h, w, c)`` in [0, 1], in batches of bounded memory.
 
-        Integers up to 255 are divided by 255, with a warning. Raises ``InvalidValue`` for pixels far outside [0, 1], and
-        ``Mismatch`` for images of another shape.
+        Integers up to 255 are divided by 255, with a warning. Raises ``InvalidValue`` for pixels far outside [0, 1],
+        and ``Mismatch`` for images of another shape.
         """
         x = to_unit_range(x, f"Images for model '{self.name}'")
         self.check_images(x.shape[1:])
