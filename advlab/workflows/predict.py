@@ -14,11 +14,10 @@ import numpy as np
 from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
 from advlab.data.images import ImageShape, load_image
-from advlab.data.loading import load_dataset
 from advlab.data.official import WITH_NOISE
 from advlab.errors import InvalidValue, Mismatch
 from advlab.evaluation.predictions import Predictions
-from advlab.workflows.inputs import resolve_classifier
+from advlab.workflows.inputs import load_fitting, resolve_classifier
 
 Reference = str | os.PathLike[str] | int
 _INDEX = re.compile(r"(?:(?P<dataset>.+):)?(?P<first>\d+)(?:-(?P<last>\d+))?")
@@ -100,7 +99,7 @@ def _load(model: Classifier, references: Sequence[Reference], invert: bool) -> t
         if isinstance(source, tuple):
             name, rows = source
             limits[name] = max(limits.get(name, 0), rows.stop)
-    data = {name: load_dataset(name, limit=limit) for name, limit in limits.items()}
+    data = {name: load_fitting(name, model, limit) for name, limit in limits.items()}
     images: list[_Image] = []
     for source in sources:
         if isinstance(source, Path):
