@@ -44,7 +44,7 @@ WAYS = {
 def test_the_attack_sees_what_predict_sees(way, trained, digits, tmp_path):
     change, options, warning = WAYS[way]
     folder = written(tmp_path / "images", digits.take(40), change, **options)
-    attack = dict(method="noise", epsilon=0.001, progress=False)
+    attack = {"method": "noise", "epsilon": 0.001, "progress": False}
     if warning is None:
         result = advlab.attack("digits", folder, **attack)
     else:

@@ -85,10 +85,11 @@ def default_class_names(y: Any, name: str) -> list[str]:
 def class_numbers(names: Sequence[str], classes: Sequence[str] | None, subject: str) -> tuple[list[int], list[str]]:
     """The number of each class that is called by name, and the names of all classes.
 
-    Names of ``classes`` are looked up there. Else whole numbers are the numbers that they are, and other names are
+    Names of ``classes`` are looked up there, also as they are written in names of files. Else whole numbers are the numbers that they are, and other names are
     numbered in their sorted order. Raises ``UnknownName`` for a name that is not among the classes.
     """
-    positions = {str(name): number for number, name in reversed(list(enumerate(classes or ())))}
+    numbered = list(enumerate(map(str, classes or ())))[::-1]
+    positions = {as_file_name(name): number for number, name in numbered} | {name: number for number, name in numbered}
     are_numbers = all(name.isdecimal() for name in names)
     if classes is not None and all(name in positions for name in names):
         return [positions[name] for name in names], [str(name) for name in classes]
@@ -96,9 +97,14 @@ def class_numbers(names: Sequence[str], classes: Sequence[str] | None, subject: 
         numbers = [int(name) for name in names]
         return numbers, default_class_names(numbers, subject) if classes is None else [str(name) for name in classes]
     if classes is not None:
-        raise unknown(f"class of {subject}", next(name for name in names if name not in positions), positions)
+        raise unknown(f"class of {subject}", next(name for name in names if name not in positions), classes)
     found = sorted(set(names))
     return [found.index(name) for name in names], found
+
+
+def as_file_name(name: str) -> str:
+    """A class name as a part of a file name on every system."""
+    return "".join(c if c.isalnum() or c in "_." else "_" for c in name)[:40] or "_"
 
 
 def _numbered(labels: Sequence[str], classes: Sequence[str] | None, subject: str) -> tuple[np.ndarray, Sequence[str]]:

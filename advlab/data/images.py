@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import warnings
@@ -40,6 +41,32 @@ def load_image(path: str | os.PathLike[str], shape: ImageShape) -> tuple[np.ndar
         what = "is a folder" if file.is_dir() else "does not exist"
         raise InvalidFile(f"The image '{file}' {what}. Give a PNG, JPEG, BMP, GIF or WebP file.")
     return _read(file, lambda image: _fit_to_shape(image, shape))
+
+
+def to_levels(x: np.ndarray, towards: np.ndarray | None = None) -> np.ndarray:
+    """Images in [0, 1] as uint8, the 256 levels of image files: each pixel rounded, to the nearest level by default.
+
+    ``towards`` are images of the same shape, the clean ones: each pixel is rounded in their direction, so that no
+    change grows and a budget that was kept remains kept.
+    """
+    levels = 255 * np.clip(np.nan_to_num(x.astype(np.float64)), 0, 1)
+    nearest = np.rint(levels)
+    if towards is not None:
+        directed = np.where(x > towards, np.floor(levels), np.ceil(levels))
+        # A pixel that lies on a level, but for the rounding of float32, stays there.
+        nearest = np.where(np.abs(levels - nearest) < 1e-3, nearest, directed)
+    return nearest.astype(np.uint8)
+
+
+def encode_png(levels: np.ndarray) -> bytes:
+    """An image uint8 ``(h, w, c)`` as PNG: grey with one channel, RGB with three; others are averaged to grey."""
+    from PIL import Image
+
+    if levels.shape[-1] not in (1, 3):
+        levels = np.rint(levels.mean(-1, keepdims=True)).astype(np.uint8)
+    buffer = io.BytesIO()
+    Image.fromarray(levels[..., 0] if levels.shape[-1] == 1 else levels).save(buffer, format="PNG")
+    return buffer.getvalue()
 
 
 def load_folder(

@@ -76,8 +76,8 @@ def load_fitting(name: str | PathLike[str], classifier: Classifier, limit: int |
     data = load_dataset(name, limit=limit, shape=shape if fits else None, classes=classes)
     if classes is None and len(data.classes) < classifier.classes and not all(c.isdecimal() for c in data.classes):
         raise InvalidValue(
-            f"Folder '{name}' has {len(data.classes)} classes, model '{classifier.name}' has {classifier.classes}: their "
-            "numbers are not known. Call the folders by the numbers of their classes, or name all classes with "
+            f"Folder '{name}' has {len(data.classes)} classes, model '{classifier.name}' has {classifier.classes}: "
+            "their numbers are not known. Call the folders by the numbers of their classes, or name all classes with "
             "advlab.load_dataset(folder, classes=[...])."
         )
     return data
