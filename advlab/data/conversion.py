@@ -85,8 +85,9 @@ def default_class_names(y: Any, name: str) -> list[str]:
 def class_numbers(names: Sequence[str], classes: Sequence[str] | None, subject: str) -> tuple[list[int], list[str]]:
     """The number of each class that is called by name, and the names of all classes.
 
-    Names of ``classes`` are looked up there, also as they are written in names of files. Else whole numbers are the numbers that they are, and other names are
-    numbered in their sorted order. Raises ``UnknownName`` for a name that is not among the classes.
+    Names of ``classes`` are looked up there, also as they are written in names of files. Else whole numbers are the
+    numbers that they are, and other names are numbered in their sorted order. Raises ``UnknownName`` for a name that
+    is not among the classes.
     """
     numbered = list(enumerate(map(str, classes or ())))[::-1]
     positions = {as_file_name(name): number for number, name in numbered} | {name: number for number, name in numbered}
