@@ -165,24 +165,29 @@ class TestCodeOfTheUser:
             files.write_model(OWN[name][0](), tmp_path / "m.h5", {})
         assert list(tmp_path.glob("*.h5")) == []
 
-    def test_is_saved_where_it_is_registered_and_opens_where_it_is_trusted(self, name, tmp_path):
-        make, custom_objects = OWN[name]
-        if name == "a function in a Lambda":
-            pytest.skip("Keras does not register functions of Lambda layers")
-        ((own_name, own),) = custom_objects.items()
-        names, objects = keras.saving.get_custom_objects(), (own_name, own)
-        before = dict(names)
-        try:
-            keras.saving.register_keras_serializable("mine")(objects[1])
-            model = make()
-            files.write_model(model, tmp_path / "m.h5", {})
-            with pytest.raises(InvalidFile, match="custom_objects"):
-                files.read_model(tmp_path / "m.h5")
-            expected = keras.ops.convert_to_numpy(model(X))
-            np.testing.assert_array_equal(predictions(tmp_path / "m.h5", trust=True), expected)
-        finally:
-            names.clear()
-            names.update(before)
+
+@keras.saving.register_keras_serializable("mine")
+class Registered(keras.layers.Layer):
+    """A layer of the user's own, registered with Keras."""
+
+    def call(self, x):
+        return 2 * x
+
+
+@keras.saving.register_keras_serializable("mine")
+def registered_activation(x):
+    return 3 * x
+
+
+@pytest.mark.parametrize(
+    "make", [Registered, lambda: keras.layers.Dense(3, activation=registered_activation)], ids=["layer", "activation"]
+)
+def test_registered_code_is_saved_and_opens_where_it_is_trusted(make, tmp_path):
+    model = with_own(make())
+    files.write_model(model, tmp_path / "m.h5", {})
+    with pytest.raises(InvalidFile, match="custom_objects"):
+        files.read_model(tmp_path / "m.h5")
+    np.testing.assert_array_equal(predictions(tmp_path / "m.h5", trust=True), keras.ops.convert_to_numpy(model(X)))
 
 
 class TestKeras2:
