@@ -65,8 +65,9 @@ def _search(folder: str, suffix: str, *subfolders: str) -> dict[str, Path]:
 
 
 def recipes() -> dict[str, Path]:
-    """Every recipe that can be trained, by name."""
-    return _search("models", ".toml", "")
+    """Every recipe that can be trained, by name; ``model.h5.toml`` holds the settings of a model beside it."""
+    paths = _search("models", ".toml", "")
+    return {name: path for name, path in paths.items() if Path(name).suffix not in (".h5", ".hdf5", ".keras")}
 
 
 def weights() -> dict[str, Path]:
@@ -118,9 +119,9 @@ def find_weights(name: str) -> Path:
 
 
 def _find(name: str, category: str, available: dict[str, Path]) -> Path:
-    if looks_like_path(name):
-        path = Path(name)
-        if path.is_file():
+    path = Path(name)
+    if looks_like_path(name) or (name not in available and path.suffix and path.is_file()):
+        if path.is_file() or (category == "model" and path.is_dir()):  # a SavedModel is a folder
             return path
         names = ", ".join(sorted(available))
         raise InvalidFile(f"No {category} file at '{name}'. Give a path that exists, or one of: {names}.")

@@ -81,19 +81,6 @@ def test_probabilities_whose_softmax_cannot_be_stripped_become_their_logarithms(
     np.testing.assert_allclose(classifier.probabilities(X), model(X), atol=1e-6)
 
 
-class Squash(layers.Layer):
-    """One probability, from a layer of the user's own."""
-
-    def call(self, x):
-        return keras.ops.sigmoid(x)
-
-
-def test_one_probability_becomes_the_log_odds():
-    model = functional(layers.Dense(1), Squash())
-    classifier = Classifier.from_keras(model)
-    np.testing.assert_allclose(classifier.probabilities(X)[:, 1:], model(X), atol=1e-6)
-
-
 def test_mixed_precision_keeps_its_logits_finite():
     model = functional(layers.Dense(3, dtype="mixed_float16"), layers.Softmax(dtype="mixed_float16"), Halved())
     assert np.all(np.isfinite(Classifier.from_keras(model).logits(tf.constant(X))))
@@ -186,9 +173,6 @@ def test_what_is_not_a_classifier_is_refused():
         Classifier.from_keras(model)
     with pytest.raises(InvalidValue, match="scale must be a finite number"):
         Classifier.from_keras(functional(layers.Dense(3)), scale=0)
-    inputs = keras.Input((6, 6, 1))
-    with pytest.raises(InvalidValue, match="one input and one output"):
-        Classifier.from_keras(keras.Model(inputs, [layers.Flatten()(inputs), layers.Flatten()(inputs)]), name="two")
 
 
 def test_a_subclassed_model_is_refused_until_wrapped():

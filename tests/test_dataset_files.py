@@ -9,8 +9,9 @@ import pytest
 from PIL import Image
 
 from advlab import load_dataset
+from advlab.data.images import load_image
 from advlab.data.official import SOURCES
-from advlab.errors import InvalidFile, InvalidValue
+from advlab.errors import AdvlabWarning, InvalidFile, InvalidValue, UnknownName
 from tests.test_datasets import small_dataset
 
 MNIST_TRAIN = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
@@ -46,10 +47,23 @@ def test_npz_without_splits_is_never_both_trained_and_tested_on(npz: Path):
         load_dataset(npz, split="train")
 
 
-def test_npz_with_255_style_images_names_the_cause(npz: Path):
-    np.savez(npz, x=np.full((2, 4, 5), 200, np.uint8), y=[0, 1])
+def test_npz_of_integers_is_divided_and_of_other_ranges_asked_about(npz: Path):
+    np.savez(npz, x=np.full((2, 4, 5), 51, np.uint8), y=[0, 1])
+    with pytest.warns(AdvlabWarning, match="uint8 are taken as 0-255"):
+        assert load_dataset(npz).x.max() == np.float32(0.2)
+    np.savez(npz, x=np.full((2, 4, 5), 255.0), y=[0, 1])
     with pytest.raises(InvalidValue, match="divide by 255"):
         load_dataset(npz)
+    assert load_dataset(npz, value_range=(0, 510)).x.max() == 0.5
+
+
+def test_npz_of_one_hot_labels_or_names(npz: Path):
+    names = np.array(["owl", "cat", "owl"])
+    for y, classes in ((np.eye(3)[[1, 0, 1]], ("0", "1", "2")), (names, ("cat", "owl"))):
+        np.savez(npz, x_train=np.zeros((3, 4, 5)), y_train=y, x_test=np.zeros((1, 4, 5)), y_test=y[:1])
+        dataset = load_dataset(npz)
+        assert (dataset.y.tolist(), dataset.classes) == ([1], classes)
+    assert load_dataset(npz, classes=["owl", "dog", "cat"], split="train").y.tolist() == [0, 2, 0]
 
 
 @pytest.mark.parametrize(
@@ -131,8 +145,62 @@ def test_a_class_may_be_called_train(folder: Path):
 
 @pytest.mark.parametrize(("mode", "channels"), [("L", 1), ("LA", 1), ("1", 1), ("RGB", 3), ("RGBA", 3), ("P", 3)])
 def test_images_are_grey_or_colour(folder: Path, mode: str, channels: int):
-    picture(folder / "a" / "1.png", 1, mode)
+    picture(folder / "a" / "1.png", 255, mode)
     assert load_dataset(folder).shape == (4, 5, channels)
+
+
+def test_transparent_parts_become_white_with_a_warning(folder: Path):
+    picture(folder / "a" / "1.png", 0, "RGBA")
+    with pytest.warns(AdvlabWarning, match="1 of 1 images .*transparent parts made white"):
+        assert load_dataset(folder).x.min() == 1
+
+
+def test_folders_called_by_whole_numbers_are_the_labels(folder: Path):
+    for number in (*range(13), 42):
+        picture(folder / str(number) / "1.png", number)
+    dataset = load_dataset(folder)
+    assert dataset.y.tolist() == [*range(13), 42], "by number and not by text"
+    np.testing.assert_array_equal(np.rint(255 * dataset.x[:, 0, 0, 0]), dataset.y)
+    assert len(dataset.classes) == 43
+
+
+def test_a_folder_with_some_of_the_numbers_keeps_them(folder: Path):
+    for number in ("00007", "00009"):
+        picture(folder / number / "1.png")
+    assert load_dataset(folder).y.tolist() == [7, 9]
+    dataset = load_dataset(folder, classes=[f"sign {number}" for number in range(12)])
+    assert (dataset.y.tolist(), dataset.classes[9]) == ([7, 9], "sign 9")
+
+
+def test_a_folder_with_some_of_the_classes_has_the_numbers_of_the_model(folder: Path):
+    for name in ("truck", "bird"):
+        picture(folder / name / "1.png")
+    classes = ["plane", "car", "bird", "truck"]
+    assert load_dataset(folder, classes=classes).y.tolist() == [2, 3]
+    picture(folder / "brid" / "1.png")
+    with pytest.raises(UnknownName, match=r"'brid'\. Did you mean 'bird'"):
+        load_dataset(folder, classes=classes)
+
+
+def test_images_of_a_folder_are_made_to_fit_a_model_with_a_warning(folder: Path):
+    picture(folder / "a" / "1.png", 51, size=(8, 8))
+    picture(folder / "a" / "2.png", 51, "RGB", size=(9, 7))
+    picture(folder / "a" / "3.png", 51, size=(5, 4))
+    with pytest.warns(AdvlabWarning, match=r"2 of 3 images of .*: resized to 5 x 4 pixels, such as .*1\.png"):
+        dataset = load_dataset(folder, shape=(4, 5, 1))
+    assert dataset.shape == (4, 5, 1)
+    np.testing.assert_allclose(dataset.x, 0.2, atol=1e-6)
+    with pytest.raises(InvalidFile, match=r"9 x 7 pixels, the first image 8 x 8.*shape="):
+        load_dataset(folder, shape=(None, None, 1))
+
+
+def test_photos_of_a_folder_are_turned_upright_as_single_ones_are(folder: Path):
+    path, exif = picture(folder / "a" / "1.png", size=(5, 4)), Image.Exif()
+    exif[0x0112] = 6  # the camera was turned by a quarter
+    Image.fromarray(np.arange(20, dtype=np.uint8).reshape(4, 5)).save(path, exif=exif)
+    dataset = load_dataset(folder)
+    assert dataset.shape == (5, 4, 1)
+    np.testing.assert_array_equal(dataset.x[0], load_image(path, (None, None, 1))[0])
 
 
 def test_one_coloured_image_makes_all_three_channels_whatever_the_limit(folder: Path):

@@ -11,7 +11,7 @@ import pytest
 from advlab import load_dataset
 from advlab.data.loading import Dataset
 from advlab.data.official import DATASETS
-from advlab.errors import InvalidValue, UnknownName
+from advlab.errors import AdvlabWarning, InvalidValue, UnknownName
 
 
 def small_dataset(x: object = None, y: object = None, n: int = 20) -> Dataset:
@@ -60,8 +60,9 @@ def test_repr_and_shape():
 @pytest.mark.parametrize(
     ("x", "message"),
     [
-        (np.full((20, 4, 5), 255, np.uint8), r"type uint8.*0-255: divide by 255"),
-        (np.full((20, 4, 5), 255.0), r"from 255 to 255.*0-255: divide by 255"),
+        (np.ones((20, 4, 5), np.uint8), r"pixels 0 and 1 alone.*value_range=\(0, 255\)"),
+        (np.full((20, 4, 5), 60_000, np.uint16), r"from 60000 to 60000.*value_range=\(0, 65535\)"),
+        (np.full((20, 4, 5), 255.0), r"from 255 to 255.*0-255: divide by 255.*value_range=\(0, 255\)"),
         (np.full((20, 4, 5), -0.5), r"from -0.5 to -0.5.*standardised"),
         (np.full((20, 4, 5), 1e300), r"to inf, not in \[0, 1\]"),
         (np.where(np.arange(20)[:, None, None] == 7, np.nan, np.zeros((20, 4, 5))), r"NaN.*first in image 7"),
@@ -81,8 +82,9 @@ def test_bad_images_are_refused_with_the_likely_cause(x: np.ndarray, message: st
     [
         (np.arange(20) % 5, r"label 3 at index 3, outside 0\.\.2"),
         (np.arange(20) % 3 - 1, r"label -1 at index 0, outside 0\.\.2"),
-        (np.eye(3)[np.arange(20) % 3], r"shape \(20, 3\).*one-hot"),
-        (np.zeros(20), r"type float64"),
+        (np.full((20, 3), 1 / 3), r"shape \(20, 3\).*one-hot"),
+        (np.full(20, 0.5), r"type float64"),
+        (np.arange(20) % 2 * 2 - 1, r"label -1 at index 0.*\(y \+ 1\) // 2"),
         (np.zeros(19, int), r"20 images, 19 labels"),
     ],
 )
@@ -95,6 +97,58 @@ def test_without_class_names_the_labels_name_the_classes():
     assert Dataset.from_arrays(np.zeros((2, 4, 5)), [0, 3]).classes == ("0", "1", "2", "3")
     with pytest.raises(InvalidValue, match="label 999999999"):
         Dataset.from_arrays(np.zeros((2, 4, 5)), [0, 999_999_999])
+
+
+NUMBERS = np.arange(20) % 3
+FORMS_OF_LABELS = {
+    "whole floating point": NUMBERS.astype(float),
+    "a column": NUMBERS[:, None],
+    "one-hot": np.eye(3)[NUMBERS],
+    "numbers as text": NUMBERS.astype(str),
+    "names": np.array(["cat", "dog", "owl"])[NUMBERS],
+    "names as objects": np.array(["cat", "dog", "owl"], object)[NUMBERS],
+    "names as bytes": np.array([b"cat", b"dog", b"owl"])[NUMBERS],
+}
+
+
+@pytest.mark.parametrize("form", FORMS_OF_LABELS)
+def test_labels_in_every_form_that_means_one_thing(form: str):
+    dataset = Dataset.from_arrays(np.zeros((20, 4, 5)), FORMS_OF_LABELS[form])
+    assert dataset.y.tolist() == NUMBERS.tolist()
+    assert dataset.classes == (("cat", "dog", "owl") if "names" in form else ("0", "1", "2"))
+
+
+def test_names_have_the_numbers_of_the_classes_that_are_given():
+    dataset = Dataset.from_arrays(np.zeros((3, 4, 5)), ["owl", "cat", "owl"], ["owl", "dog", "cat"])
+    assert (dataset.y.tolist(), dataset.classes) == ([0, 2, 0], ("owl", "dog", "cat"))
+    with pytest.raises(UnknownName, match=r"Unknown class of data set 'arrays': 'owls'. Did you mean 'owl'\?"):
+        Dataset.from_arrays(np.zeros((1, 4, 5)), ["owls"], ["owl", "dog"])
+
+
+def test_one_hot_rows_tell_how_many_classes_there_are():
+    assert Dataset.from_arrays(np.zeros((1, 4, 5)), [[0, 1, 0, 0]]).classes == ("0", "1", "2", "3")
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int64"])
+def test_integers_up_to_255_are_divided_with_a_warning(dtype: str):
+    x = np.arange(40).reshape(2, 4, 5).astype(dtype)
+    with pytest.warns(AdvlabWarning, match=f"{dtype} are taken as 0-255 and divided by 255"):
+        dataset = Dataset.from_arrays(x, [0, 1])
+    np.testing.assert_array_equal(dataset.x[..., 0], (x / 255).astype(np.float32))
+
+
+@pytest.mark.parametrize(("value_range", "low"), [((-1, 1), -1.0), ((0, 255), 0.0), ((0, 65535), 0.0), ((0, 1), 0.0)])
+def test_the_range_of_the_pixels_may_be_said(value_range: tuple[float, float], low: float):
+    x = np.full((2, 4, 5), low)
+    x[1] = value_range[1]
+    dataset = Dataset.from_arrays(x, [0, 1], value_range=value_range)
+    assert (dataset.x[0].max(), dataset.x[1].min()) == (0, 1)
+    with pytest.raises(InvalidValue, match="the lower first"):
+        Dataset.from_arrays(x, [0, 1], value_range=(1, 0))
+
+
+def test_black_and_white_pixels_are_0_and_1():
+    assert Dataset.from_arrays(np.ones((1, 4, 5), bool), [0]).x.max() == 1
 
 
 def test_take_is_the_first_n():

@@ -100,6 +100,7 @@ def test_per_sample_has_a_row_for_each_sample():
         "predicted_adversarial": [1, 1, 2],
         "attempted": [True, True, True],
         "robust": [False, True, False],
+        "queries": result.forward_passes.tolist(),
     }
     assert columns["p_clean"] == pytest.approx([0.9, 0.9, 0.05])
     assert columns["p_adversarial"] == pytest.approx([0.05, 0.9, 0.9])

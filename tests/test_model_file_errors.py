@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -51,6 +52,39 @@ def only_weights_of_keras_3(path: Path) -> None:
     weights.rename(path)
 
 
+def weights_of_keras_0(path: Path) -> None:
+    with h5py.File(path, "w") as file:
+        file.attrs["nb_layers"] = 1
+        file.create_group("layer_0").attrs["nb_params"] = 1
+        file["layer_0/param_0"] = np.zeros((4, 2))
+
+
+def keras_archive(path: Path) -> None:
+    keras.Sequential([keras.Input((4,)), keras.layers.Dense(2)]).save(path.with_suffix(".keras"))
+    path.with_suffix(".keras").rename(path)
+
+
+def zipped(name: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        with zipfile.ZipFile(path, "w") as archive:
+            archive.writestr(name, "content")
+
+    return write
+
+
+def folder_with(*names: str) -> Callable[[Path], None]:
+    def write(path: Path) -> None:
+        path.mkdir()
+        for name in names:
+            (path / name).touch()
+
+    return write
+
+
+def beginning(content: bytes) -> Callable[[Path], object]:
+    return lambda path: path.write_bytes(content)
+
+
 def truncated(path: Path) -> None:
     write_old(path, sequential(DENSE), dense_weights())
     path.write_bytes(path.read_bytes()[:-500])
@@ -59,16 +93,38 @@ def truncated(path: Path) -> None:
 KERNEL = "model_weights/dense_1/dense_1/kernel:0"
 BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     "missing": (lambda path: None, "does not exist"),
-    "folder": (lambda path: path.mkdir(), "is a folder"),
+    "folder": (folder_with("notes.txt"), "a folder without a model"),
+    "folder of models": (folder_with("a.h5", "b.txt"), "is a folder. Give one of the models in it, such as .*a.h5"),
+    "SavedModel": (folder_with("saved_model.pb"), "SavedModel.*--trust"),
+    "TensorFlow.js": (folder_with("model.json", "group1-shard1of1.bin"), r"TensorFlow\.js.*\.h5"),
+    "a folder of checkpoints": (folder_with("checkpoint", "cp.index"), "checkpoint.*load_weights"),
+    "Git LFS pointer": (
+        beginning(b"version https://git-lfs.github.com/spec/v1\noid sha256:00\nsize 155320408\n"),
+        "Git LFS pointer.*git lfs pull",
+    ),
+    "TensorFlow Lite": (beginning(b"\x1c\x00\x00\x00TFL3" + bytes(64)), "TensorFlow Lite.*no gradients"),
+    "web page": (beginning(b"\n<!DOCTYPE html><html>".lstrip()), "web page.*raw link"),
+    "gzip": (beginning(b"\x1f\x8b" + bytes(20)), "gunzip"),
+    "pickle": (beginning(b"\x80\x04\x95" + bytes(20)), "pickle, which runs any code"),
+    "ONNX": (beginning(b"\x08\x07\x12\x07pytorch\x1a onnx"), "ONNX"),
+    "NumPy": (beginning(b"\x93NUMPY\x01"), "array of NumPy"),
+    "PyTorch": (zipped("archive/data.pkl"), "PyTorch"),
+    "another zip": (zipped("a.txt"), "zip file. Unpack it"),
+    "a Keras archive called .h5": (keras_archive, r"Keras archive.*End its name in \.keras"),
+    "an architecture": (
+        beginning(b'{"class_name": "Sequential", "config": {}}'),
+        "architecture of a model without its weights",
+    ),
+    "weights of Keras 0.3": (weights_of_keras_0, "weights of Keras 0.x"),
     "empty": (lambda path: path.write_bytes(b""), "empty"),
     "text": (lambda path: path.write_text("hello, I am no HDF5"), "not an HDF5 file"),
     "truncated": (truncated, "truncated or damaged"),
     "another HDF5": (lambda path: h5py.File(path, "w").close(), "not of a Keras model"),
     "an archive": (only_archive, "archive of an attack.*advlab evaluate"),
-    "weights of Keras 2": (only_weights, "weights only.*load_weights"),
+    "weights of Keras 2": (only_weights, r"weights only.*model\.json.*load_weights"),
     "weights of Keras 3": (
         only_weights_of_keras_3,
-        "weights only.*load_weights",
+        r"weights only.*model\.json.*load_weights",
     ),
     "no weights": (edited(lambda f: f.pop("model_weights")), "without its weights"),
     "a layer without weights": (edited(lambda f: f["model_weights"].pop("dense_1")), "no weights 'dense_1'"),
@@ -97,7 +153,7 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "an own layer": (
         edited(lambda f: reconfigured(f, sequential([DENSE[0], old_layer("Wobble", "mine")]))),
-        "'mine'.*'Wobble'.*Classifier.from_keras",
+        r"'mine'.*'Wobble', which is not one of Keras .*custom_objects=\{'Wobble': Wobble\}",
     ),
     "a loop": (edited(lambda f: reconfigured(f, functional(DENSE, first_input="dense_2"))), "loop"),
     "an unknown reference": (edited(lambda f: reconfigured(f, functional(DENSE, first_input="gone"))), "'gone'"),

@@ -107,6 +107,89 @@ class TestWriting:
             files.write_model(model, tmp_path / name, {})
 
 
+class Doubling(keras.layers.Layer):
+    """A layer of the user's own."""
+
+    def call(self, x):
+        return 2 * x
+
+
+def own_activation(x):
+    return 3 * x
+
+
+class OwnNet(keras.Model):
+    """A model of the user's own, which a functional model wraps."""
+
+    def __init__(self, **settings):
+        super().__init__(**settings)
+        self.dense = keras.layers.Dense(2, activation="softmax")
+
+    def call(self, x):
+        return self.dense(x)
+
+
+def with_own(layer: Any) -> keras.Model:
+    image = keras.Input((4,))
+    return keras.Model(image, keras.layers.Dense(2)(layer(image)))
+
+
+OWN = {
+    "Doubling": (lambda: with_own(Doubling()), {"Doubling": Doubling}),
+    "own_activation": (
+        lambda: with_own(keras.layers.Dense(3, activation=own_activation)),
+        {"own_activation": own_activation},
+    ),
+    "OwnNet": (lambda: with_own(OwnNet()), {"OwnNet": OwnNet}),
+    "a function in a Lambda": (
+        lambda: with_own(keras.layers.Lambda(own_activation)),
+        {"own_activation": own_activation},
+    ),
+}
+
+
+@pytest.mark.parametrize("name", OWN)
+class TestCodeOfTheUser:
+    @pytest.mark.parametrize("suffix", [".h5", ".keras"])
+    def test_is_given_by_name(self, name, suffix, tmp_path):
+        make, custom_objects = OWN[name]
+        model, path = make(), tmp_path / f"m{suffix}"
+        model.save(path)
+        with pytest.raises(InvalidFile, match=r"custom_objects=\{'\w+'"):
+            files.read_model(path)
+        expected = keras.ops.convert_to_numpy(model(X))
+        np.testing.assert_array_equal(predictions(path, custom_objects=custom_objects), expected)
+
+    def test_is_not_saved_where_it_would_not_open_again(self, name, tmp_path):
+        with pytest.raises(InvalidValue, match=r"would not open again.*register_keras_serializable"):
+            files.write_model(OWN[name][0](), tmp_path / "m.h5", {})
+        assert list(tmp_path.glob("*.h5")) == []
+
+
+@keras.saving.register_keras_serializable("mine")
+class Registered(keras.layers.Layer):
+    """A layer of the user's own, registered with Keras."""
+
+    def call(self, x):
+        return 2 * x
+
+
+@keras.saving.register_keras_serializable("mine")
+def registered_activation(x):
+    return 3 * x
+
+
+@pytest.mark.parametrize(
+    "make", [Registered, lambda: keras.layers.Dense(3, activation=registered_activation)], ids=["layer", "activation"]
+)
+def test_registered_code_is_saved_and_opens_where_it_is_trusted(make, tmp_path):
+    model = with_own(make())
+    files.write_model(model, tmp_path / "m.h5", {})
+    with pytest.raises(InvalidFile, match="custom_objects"):
+        files.read_model(tmp_path / "m.h5")
+    np.testing.assert_array_equal(predictions(tmp_path / "m.h5", trust=True), keras.ops.convert_to_numpy(model(X)))
+
+
 class TestKeras2:
     @pytest.mark.parametrize("path", sorted(FIXTURES.glob("keras2_*.h5")), ids=lambda p: p.stem)
     def test_a_genuine_file_predicts_what_keras_2_predicted(self, path):

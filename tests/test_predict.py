@@ -12,7 +12,7 @@ from PIL import Image
 import advlab
 from advlab.cli import main
 from advlab.data.dataset import Dataset
-from advlab.data.loading import load_image
+from advlab.data.images import load_image
 from advlab.errors import InvalidFile, InvalidValue, Mismatch, UnknownName
 
 
@@ -173,7 +173,7 @@ def dense(shape):
         ("nope:3", UnknownName, "Unknown data set 'nope'"),
         ("none.png", InvalidFile, "does not exist"),
         (np.zeros((1, 5, 5), np.float32), Mismatch, "takes inputs of shape"),
-        (np.zeros((1, 28, 28), np.uint8), InvalidValue, "divide by 255"),
+        (np.zeros((1, 28, 28), np.uint8), InvalidValue, "value_range"),
         (np.zeros((28, 28), np.float32), InvalidValue, "Give at least one, as"),
         ([np.zeros((28, 28)), np.zeros((27, 27))], InvalidValue, "must have one shape"),
         (None, InvalidValue, "images"),

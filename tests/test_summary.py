@@ -6,8 +6,10 @@ import hashlib
 from itertools import pairwise
 from pathlib import Path
 
+import keras
 import pytest
 from click.testing import CliRunner
+from keras import layers
 
 import advlab
 from advlab.cli import main
@@ -74,7 +76,6 @@ def card(**fields):
     ("fields", "line"),
     [
         ({"ended": "The loss became NaN in epoch 3."}, "ended     The loss became NaN in epoch 3."),
-        ({"scale": 255.0, "offset": 0.0}, "pixels    scale 255.0, offset 0.0"),
         ({"recipe": {"training": {"seed": 0, "precision": "", "epochs": 2}}}, "training  seed 0, epochs 2"),
         ({"train_accuracy": 0.9, "validation_accuracy": None}, "accuracy  train 90.00%"),
         ({"epochs_run": 3, "seconds": 2.04}, "trained   3 epochs in 2.0 s"),
@@ -83,6 +84,36 @@ def card(**fields):
 def test_each_entry_of_a_card_has_its_line(fields, line, linear):
     named = advlab.Classifier.from_keras(linear.keras_model, card=card(**fields))
     assert line in advlab.summary(named).table().splitlines()
+
+
+@pytest.mark.parametrize(
+    ("options", "line"),
+    [
+        ({"scale": 255.0}, "pixels   scale 255.0, offset 0"),
+        ({"scale": [1, 2, 3], "offset": -1}, "pixels   scale [1, 2, 3], offset -1"),
+        ({"preprocess": "caffe"}, "pixels   preprocess caffe"),
+        ({"output": "logit"}, "output   logit"),
+        ({"output_layer": "scores"}, "output   scores"),
+    ],
+)
+def test_how_a_model_is_fed_and_read_has_its_line(options, line):
+    network = keras.Sequential([keras.Input((4, 4, 3)), keras.layers.Flatten(), keras.layers.Dense(2, name="scores")])
+    assert line in advlab.summary(advlab.Classifier.from_keras(network, **options)).table().splitlines()
+
+
+def test_layers_that_act_in_training_only_are_named():
+    names = ["flip", "noise", "scale", "drop"]
+    inner = [layers.RandomFlip, lambda **o: layers.GaussianNoise(0.1, **o)]
+    inner += [lambda **o: layers.Rescaling(2.0, **o), lambda **o: layers.Dropout(0.5, **o)]
+    made = [make(name=name) for make, name in zip(inner, names, strict=True)]
+    network = keras.Sequential([keras.Input((4, 4, 3)), *made, layers.Flatten(), layers.Dense(2)])
+    assert "training only  flip, noise, drop" in advlab.summary(advlab.Classifier.from_keras(network)).table()
+
+
+def test_a_folder_is_summarised_too(tmp_path):
+    keras.Sequential([keras.Input((4, 4)), layers.Flatten(), layers.Dense(2)]).export(tmp_path / "m", verbose=False)
+    summary = advlab.summary(tmp_path / "m", trust=True)
+    assert (summary.path, summary.bytes, summary.parameters) == (str(tmp_path / "m"), None, 34)
 
 
 def test_names_from_a_file_cannot_control_a_terminal(linear):

@@ -17,7 +17,7 @@ from PIL import Image
 
 from advlab import import_images, load_dataset
 from advlab.data import official
-from advlab.data.loading import load_image
+from advlab.data.images import load_image
 from advlab.errors import AdvlabError, InvalidFile
 
 RISE = 300e6  # bytes of memory that a refusal may take

@@ -9,6 +9,7 @@ from typing import Any
 
 import h5py
 
+from advlab.classifiers.formats.recognize import require_hdf5
 from advlab.errors import InvalidFile, InvalidValue
 from advlab.storage import attribute, open_hdf5
 from advlab.validation import is_number, json_object, shown
@@ -42,6 +43,7 @@ def read_card(path: Path) -> dict[str, Any]:
 
     Raises ``InvalidFile`` for a file that is not HDF5 or whose card is damaged.
     """
+    require_hdf5(path)
     with open_hdf5(path) as file:
         if ATTRIBUTE not in file.attrs:
             return {}

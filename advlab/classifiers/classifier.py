@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -16,21 +17,25 @@ import tensorflow as tf
 
 from advlab import workspace
 from advlab.classifiers.card import read_card
-from advlab.classifiers.files import read_model, write_model
+from advlab.classifiers.files import read_loss, read_model, write_model
+from advlab.classifiers.inputs import ImageShape, InputAdapter, Numbers, Preprocessing, preprocessing
 from advlab.classifiers.logits import strip_softmax
+from advlab.classifiers.outputs import loss_name, select_output
+from advlab.classifiers.settings import Settings, read_settings, write_settings
+from advlab.data.conversion import to_unit_range
 from advlab.data.dataset import Dataset
 from advlab.errors import InvalidValue, Mismatch
 
-Numbers = float | Sequence[float] | np.ndarray
+_MAX_OUTSIDE = 0.5  # images crafted elsewhere may leave [0, 1] by their budget
 
 
 class Classifier:
     """A classifier of ``k`` classes over images float32 ``(n, h, w, c)`` in [0, 1].
 
-    The model behind it is given ``scale * image + offset`` (numbers, or one for each channel), reshaped to the input
-    it expects: ``(h, w, c)``, ``(h, w)`` or flat. It always runs in inference mode. A final softmax is stripped, so
-    ``logits`` are pre-activations; one sigmoid unit ``z`` becomes the two logits ``(0, z)``. What cannot be stripped
-    falls back to log p, recorded in ``notes`` as ``log-probabilities``.
+    The model behind it is given ``scale * image + offset`` (numbers, or one for each channel), in the shape and order
+    it expects: ``(h, w, c)``, ``(c, h, w)``, ``(h, w)`` or flat. It always runs in inference mode. A final softmax is
+    stripped, so ``logits`` are pre-activations; one unit ``z`` becomes the two logits ``(0, z)``. What cannot be
+    stripped falls back to log p, recorded in ``notes`` as ``log-probabilities``.
     """
 
     def __init__(
@@ -38,9 +43,14 @@ class Classifier:
         keras_model: keras.Model,
         *,
         name: str,
-        scale: Numbers = 1.0,
-        offset: Numbers = 0.0,
+        scale: Numbers | None = None,
+        offset: Numbers | None = None,
+        preprocess: str | None = None,
+        output: str | None = None,
+        output_layer: str | None = None,
+        class_names: Sequence[str] | None = None,
         card: dict[str, Any] | None = None,
+        loss: str = "",
     ):
         if not isinstance(keras_model, keras.Model):
             raise InvalidValue(
@@ -52,21 +62,23 @@ class Classifier:
                 f"Model '{name}' is a subclass of keras.Model that does not state its input shape. Wrap it: "
                 "inputs = keras.Input((28, 28, 1)); keras.Model(inputs, model(inputs))."
             )
-        if len(keras_model.inputs) != 1 or len(keras_model.outputs) != 1:
-            raise InvalidValue(f"Model '{name}' must have one input and one output to be a classifier.")
-        self.keras_model = keras_model
         self.name = name
         self.source = name  # the argument of load_classifier: how to find it again
-        self.scale, self.offset = _finite("scale", scale), _finite("offset", offset)
+        self.settings = Settings(scale, offset, preprocess, output, output_layer)
+        self.keras_model = select_output(keras_model, name, output_layer)
+        self.adapted = InputAdapter(self.keras_model, name, preprocessing(scale, offset, preprocess))
         self.card = dict(card or {})
         self._bfloat16: Classifier | None = None
         self.compiled: dict[Any, Any] = {}  # functions traced for this model; they live and die with it
-        shape = tuple(keras_model.input_shape[1:])
-        self._input_shape = shape
-        self._model_logits, self.notes = strip_softmax(keras_model)
-        for weight in keras_model.weights:
+        loss = loss or loss_name(getattr(keras_model, "loss", None))
+        self._model_logits, self.notes = strip_softmax(self.keras_model, name, output=output, loss=loss)
+        for weight in self.keras_model.weights:
             if not np.all(np.isfinite(np.asarray(weight, "float32"))):
                 raise InvalidValue(f"Model '{name}' has NaN or infinite weights in '{weight.path}'. Train it again.")
+        if class_names is not None:
+            if len(class_names) != self.classes:
+                raise InvalidValue(f"Model '{name}' has {self.classes} classes. Got {len(class_names)} names for them.")
+            self.card["class_names"] = [str(class_name) for class_name in class_names]
         self._predict = tf.function(self._probabilities, autograph=False, reduce_retracing=True)
 
     @classmethod
@@ -74,49 +86,166 @@ class Classifier:
         cls,
         model: keras.Model,
         *,
-        scale: Numbers = 1.0,
-        offset: Numbers = 0.0,
+        scale: Numbers | None = None,
+        offset: Numbers | None = None,
+        preprocess: str | None = None,
+        output: str | None = None,
+        output_layer: str | None = None,
+        class_names: Sequence[str] | None = None,
         name: str | None = None,
         card: dict[str, Any] | None = None,
     ) -> Classifier:
         """Wrap a model in memory.
 
-        A model trained on 0-255 pixels needs ``scale=255``; on pixels in [-1, 1], ``scale=2, offset=-1``; on
-        standardised pixels, ``scale=1/std, offset=-mean/std``.
+        Args:
+            model: A Keras 3 model with one input, the image.
+            scale: The model is given ``scale * x + offset`` for images x in [0, 1]; one number, or one for each
+                channel. A model trained on 0-255 pixels needs ``scale=255``; on pixels in [-1, 1], ``scale=2,
+                offset=-1``; on standardised pixels, ``scale=1/std, offset=-mean/std``.
+            offset: See ``scale``.
+            preprocess: Instead of both: ``"tf"`` ([-1, 1]), ``"torch"`` (standardised by ImageNet) or ``"caffe"``
+                (0-255, blue first, less the mean of ImageNet), the modes of keras.applications.
+            output: What the last layer outputs where its activation does not tell: ``"probability"``, ``"logit"``, or
+                ``"score"`` for one number whose sign decides.
+            output_layer: The layer that scores the classes, where that is not the only output.
+            class_names: A name for each class.
+            name: How the classifier is called in results; the model's own name by default.
+            card: A model card, as JSON holds it.
+
+        Raises:
+            InvalidValue: For what is no classifier of images, naming the output or input that is in the way.
         """
-        return cls(model, name=name or str(getattr(model, "name", "model")), scale=scale, offset=offset, card=card)
+        return cls(
+            model,
+            name=name or str(getattr(model, "name", "model")),
+            scale=scale,
+            offset=offset,
+            preprocess=preprocess,
+            output=output,
+            output_layer=output_layer,
+            class_names=class_names,
+            card=card,
+        )
 
     @classmethod
-    def load(cls, path: str | PathLike[str], trust: bool = False) -> Classifier:
-        """Read an HDF5 file of any Keras generation, or a ``.keras`` file.
+    def load(
+        cls,
+        path: str | PathLike[str],
+        trust: bool = False,
+        *,
+        custom_objects: Mapping[str, Any] | None = None,
+        architecture: keras.Model | str | PathLike[str] | None = None,
+        scale: Numbers | None = None,
+        offset: Numbers | None = None,
+        preprocess: str | None = None,
+        output: str | None = None,
+        output_layer: str | None = None,
+        class_names: Sequence[str] | None = None,
+    ) -> Classifier:
+        """Read a saved model: HDF5 of any Keras generation, ``.keras``, weights with their architecture, a SavedModel.
 
-        ``trust=True`` allows code embedded in the file (Lambda layers) to run.
+        Args:
+            path: The file, or the folder of a SavedModel.
+            trust: Allows code embedded in the file (Lambda layers, a SavedModel) to run.
+            custom_objects: Your own layer classes and functions, by the names that the file gives them.
+            architecture: For a file of weights alone: the model, or the file that holds ``model.to_json()``; by default
+                the JSON file beside the weights.
+            scale: As in ``from_keras``, and so are the following. What is not given is taken from the settings beside
+                the file (``save_settings``), else from its model card.
+            offset: See ``scale``.
+            preprocess: See ``scale``.
+            output: See ``scale``.
+            output_layer: See ``scale``.
+            class_names: See ``scale``.
         """
         file = Path(path)
-        model = read_model(file, trust=trust)
-        card = read_card(file) if file.suffix != ".keras" else {}
-        scale, offset = card.get("scale", 1.0), card.get("offset", 0.0)
-        return cls(model, name=file.stem, scale=scale, offset=offset, card=card)
+        network = architecture if architecture is None or isinstance(architecture, keras.Model) else Path(architecture)
+        model = read_model(file, trust=trust, custom_objects=custom_objects, architecture=network)
+        card = read_card(file) if file.is_file() and file.suffix != ".keras" else {}
+        recorded = Settings(**{key: card.get(key) for key in ("scale", "offset", "preprocess", "output")})
+        given = Settings(scale, offset, preprocess, output, output_layer, class_names)
+        settings = given.over(read_settings(file)).over(recorded)
+        return cls(
+            model,
+            name=file.stem,
+            scale=settings.scale,
+            offset=settings.offset,
+            preprocess=settings.preprocess,
+            output=settings.output,
+            output_layer=settings.output_layer,
+            class_names=settings.classes,
+            card=card,
+            loss=read_loss(file),
+        )
+
+    @property
+    def scale(self) -> np.ndarray:
+        """float32: one number, or one for each channel, by which images are multiplied."""
+        return np.asarray(self.adapted.pixels.scale)
+
+    @property
+    def offset(self) -> np.ndarray:
+        """float32: one number, or one for each channel, which is added after that."""
+        return np.asarray(self.adapted.pixels.offset)
+
+    @property
+    def image_shape(self) -> ImageShape | None:
+        """Height, width and channels of the images (None: any), or None where the model's input does not tell."""
+        return self.adapted.image_shape
 
     def save(self, path: str | PathLike[str]) -> Path:
-        """Write the Keras model as HDF5 with its model card, whole or not at all."""
+        """Write the Keras model as HDF5 with its model card, whole or not at all.
+
+        ``load_classifier`` opens the file with the same pixel units and output. Raises ``InvalidValue`` for a model
+        that would not open, such as one with an own layer that is not registered with Keras.
+        """
         file = Path(path)
-        scaling = {"scale": self.scale.tolist(), "offset": self.offset.tolist()}
-        write_model(self.keras_model, file, self.card | scaling)
+        stated = self.settings.to_dict()
+        pixels = (
+            {"preprocess": stated["preprocess"]}
+            if "preprocess" in stated
+            else {"scale": self.scale.tolist(), "offset": self.offset.tolist()}
+        )
+        meaning = {key: stated[key] for key in ("output",) if key in stated}
+        kept = {
+            key: value for key, value in self.card.items() if key not in ("scale", "offset", "preprocess", "output")
+        }
+        write_model(self.keras_model, file, kept | pixels | meaning)
         return file
 
+    def save_settings(self, path: str | PathLike[str]) -> Path:
+        """Write how this classifier is fed and read into a small TOML file beside the model file ``path``.
+
+        ``load_classifier`` reads it whenever it opens that model. Returns the path written.
+        """
+        return write_settings(path, dataclasses.replace(self.settings, classes=self.card.get("class_names")))
+
     def rescaled(self, scale: Numbers | None, offset: Numbers | None) -> Classifier:
-        """The same model fed with other pixel units; None keeps what it has."""
+        """The same model fed with other pixel units; None keeps what it has. Channels keep their order."""
         if scale is None and offset is None:
             return self
-        other = Classifier(
-            self.keras_model,
-            name=self.name,
-            scale=self.scale if scale is None else scale,
-            offset=self.offset if offset is None else offset,
-            card=self.card,
+        pixels = self.adapted.pixels
+        changed = preprocessing(
+            pixels.scale if scale is None else scale, pixels.offset if offset is None else offset, None
         )
+        if np.array_equal(changed.scale, pixels.scale) and np.array_equal(changed.offset, pixels.offset):
+            return self
+        return self.with_network(self.keras_model, changed._replace(reverse=pixels.reverse))
+
+    def with_network(
+        self,
+        network: keras.Model,
+        pixels: Preprocessing | None = None,
+        *,
+        name: str | None = None,
+        output: str | None = None,
+    ) -> Classifier:
+        """Another network of the same input in place of this one's; what is None is kept."""
+        other = Classifier(network, name=name or self.name, output=output or self.settings.output, card=self.card)
         other.source = self.source
+        pixels = self.adapted.pixels if pixels is None else pixels
+        other.settings = Settings(pixels.scale, pixels.offset, output=other.settings.output)
+        other.adapted = InputAdapter(network, other.name, pixels)
         return other
 
     def in_bfloat16(self) -> Classifier:
@@ -125,12 +254,14 @@ class Classifier:
         It is created once; each call updates its weights.
         """
 
-        def clone(layer: keras.Layer) -> keras.Layer:
+        def clone(layer: Any) -> Any:
+            if not isinstance(layer, keras.Layer):
+                return layer  # an operation computes in the type of its inputs
             return type(layer).from_config({**layer.get_config(), "dtype": "mixed_bfloat16"})
 
         if self._bfloat16 is None:
             model = keras.models.clone_model(self.keras_model, clone_function=clone)
-            self._bfloat16 = Classifier(model, name=self.name, scale=self.scale, offset=self.offset)
+            self._bfloat16 = self.with_network(model)
         self._bfloat16.keras_model.set_weights(self.keras_model.get_weights())
         return self._bfloat16
 
@@ -166,7 +297,11 @@ class Classifier:
             array = np.ascontiguousarray(weight)
             sha.update(f"{array.shape} {array.dtype}".encode())
             sha.update(array.tobytes())
+        for operation in _operations(self.keras_model):
+            sha.update(json.dumps([type(operation).__name__, _settings(operation), _constants(operation)]).encode())
         sha.update(self.scale.tobytes() + self.offset.tobytes())
+        if self.adapted.pixels.reverse or self.settings.output:
+            sha.update(f"{self.adapted.pixels.reverse} {self.settings.output}".encode())
         return sha.hexdigest()[:16]
 
     @property
@@ -175,20 +310,25 @@ class Classifier:
         shapes = [getattr(getattr(layer, "output", None), "shape", ()) for layer in self.keras_model.layers]
         return max(sum(math.prod(d or 1 for d in shape[1:]) for shape in shapes), 1000)
 
-    def adapted(self, x: tf.Tensor) -> tf.Tensor:
-        """The input of the Keras model for images ``(n, h, w, c)``: scaled, and in the shape it expects."""
-        scaled = x * self.scale + self.offset if np.any(self.scale != 1) or np.any(self.offset != 0) else x
-        shape = [-1 if d is None else d for d in self._input_shape]
-        return scaled if len(shape) == 3 else tf.reshape(scaled, [tf.shape(x)[0], *shape])
-
     def logits(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n, k)`` from images ``(n, h, w, c)``; differentiable, and traceable in a ``tf.function``."""
         logits = tf.cast(self._model_logits(self.adapted(x)), tf.float32)
         return tf.concat([tf.zeros_like(logits), logits], 1) if logits.shape[-1] == 1 else logits
 
     def probabilities(self, x: np.ndarray, batch_size: int | None = None) -> np.ndarray:
-        """float32 ``(n, k)`` from images float32 ``(n, h, w, c)`` in [0, 1], in batches of bounded memory."""
+        """float32 ``(n, k)`` from images float32 ``(n, h, w, c)`` in [0, 1], in batches of bounded memory.
+
+        Integers up to 255 are divided by 255, with a warning. Raises ``InvalidValue`` for pixels far outside [0, 1],
+        and ``Mismatch`` for images of another shape.
+        """
+        x = to_unit_range(x, f"Images for model '{self.name}'")
         self.check_images(x.shape[1:])
+        if x.size and (x.min() < -_MAX_OUTSIDE or x.max() > 1 + _MAX_OUTSIDE):
+            raise InvalidValue(
+                f"Images for model '{self.name}' have pixels from {x.min():g} to {x.max():g}, not in [0, 1]. Divide "
+                "images in 0-255 by 255; a model that was trained on other pixels is told so: "
+                "Classifier.from_keras(model, scale=255)."
+            )
         size = batch_size or int(np.clip(2**25 // self.activation_size, 16, 2000))
         batches = [self._predict(tf.constant(x[i : i + size], tf.float32)).numpy() for i in range(0, len(x), size)]
         return np.concatenate(batches) if batches else np.zeros((0, self.classes), np.float32)
@@ -211,46 +351,67 @@ class Classifier:
 
     def check_images(self, shape: Sequence[int]) -> None:
         """Raise ``Mismatch`` where images of shape ``(h, w, c)`` do not fit the model's input."""
-        expected = self._input_shape
-        if len(expected) == 3:
-            fits = len(shape) == 3 and all(e is None or e == s for e, s in zip(expected, shape, strict=True))
-        else:
-            fits = len(shape) == 3 and (None in expected or int(np.prod(expected)) == int(np.prod(shape)))
-        if not fits:
-            raise Mismatch(
-                f"Model '{self.name}' takes inputs of shape {expected}, but the images have shape {tuple(shape)}. "
-                "Choose the data set that the model was trained on with --dataset."
-            )
-        for name, values in (("scale", self.scale), ("offset", self.offset)):
-            if values.ndim and len(values) != shape[-1]:
-                raise Mismatch(
-                    f"Model '{self.name}' has {len(values)} values of {name}, the images {shape[-1]} channels. "
-                    "Give one value, or one for each channel."
-                )
+        self.adapted.check(shape)
 
     def _probabilities(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(self.logits(x))
 
 
-def load_classifier(name_or_path: str | PathLike[str], *, trust: bool = False) -> Classifier:
+def load_classifier(
+    name_or_path: str | PathLike[str],
+    *,
+    trust: bool = False,
+    custom_objects: Mapping[str, Any] | None = None,
+    architecture: keras.Model | str | PathLike[str] | None = None,
+    scale: Numbers | None = None,
+    offset: Numbers | None = None,
+    preprocess: str | None = None,
+    output: str | None = None,
+    output_layer: str | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Classifier:
     """A saved classifier by name (``fashion``: produced in the workspace, else shipped) or by path.
 
-    Raises ``UnknownName`` with the nearest name, or ``InvalidFile``; ``trust=True`` allows code embedded in the file.
+    The other arguments are those of ``Classifier.load``. Raises ``UnknownName`` with the nearest name, or
+    ``InvalidFile``.
     """
     path = workspace.find_weights(str(name_or_path))
-    classifier = Classifier.load(path, trust=trust)
+    classifier = Classifier.load(
+        path,
+        trust,
+        custom_objects=custom_objects,
+        architecture=architecture,
+        scale=scale,
+        offset=offset,
+        preprocess=preprocess,
+        output=output,
+        output_layer=output_layer,
+        class_names=class_names,
+    )
     classifier.source = str(name_or_path)
     return classifier
 
 
-def _finite(name: str, value: Numbers) -> np.ndarray:
-    array = np.asarray(value, np.float32)
-    if array.ndim > 1 or not np.all(np.isfinite(array)) or (name == "scale" and np.any(array == 0)):
-        raise InvalidValue(f"{name} must be a finite number, or one for each channel. Got {value!r}.")
-    return array
+def _operations(model: keras.Model) -> list[Any]:
+    """The operations of a model, and of those in it, that are not layers, such as ``x / 255``."""
+    found: list[Any] = []
+    for operation in getattr(model, "operations", ()):
+        if isinstance(operation, keras.Model):
+            found += _operations(operation)
+        elif not isinstance(operation, keras.Layer):
+            found.append(operation)
+    return found
 
 
-def _settings(layer: keras.Layer) -> Any:
+def _constants(operation: Any) -> list[str]:
+    """The arguments of an operation that are not tensors, such as the 255 in ``x / 255``."""
+    arguments = operation._inbound_nodes[0].arguments
+    values = keras.tree.flatten([arguments.args, arguments.kwargs])
+    constants = (value for value in values if not isinstance(value, keras.KerasTensor))
+    return [repr(np.asarray(value).tolist() if hasattr(value, "shape") else value) for value in constants]
+
+
+def _settings(layer: Any) -> Any:
     """The configuration of a layer without names and what only training uses: what determines its output for inputs."""
     try:
         return _inference_config(layer.get_config())

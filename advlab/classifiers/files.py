@@ -16,34 +16,63 @@ import keras
 
 from advlab import workspace
 from advlab.classifiers.card import ATTRIBUTE, write_card
-from advlab.classifiers.formats import layers, weights
+from advlab.classifiers.formats import layers, saved_model, weights, weights_only
 from advlab.classifiers.formats.config import MODELS, explain, refuse_code
+from advlab.classifiers.formats.recognize import require_hdf5
 from advlab.classifiers.formats.values import FAILURES
-from advlab.errors import InvalidFile, InvalidValue
+from advlab.classifiers.outputs import loss_name
+from advlab.errors import AdvlabError, InvalidFile, InvalidValue
 from advlab.storage import attribute, open_hdf5
-from advlab.validation import largest_content
+from advlab.validation import json_object, largest_content
 
 _SUFFIXES = (".h5", ".hdf5")
 _MAX_CONFIG = 1 << 24  # bytes; that of a network of a thousand layers takes a tenth
 
 
-def read_model(path: Path, *, trust: bool = False) -> keras.Model:
+def read_model(
+    path: Path,
+    *,
+    trust: bool = False,
+    custom_objects: Mapping[str, Any] | None = None,
+    architecture: keras.Model | Path | None = None,
+) -> keras.Model:
     """The uncompiled model in an HDF5 file of Keras 2 or 3, tf.keras or TensorFlow 1.x, or in a ``.keras`` file.
 
     Its weights are those of the file, bit for bit; optimizer and training settings are not read. Code in the file runs
-    only with ``trust=True``. Raises ``InvalidFile`` for a file that is missing, damaged, not a Keras model, or holds
-    what this Keras cannot build, naming the layer.
+    only with ``trust``, which also opens the folder of a SavedModel. ``custom_objects`` are the user's own layers and
+    functions by name, ``architecture`` what belongs to a file of weights alone (None: the JSON file beside it).
+    Raises ``InvalidFile`` for a file that is missing, damaged, not a Keras model, or holds what this Keras cannot
+    build, naming the layer.
     """
-    if zipfile.is_zipfile(path):
-        return _read_keras_archive(path, trust)
+    if path.is_dir() and trust and (path / "saved_model.pb").is_file():
+        return saved_model.read(path)
+    if path.suffix == ".keras" and zipfile.is_zipfile(path):
+        return _read_keras_archive(path, trust, custom_objects)
+    require_hdf5(path)
     with open_hdf5(path) as file:
         try:
+            if "model_config" not in file.attrs and weights_only.is_weights_only(file):
+                return weights_only.read(file, path, architecture, trust=trust, custom_objects=custom_objects)
             config, generation = _configuration(file)
-            model = layers.build_model(config, generation=generation, trust=trust)
+            model = layers.build_model(config, generation, trust=trust, custom_objects=custom_objects)
             weights.assign(file["model_weights"], model, config)
         except InvalidFile as error:
             raise InvalidFile(f"Cannot open '{path}': {error}") from error
     return model
+
+
+def read_loss(path: Path) -> str:
+    """The name of the loss that a model file states it was trained with; "" where it states none."""
+    try:
+        if path.suffix == ".keras":
+            with zipfile.ZipFile(path) as archive:
+                return loss_name((json.loads(archive.read("config.json")).get("compile_config") or {}).get("loss"))
+        with open_hdf5(path) as file:
+            return loss_name(
+                json_object(attribute(file, "training_config") or "{}", "its training settings").get("loss")
+            )
+    except (AdvlabError, OSError, ValueError, AttributeError, KeyError, zipfile.BadZipFile):
+        return ""  # a folder, or settings of training that are damaged: the model itself opened
 
 
 def write_model(model: keras.Model, path: Path, card: Mapping[str, Any]) -> None:
@@ -64,6 +93,7 @@ def write_model(model: keras.Model, path: Path, card: Mapping[str, Any]) -> None
     with workspace.atomic_write(path) as temporary:
         try:
             _write(model, temporary)
+            _require_opens(model, temporary)
             write_card(temporary, card)
         except RuntimeError as error:
             # HDF5 reports a full disk this way when it closes the file.
@@ -76,8 +106,22 @@ def _write(model: keras.Model, path: Path) -> None:
             keras.saving.save_model(model, path, include_optimizer=False)
     except (NotImplementedError, TypeError, ValueError) as error:
         raise InvalidValue(
-            f"Model '{model.name}' cannot be written as HDF5: {explain(error)}. Keep it in memory with "
-            "advlab.Classifier.from_keras(model), or build it from Keras' own layers."
+            f"Model '{model.name}' cannot be written as HDF5: {explain(error)}. Save it with "
+            "model.save('model.keras'), or keep it in memory with advlab.Classifier.from_keras(model)."
+        ) from error
+
+
+def _require_opens(model: keras.Model, path: Path) -> None:
+    """Raise ``InvalidValue`` where a written file would not open again, as with code of the user's own."""
+    try:
+        with open_hdf5(path) as file:
+            layers.build_model(*_configuration(file), trust=True)
+    except InvalidFile as error:
+        reason = explain(error).partition(". ")[0]
+        raise InvalidValue(
+            f"Model '{model.name}' cannot be saved, since it would not open again: {reason}. Register what is yours "
+            "with @keras.saving.register_keras_serializable(), build the model from Keras' own layers, or keep it in "
+            "memory with advlab.Classifier.from_keras(model)."
         ) from error
 
 
@@ -109,21 +153,10 @@ def _configuration(file: h5py.File) -> tuple[Any, int]:
 def _foreign_content(file: h5py.File) -> str:
     if ATTRIBUTE in file.attrs:
         return "it is an archive of an attack, not a classifier. Use advlab evaluate or advlab report on it."
-    if (
-        any(key in file.attrs for key in ("layer_names", "layer_names0"))
-        or "layers" in file
-        or "_layer" in "".join(file)
-    ):
-        return (
-            "it holds weights only (save_weights). Build the model in Python, call model.load_weights(path) and "
-            "model.save('model.h5'), and give that file."
-        )
     return "it is an HDF5 file, but not of a Keras model. Give a file that model.save('model.h5') wrote."
 
 
-def _read_keras_archive(path: Path, trust: bool) -> keras.Model:
-    if path.suffix != ".keras":
-        raise InvalidFile(f"Cannot open '{path}': it is a zip file. If it is a Keras archive, end its name in .keras.")
+def _read_keras_archive(path: Path, trust: bool, custom_objects: Mapping[str, Any] | None) -> keras.Model:
     try:
         with zipfile.ZipFile(path) as archive:
             _refuse_oversized(archive, path)
@@ -134,8 +167,10 @@ def _read_keras_archive(path: Path, trust: bool) -> keras.Model:
                         pass  # opening it looks for links to other places
         if not trust:
             # Training settings of the outermost model are not read, so they may name anything.
-            refuse_code({key: value for key, value in config.items() if key != "compile_config"})
-        return keras.saving.load_model(path, compile=False, safe_mode=not trust)
+            refuse_code({key: value for key, value in config.items() if key != "compile_config"}, custom_objects or {})
+        return keras.saving.load_model(
+            path, compile=False, safe_mode=not trust, custom_objects=dict(custom_objects or {})
+        )
     except InvalidFile as error:
         raise InvalidFile(f"Cannot open '{path}': {error}") from error
     except (*FAILURES, zipfile.BadZipFile) as error:

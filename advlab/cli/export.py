@@ -18,12 +18,15 @@ from advlab.cli.options import json_option, print_json
 @click.option("--npy", metavar="PATH", help="The layout of MNIST's public attack challenge: float32 (n, 784).")
 @click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="Number of images as PNG.")
 @click.option("--with-clean", is_flag=True, help="PNG of the clean image and of the change as well.")
+@click.option("--quantize", is_flag=True, help="Round pixels towards the clean image, so that the budget is kept.")
+@click.option("--model", metavar="NAME|PATH", help="The classifier; by default as recorded.")
+@click.option("--trust", is_flag=True, help="Allow code in the model file to run.")
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 def export(archive: str, as_json: bool, **options: Any) -> None:
     """Write an archive as CSV, PNG or .npy, and print the paths.
 
-    PNG has 256 levels of grey, and rounding can undo a small change; the others are exact.
+    PNG has 256 levels, and rounding can undo a small change: names state what the model predicts for the file.
 
     Example: advlab export attacks/mnist/pgd-linf-0.3.h5 --csv samples.csv --png images
     """

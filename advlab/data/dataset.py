@@ -10,10 +10,9 @@ from typing import Any
 
 import numpy as np
 
+from advlab.data.conversion import ValueRange, default_class_names, to_labels, to_unit_range
 from advlab.errors import InvalidValue
 from advlab.validation import shown
-
-MOST_CLASSES = 100_000
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -46,11 +45,35 @@ class Dataset:
 
     @classmethod
     def from_arrays(
-        cls, x: Any, y: Any, classes: Sequence[str] | None = None, *, name: str = "arrays", split: str = "test"
+        cls,
+        x: Any,
+        y: Any,
+        classes: Sequence[str] | None = None,
+        *,
+        name: str = "arrays",
+        split: str = "test",
+        value_range: ValueRange | None = None,
     ) -> Dataset:
-        """A data set from images and labels as above; without ``classes`` the labels are the class names."""
-        classes = default_class_names(y, name) if classes is None else classes
-        return cls(name, split, x, y, np.arange(len(np.atleast_1d(x))), tuple(classes))
+        """A data set from images and labels as people have them.
+
+        Args:
+            x: Images ``(n, h, w)`` or ``(n, h, w, c)``: floating point in [0, 1]; integers in 0-255, which are divided
+                by 255 with an ``AdvlabWarning``; or whatever ``value_range`` says.
+            y: Labels: integers ``(n,)`` or ``(n, 1)``, the same as floating point, one-hot rows ``(n, k)``, or names.
+            classes: The k names; None: the labels are the names.
+            name: How the data set is called in results.
+            split: ``train`` or ``test``.
+            value_range: The pixels that are black and white, such as ``(0, 255)`` or ``(-1, 1)``.
+
+        Raises:
+            InvalidValue: For images or labels that could mean several things, with what to say.
+            UnknownName: For a label that is not among the classes.
+        """
+        subject = f"data set '{name}'"
+        images = to_unit_range(x, f"Data set '{name}'", value_range)
+        labels, found = to_labels(y, classes, subject)
+        names = default_class_names(labels, name) if found is None else found
+        return cls(name, split, images, labels, np.arange(len(np.atleast_1d(images))), tuple(names))
 
     def __len__(self) -> int:
         return len(self.y)
@@ -125,10 +148,16 @@ def _images(x: Any, subject: str) -> np.ndarray:
         raise InvalidValue(f"{subject} has NaN pixels, first in image {bad}. Fix or drop it.")
     if low < 0 or high > 1:
         cause = "standardised images: undo the scaling" if low < 0 else "images in 0-255: divide by 255"
+        example = f"({low:g}, {high:g})" if low < 0 else "(0, 255)"
         raise InvalidValue(
-            f"{subject} has pixels from {low:g} to {high:g}, not in [0, 1]. The likely cause is {cause}."
+            f"{subject} has pixels from {low:g} to {high:g}, not in [0, 1]. The likely cause is {cause}, or say which "
+            f"pixels are black and white, such as value_range={example}."
         )
     return x
+
+
+def _hinge_labels(y: np.ndarray) -> str:
+    return " Labels -1 and 1 become 0 and 1 by (y + 1) // 2." if set(np.unique(y)) == {-1, 1} else ""
 
 
 def _labels(y: Any, k: int, subject: str) -> np.ndarray:
@@ -143,16 +172,6 @@ def _labels(y: Any, k: int, subject: str) -> np.ndarray:
     if len(bad):
         raise InvalidValue(
             f"{subject} has the label {y[bad[0]]} at index {bad[0]}, outside 0..{k - 1}. "
-            "Number the classes from 0 and name every class."
+            f"Number the classes from 0 and name every class.{_hinge_labels(y)}"
         )
     return _read_only(y, np.int64)
-
-
-def default_class_names(y: Any, name: str) -> list[str]:
-    """The numbers from 0 to the highest label, as class names."""
-    highest = int(np.max(y, initial=0)) if np.asarray(y).dtype.kind in "iu" else 0
-    if highest >= MOST_CLASSES:
-        raise InvalidValue(
-            f"Data set '{name}' has the label {highest}. Number the classes from 0, or give their names."
-        )
-    return [str(i) for i in range(highest + 1)]

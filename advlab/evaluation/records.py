@@ -62,7 +62,8 @@ def per_sample(evaluation: Evaluation) -> dict[str, np.ndarray]:
     ``index`` is the position in the full split; ``label``, ``predicted_clean`` and ``predicted_adversarial`` are class
     numbers; ``p_clean`` and ``p_adversarial`` the confidence in the label on the clean and on the perturbed image, in
     [0, 1]; ``attempted`` and ``robust`` bool, see ``AttackResult``; ``linf``, ``l2``, ``l1`` and ``l0`` the size of the
-    perturbation, float64 in pixel units, ``l0`` in changed image positions.
+    perturbation, float64 in pixel units, ``l0`` in changed image positions; ``queries`` the forward passes that the
+    attack spent on the sample.
     """
     result = evaluation.result
     clean, adversarial, rows = result.clean_probabilities, result.adversarial_probabilities, np.arange(len(result))
@@ -76,6 +77,7 @@ def per_sample(evaluation: Evaluation) -> dict[str, np.ndarray]:
         "attempted": result.attempted,
         "robust": evaluation.robust,
         **distances(result.x, result.x_adv)._asdict(),
+        "queries": result.forward_passes,
     }
 
 

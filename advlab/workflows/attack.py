@@ -17,6 +17,7 @@ from advlab.results.result import AttackResult
 from advlab.workflows.inputs import (
     MethodLike,
     class_number,
+    is_folder,
     require_archive,
     resolve_attack,
     resolve_classifier,
@@ -151,11 +152,14 @@ def attack(
     path = None if output is None else _with_suffix(output)
     if isinstance(classifier, str | PathLike) and (dataset is None or isinstance(dataset, str | PathLike)):
         weights = workspace.find_weights(str(classifier))
-        dataset = load_dataset(dataset or training_dataset(classifier), limit=samples)
-        if target is not None:
-            spec = spec.replace(threat=replace(spec.threat, target=class_number(target, dataset)))
-        if save or path is not None:
-            require_archive(path or workspace.archive_path(weights.stem, spec.slug), spec, dataset, None, force)
+        dataset = dataset or training_dataset(classifier)
+        # What a folder of images holds is known only with the classifier, whose size and classes it takes.
+        if not is_folder(dataset):
+            dataset = load_dataset(dataset, limit=samples)
+            if target is not None:
+                spec = spec.replace(threat=replace(spec.threat, target=class_number(target, dataset)))
+            if save or path is not None:
+                require_archive(path or workspace.archive_path(weights.stem, spec.slug), spec, dataset, None, force)
 
     from advlab.engine.attack import craft
 

@@ -4,16 +4,24 @@ from __future__ import annotations
 
 import csv
 import io
+import warnings
 from os import PathLike
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from advlab import figures, workspace
-from advlab.errors import FileExists, InvalidValue, Mismatch
+from advlab.data.conversion import as_file_name
+from advlab.data.images import encode_png, to_levels
+from advlab.errors import AdvlabWarning, FileExists, InvalidFile, InvalidValue, Mismatch, UnknownName
 from advlab.evaluation import records
 from advlab.evaluation.evaluation import evaluate
 from advlab.results.result import AttackResult, load_result
+from advlab.workflows.inputs import resolve_classifier
+
+if TYPE_CHECKING:
+    from advlab.classifiers.classifier import Classifier
 
 _PathLike = str | PathLike[str]
 
@@ -26,18 +34,40 @@ def export(
     npy: _PathLike | None = None,
     samples: int = 100,
     with_clean: bool = False,
+    quantize: bool = False,
+    model: Classifier | _PathLike | None = None,
+    trust: bool = False,
     force: bool = False,
 ) -> tuple[Path, ...]:
-    """Write an archive (a result, or its path) in formats of other programs; returns the paths written.
+    """Write an archive (a result, or its path) in formats of other programs.
 
-    ``csv``: a file with one row for each sample, the columns of ``records.per_sample``. ``png``: a folder of the first
-    ``samples`` perturbed images as ``<index>-<label>-<predicted>.png``, and ``with_clean`` the clean image and the
-    change (grey is unchanged) of each as ``...-clean.png`` and ``...-change.png``; PNG has 256 levels, and rounding can
-    undo a small change. ``npy``: the perturbed images in the layout of MNIST's public attack challenge
-    (github.com/MadryLab/mnist_challenge), float32 ``(n, h * w * c)`` in [0, 1] in the order of the test split.
+    PNG has 256 levels, and rounding can undo a small change: what is written is predicted again, names and the table
+    state that prediction, and an ``AdvlabWarning`` says how many images no longer fool the classifier.
 
-    Each file is written whole or not at all. Raises ``InvalidValue``, ``FileExists`` unless ``force``, and ``Mismatch``
-    for ``npy`` where the images are not the first n of a test split.
+    Args:
+        result: The archive.
+        csv: A file with one row for each sample, the columns of ``Evaluation.to_frame``; together with ``png`` also
+            ``png``, the name of its file, ``predicted_png`` and ``p_png``, the confidence in the label there (empty
+            where there is no file or no classifier).
+        png: A folder for the first ``samples`` perturbed images, as ``<index>-<label>-<predicted>.png``, grey or RGB.
+        npy: The perturbed images in the layout of MNIST's public attack challenge
+            (github.com/MadryLab/mnist_challenge): float32 ``(n, h * w * c)`` in [0, 1], in the order of the test split.
+        samples: Images as PNG.
+        with_clean: Writes the clean image and the change (grey is unchanged) of each as well, as ``...-clean.png`` and
+            ``...-change.png``.
+        quantize: Rounds pixels of ``png`` and ``npy`` towards the clean image instead of to the nearest level, so that
+            the budget is kept.
+        model: The classifier, its name or path; None: as recorded. Without it the names state no prediction.
+        trust: Allows code in the model file to run.
+        force: Replaces existing files.
+
+    Returns:
+        The paths written. Each file is written whole or not at all.
+
+    Raises:
+        InvalidValue: Where nothing to write is named, or ``samples`` is below 1.
+        FileExists: Where a file is in the way, unless ``force``.
+        Mismatch: For ``npy`` where the images are not the first n of a test split; for another ``model``.
     """
     if csv is None and png is None and npy is None:
         raise InvalidValue("Name what to write: csv, png or npy (on the command line --csv, --png or --npy).")
@@ -53,11 +83,15 @@ def export(
         raise FileExists(f"'{png_folder}' is a file. Name a folder for the images.")
     if png_folder is not None and not force and png_folder.is_dir() and any(png_folder.iterdir()):
         raise FileExists(f"'{png_folder}' holds files that images could replace. Name an empty folder, or use --force.")
-    array = None if npy_path is None else challenge_layout(result)
-    if csv_path is not None:
-        _write(csv_path, _csv_text(records.per_sample(evaluate(result))).encode())
+    array = None if npy_path is None else challenge_layout(result, quantize)
+    columns = {} if csv_path is None else records.per_sample(evaluate(result))
     if png_folder is not None:
-        _write_images(png_folder, result, samples, with_clean)
+        written = _images(result, samples, quantize, _classifier(result, model, trust))
+        _write_images(png_folder, result, written, with_clean)
+        _warn_of_survivors(result, written, quantize)
+        columns |= written.columns(result) if columns else {}
+    if csv_path is not None:
+        _write(csv_path, _csv_text(columns).encode())
     if npy_path is not None and array is not None:
         buffer = io.BytesIO()
         np.save(buffer, array)
@@ -65,10 +99,88 @@ def export(
     return tuple(path for path in (csv_path, png_folder, npy_path) if path is not None)
 
 
-def challenge_layout(result: AttackResult) -> np.ndarray:
+class _Images(NamedTuple):
+    """The first perturbed images of a result as a file holds them: uint8, names, and predictions where known."""
+
+    levels: np.ndarray
+    stems: tuple[str, ...]
+    probabilities: np.ndarray | None
+
+    def columns(self, result: AttackResult) -> dict[str, np.ndarray]:
+        """The columns of the table that are about the files, with empty cells for samples that have none."""
+        n = len(self.stems)
+        cells = {key: np.full(len(result), "", object) for key in ("png", "predicted_png", "p_png")}
+        cells["png"][:n] = [f"{stem}.png" for stem in self.stems]
+        if self.probabilities is not None:
+            cells["predicted_png"][:n] = self.probabilities.argmax(1)
+            cells["p_png"][:n] = self.probabilities[np.arange(n), result.labels[:n]]
+        return cells
+
+
+def _classifier(result: AttackResult, model: Classifier | _PathLike | None, trust: bool) -> Classifier | None:
+    """The classifier of a result; None, with a warning, where none is named and the recorded one is not at hand."""
+    name = model if model is not None else result.execution.model or result.classifier
+    try:
+        classifier = resolve_classifier(name, trust).rescaled(result.execution.scale, result.execution.offset)
+        if classifier.digest == result.classifier_digest:
+            return classifier
+        reason = f"'{classifier.name}' is another one (digest {classifier.digest}, not {result.classifier_digest})"
+    except (InvalidFile, UnknownName, InvalidValue) as error:
+        if model is not None:
+            raise
+        reason = str(error)
+    if model is not None:
+        raise Mismatch(f"The archive was crafted against '{result.classifier}': {reason}. Name the right file.")
+    warnings.warn(
+        f"The names of the images state no prediction, since the classifier is not at hand: {reason} Give its file "
+        "with --model (model=... in Python).",
+        AdvlabWarning,
+        stacklevel=3,
+    )
+    return None
+
+
+def _images(result: AttackResult, samples: int, quantize: bool, classifier: Classifier | None) -> _Images:
+    x, x_adv = result.x[:samples], result.x_adv[:samples]
+    levels = to_levels(x_adv, x if quantize else None)
+    probabilities = None if classifier is None else classifier.probabilities(_from_levels(levels))
+    names = [as_file_name(name) for name in result.classes]
+    width = len(str(result.indices.max(initial=0)))
+    stems = []
+    for row in range(len(x)):
+        numbers = [result.labels[row], *([] if probabilities is None else [probabilities[row].argmax()])]
+        # A model may know more classes than the data set names.
+        described = [names[c] if c < len(names) else str(c) for c in numbers]
+        stems.append("-".join([f"{result.indices[row]:0{width}}", *described]))
+    return _Images(levels, tuple(stems), probabilities)
+
+
+def _warn_of_survivors(result: AttackResult, written: _Images, quantize: bool) -> None:
+    if written.probabilities is None:
+        return
+    fooled = result.success[: len(written.stems)]
+    predicted = written.probabilities.argmax(1)
+    target = result.attack.threat.target
+    labels = result.labels[: len(predicted)]
+    still = fooled & ((predicted != labels) if target is None else (predicted == target))
+    if still.sum() < fooled.sum():
+        way = "rounded towards the clean image" if quantize else "rounded to 256 levels"
+        warnings.warn(
+            f"{still.sum()} of {fooled.sum()} images that fool '{result.classifier}' still do {way}. Names and table "
+            "state what it predicts for the files.",
+            AdvlabWarning,
+            stacklevel=3,
+        )
+
+
+def _from_levels(levels: np.ndarray) -> np.ndarray:
+    return np.divide(levels, np.float32(255), dtype=np.float32)
+
+
+def challenge_layout(result: AttackResult, quantize: bool = False) -> np.ndarray:
     """The perturbed images as float32 ``(n, h * w * c)``, row i the i-th of the test split.
 
-    Raises ``Mismatch`` if they are not the first n.
+    ``quantize`` rounds them towards the clean images, to 256 levels. Raises ``Mismatch`` if they are not the first n.
     """
     order = np.argsort(result.indices, kind="stable")
     if result.split != "test" or not np.array_equal(result.indices[order], np.arange(len(result))):
@@ -76,7 +188,8 @@ def challenge_layout(result: AttackResult) -> np.ndarray:
             f"The .npy layout holds the first images of a test split, in their order. Got {len(result):,} "
             f"{result.split} images of {result.dataset} that are not the first. Attack the first N with --samples N."
         )
-    return result.x_adv[order].reshape(len(result), -1).astype(np.float32)
+    x_adv = _from_levels(to_levels(result.x_adv, result.x)) if quantize else result.x_adv
+    return x_adv[order].reshape(len(result), -1).astype(np.float32)
 
 
 def _csv_text(columns: dict[str, np.ndarray]) -> str:
@@ -95,26 +208,15 @@ def _cell(value: object) -> str:
     return f"'{text}" if isinstance(value, str) and text.startswith(("=", "+", "-", "@", "\t", "\r")) else text
 
 
-def _write_images(folder: Path, result: AttackResult, samples: int, with_clean: bool) -> None:
+def _write_images(folder: Path, result: AttackResult, written: _Images, with_clean: bool) -> None:
     threat = result.attack.threat
     scale = threat.epsilon if threat.norm == "linf" and 0 < threat.epsilon <= 1 else None
-    names = [_file_name(name) for name in result.classes]
-    predicted = result.adversarial_probabilities.argmax(1)
-    width = len(str(result.indices.max(initial=0)))
-    for row in range(min(samples, len(result))):
-        # A model may know more classes than the data set names.
-        label, prediction = (names[c] if c < len(names) else str(c) for c in (result.labels[row], predicted[row]))
-        stem = f"{result.indices[row]:0{width}}-{label}-{prediction}"
-        x, x_adv = result.x[row], result.x_adv[row]
-        _write(folder / f"{stem}.png", figures.png(x_adv))
+    for row, stem in enumerate(written.stems):
+        _write(folder / f"{stem}.png", encode_png(written.levels[row]))
         if with_clean:
-            _write(folder / f"{stem}-clean.png", figures.png(x))
-            _write(folder / f"{stem}-change.png", figures.png(figures.perturbation_image(x, x_adv, scale)))
-
-
-def _file_name(name: str) -> str:
-    """A class name as a part of a file name on every system."""
-    return "".join(c if c.isalnum() or c in "_." else "_" for c in name)[:40] or "_"
+            change = figures.perturbation_image(result.x[row], _from_levels(written.levels[row]), scale)
+            _write(folder / f"{stem}-clean.png", encode_png(to_levels(result.x[row])))
+            _write(folder / f"{stem}-change.png", encode_png(to_levels(change)))
 
 
 def _write(path: Path, content: bytes) -> None:

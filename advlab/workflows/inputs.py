@@ -53,7 +53,7 @@ def resolve_dataset(dataset: DatasetLike | None, classifier: Classifier, samples
     if isinstance(dataset, Dataset):
         return dataset
     if dataset is None or isinstance(dataset, str | PathLike):
-        return load_dataset(dataset or classifier.dataset, limit=samples)
+        return load_fitting(dataset or classifier.dataset, classifier, samples)
     if hasattr(dataset, "element_spec"):
         dataset = _pairs(dataset, samples)
     if isinstance(dataset, tuple | list) and len(dataset) == 2:
@@ -62,6 +62,30 @@ def resolve_dataset(dataset: DatasetLike | None, classifier: Classifier, samples
         f"Data is a name, a path, a pair (x, y) of images and labels, a tf.data.Dataset of such pairs, or an "
         f"advlab.Dataset. Got {type(dataset).__name__}. With arrays: advlab.attack(classifier, (x, y), 'pgd')."
     )
+
+
+def load_fitting(name: str | PathLike[str], classifier: Classifier, limit: int | None) -> Dataset:
+    """A data set by name or path; a folder of images is made to fit a classifier in size, colours and labels.
+
+    Raises ``InvalidValue`` for a folder with some of the classes where nothing tells which.
+    """
+    if not is_folder(name):
+        return load_dataset(name, limit=limit)
+    shape, classes = classifier.image_shape, classifier.card.get("class_names")
+    fits = shape is not None and shape[2] in (1, 3)
+    data = load_dataset(name, limit=limit, shape=shape if fits else None, classes=classes)
+    if classes is None and len(data.classes) < classifier.classes and not all(c.isdecimal() for c in data.classes):
+        raise InvalidValue(
+            f"Folder '{name}' has {len(data.classes)} classes, model '{classifier.name}' has {classifier.classes}: "
+            "their numbers are not known. Call the folders by the numbers of their classes, or name all classes with "
+            "advlab.load_dataset(folder, classes=[...])."
+        )
+    return data
+
+
+def is_folder(name: str | PathLike[str]) -> bool:
+    """Whether a data set is a folder of the user's, which a classifier must fit."""
+    return str(name) not in DATASETS and Path(name).expanduser().is_dir()
 
 
 def _pairs(dataset: Any, samples: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -103,7 +127,7 @@ def resolve_attack(method: MethodLike, settings: Mapping[str, Any], parameters: 
 def training_dataset(model: str | PathLike[str]) -> str:
     """The data set that the card of a saved classifier names; raises ``InvalidValue`` where it names none."""
     path = workspace.find_weights(str(model))
-    card = read_card(path) if path.suffix != ".keras" else {}
+    card = read_card(path) if path.is_file() and path.suffix != ".keras" else {}
     if "dataset" not in card:
         raise InvalidValue(
             f"Model '{model}' does not say which data set it was trained on. Name one with --dataset: "

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from advlab.data.dataset import Dataset, default_class_names
+from advlab.data.conversion import default_class_names
+from advlab.data.dataset import Dataset
 from advlab.data.loading import IMAGES_PER_NOISE
 from advlab.data.noise import DISTRIBUTIONS, SHUFFLED, UNKNOWN, noise_images, shuffled
 from advlab.errors import AdvlabError, InvalidValue, unknown

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import re
 from collections.abc import Sequence
@@ -14,11 +13,11 @@ import numpy as np
 
 from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
-from advlab.data.loading import load_dataset, load_image
+from advlab.data.images import ImageShape, load_image
 from advlab.data.official import WITH_NOISE
 from advlab.errors import InvalidValue, Mismatch
 from advlab.evaluation.predictions import Predictions
-from advlab.workflows.inputs import resolve_classifier
+from advlab.workflows.inputs import load_fitting, resolve_classifier
 
 Reference = str | os.PathLike[str] | int
 _INDEX = re.compile(r"(?:(?P<dataset>.+):)?(?P<first>\d+)(?:-(?P<last>\d+))?")
@@ -100,7 +99,7 @@ def _load(model: Classifier, references: Sequence[Reference], invert: bool) -> t
         if isinstance(source, tuple):
             name, rows = source
             limits[name] = max(limits.get(name, 0), rows.stop)
-    data = {name: load_dataset(name, limit=limit) for name, limit in limits.items()}
+    data = {name: load_fitting(name, model, limit) for name, limit in limits.items()}
     images: list[_Image] = []
     for source in sources:
         if isinstance(source, Path):
@@ -151,21 +150,15 @@ def _has_light_border(x: np.ndarray) -> bool:
     return bool(np.median(border) > 0.5)
 
 
-def _file_shape(model: Classifier) -> tuple[int | None, int | None, int | None]:
+def _file_shape(model: Classifier) -> ImageShape:
     """Height, width and channels that an image file must have; None: any."""
-    shape = tuple(model.keras_model.input_shape[1:])
-    if len(shape) == 2:
-        shape = (*shape, 1)
-    elif len(shape) == 1:
-        # Flat inputs are taken as square images.
-        sides = [(math.isqrt(shape[0] // channels), channels) for channels in (1, 3)]
-        shape = next(((side, side, channels) for side, channels in sides if side * side * channels == shape[0]), shape)
-    if len(shape) != 3 or shape[2] not in (None, 1, 3):
+    shape = model.image_shape
+    if shape is None or shape[2] not in (None, 1, 3):
         raise Mismatch(
-            f"Model '{model.name}' takes inputs of shape {shape}, which is no grey or RGB image. Give an array of "
-            "images (n, h, w, c) instead of a file."
+            f"Model '{model.name}' takes inputs of shape {model.adapted.shape}, which is no grey or RGB image. Give an "
+            "array of images (n, h, w, c) instead of a file."
         )
-    return shape[0], shape[1], shape[2]
+    return shape
 
 
 def _class_names(model: Classifier, classes: Sequence[str]) -> tuple[str, ...]:

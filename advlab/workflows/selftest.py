@@ -145,18 +145,14 @@ def run_selftest(
     import keras
     import tensorflow as tf
 
-    from advlab.classifiers.classifier import Classifier
     from advlab.classifiers.logits import features_of
 
     began = time.perf_counter()
     body = features_of(classifier.keras_model)
     features = keras.layers.Flatten(name="planted-features")(body.outputs[0])
     head = keras.layers.Dense(2, name="planted-head")
-    binary = Classifier(
-        keras.Model(body.inputs[0], head(features)),
-        name=f"{classifier.name}-planted",
-        scale=classifier.scale,
-        offset=classifier.offset,
+    binary = classifier.with_network(
+        keras.Model(body.inputs[0], head(features)), name=f"{classifier.name}-planted", output="logit"
     )
     feature_model = keras.Model(body.inputs[0], features)
     predict = tf.function(lambda x: feature_model(classifier.adapted(x), training=False), autograph=False)

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import Any
 
+import keras
+
 from advlab import workspace
 from advlab.classifiers.classifier import Classifier, load_classifier
 from advlab.formatting import WIDTH, aligned, printable, shortened
@@ -32,7 +34,8 @@ class ModelSummary:
     """A classifier as its file and its card describe it; ``path``, ``bytes`` and ``sha256`` are None in memory only.
 
     ``input`` is the shape of one input, ``trainable`` the number of weights that training changes, ``digest`` that of
-    ``Classifier.digest``, ``card`` the model card, empty if advlab did not write the file.
+    ``Classifier.digest``, ``settings`` how it is fed and read (``scale``, ``offset``, ``preprocess``, ``output``,
+    ``output_layer``, as far as they are said), ``card`` the model card, empty if advlab did not write the file.
     """
 
     name: str
@@ -45,6 +48,7 @@ class ModelSummary:
     parameters: int
     trainable: int
     layers: tuple[Layer, ...]
+    settings: dict[str, Any]
     card: dict[str, Any]
 
     def __repr__(self) -> str:
@@ -78,7 +82,6 @@ class ModelSummary:
         listed = (
             f": {', '.join(map(str, names[:_MAX_NAMES]))}{', ...' if len(names) > _MAX_NAMES else ''}" if names else ""
         )
-        scale, offset = card.get("scale", 1), card.get("offset", 0)
         accuracies = [_accuracy(card, published, split) for split in ("test", "train", "validation")]
         facts = {
             "model": " ".join(
@@ -86,7 +89,9 @@ class ModelSummary:
             ),
             "data set": str(card.get("dataset") or ""),
             "classes": f"{self.classes}{listed}",
-            "pixels": f"scale {scale}, offset {offset}" if (scale, offset) != (1, 0) else "",
+            "pixels": self._pixels(),
+            "output": ", ".join(str(self.settings[key]) for key in ("output_layer", "output") if key in self.settings),
+            "training only": ", ".join(layer.name for layer in self.layers if layer.type in _TRAINING_ONLY),
             "training": ", ".join(f"{key.replace('_', ' ')} {_setting(value)}" for key, value in training.items()),
             "trained": f"{card['epochs_run']} epochs in {card.get('seconds', 0):.1f} s" if "epochs_run" in card else "",
             "ended": str(card.get("ended") or ""),
@@ -101,6 +106,13 @@ class ModelSummary:
         }
         return {key: value for key, value in facts.items() if value}
 
+    def _pixels(self) -> str:
+        """What is done to images in [0, 1]; nothing where they are given as they are."""
+        if "preprocess" in self.settings:
+            return f"preprocess {self.settings['preprocess']}"
+        scale, offset = self.settings.get("scale", 1), self.settings.get("offset", 0)
+        return f"scale {scale}, offset {offset}" if (scale, offset) != (1, 0) else ""
+
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""
         return {"schema": 1, **asdict(self)}
@@ -109,6 +121,12 @@ class ModelSummary:
         return f"<pre>{html.escape(self.table())}</pre>"
 
 
+# Layers that change nothing when the model predicts.
+_TRAINING_ONLY = {
+    *("Dropout", "SpatialDropout1D", "SpatialDropout2D", "SpatialDropout3D", "AlphaDropout", "GaussianDropout"),
+    *("GaussianNoise", "ActivityRegularization", "AugMix", "CutMix", "MixUp", "RandAugment"),
+    *(name for name in vars(keras.layers) if name.startswith("Random")),
+}
 _MAX_CELL = 30
 _MAX_NAMES = 12
 
@@ -123,7 +141,7 @@ def summary(model: Classifier | str | PathLike[str], *, trust: bool = False) -> 
         classifier, path = model, None
     else:
         classifier, path = load_classifier(model, trust=trust), workspace.find_weights(str(model))
-    content = path.read_bytes() if path else None
+    content = path.read_bytes() if path and path.is_file() else None  # a SavedModel is a folder
     network = classifier.keras_model
     return ModelSummary(
         name=classifier.name,
@@ -140,6 +158,7 @@ def summary(model: Classifier | str | PathLike[str], *, trust: bool = False) -> 
             for layer in network.layers
             if type(layer).__name__ != "InputLayer"
         ),
+        settings=classifier.settings.to_dict(),
         card=classifier.card,
     )
 

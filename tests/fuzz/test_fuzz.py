@@ -34,7 +34,7 @@ from advlab import workspace as advlab_workspace
 from advlab.classifiers.card import read_card
 from advlab.cli import main
 from advlab.data import official
-from advlab.data.loading import load_image
+from advlab.data.images import load_image
 from advlab.declarations.recipes import load_recipe
 from advlab.declarations.studies import load_study
 from advlab.declarations.suites import load_suite

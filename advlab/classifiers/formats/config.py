@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+import keras
+
 from advlab.errors import InvalidFile
 
 Entry = Mapping[str, Any]
@@ -124,22 +126,34 @@ def is_foreign(entry: Entry) -> bool:
     return not is_keras or ">" in str(registered) or ">" in str(entry.get("class_name"))
 
 
-def refuse_code(config: Any) -> None:
-    """Raise ``InvalidFile`` where a configuration, at any depth, holds code or classes that are not Keras' own."""
+def refuse_code(config: Any, custom_objects: Mapping[str, Any], layer: str = "") -> None:
+    """Raise ``InvalidFile`` where a configuration, at any depth, holds code or what neither Keras nor the user has."""
     if isinstance(config, list):
         for value in config:
-            refuse_code(value)
+            refuse_code(value, custom_objects, layer)
     elif isinstance(config, Mapping):
-        class_name = config.get("class_name")
+        class_name, inner = config.get("class_name"), config.get("config")
         if isinstance(class_name, str):
-            inner = config.get("config")
-            name = str(inner.get("name") if isinstance(inner, Mapping) else class_name)
-            if class_name in CODE:
-                raise code(class_name, name)
-            if is_foreign(config):
-                raise unknown_layer(class_name, name)
+            layer = str(inner.get("name", layer) if isinstance(inner, Mapping) else layer)
+            given = {class_name, str(config.get("registered_name")).rpartition(">")[2], str(inner)} & {*custom_objects}
+            function = named_function(inner) if class_name == "Lambda" else None
+            if class_name == "function" and config.get("module") == "builtins":
+                function = str(inner)
+            if function is not None and function not in custom_objects:
+                raise unknown_function(function, layer)
+            if class_name in CODE and function is None:
+                raise code(class_name, layer)
+            if is_foreign(config) and not given:
+                raise unknown_layer(class_name, layer)
         for value in config.values():
-            refuse_code(value)
+            refuse_code(value, custom_objects, layer)
+
+
+def named_function(config: Any) -> str | None:
+    """The name of the function that a Lambda layer calls, where the file holds that in place of its code."""
+    function = config.get("function") if isinstance(config, Mapping) else None
+    name = function.get("config") if isinstance(function, Mapping) else function
+    return name if isinstance(name, str) else None
 
 
 def code(class_name: str, name: str) -> InvalidFile:
@@ -152,9 +166,27 @@ def code(class_name: str, name: str) -> InvalidFile:
 
 def unknown_layer(class_name: str, name: str) -> InvalidFile:
     """The error for a layer that only its author's code can build."""
+    own = class_name.rpartition(">")[2]
     return InvalidFile(
-        f"layer '{name}' has the class '{class_name}', which this Keras does not have. Build the model in Python with "
-        "the code of that class, load its weights there, and use advlab.Classifier.from_keras(model)."
+        f"layer '{name}' has the class '{class_name}', which is not one of Keras {keras.__version__}. If it is yours, "
+        f"give it: advlab.load_classifier(path, custom_objects={{'{own}': {own}}}). Else build the model in Python "
+        "with the code of that class, load its weights there, and use advlab.Classifier.from_keras(model)."
+    )
+
+
+def unknown_function(function: str, layer: str) -> InvalidFile:
+    """The error for a function that a layer names and whose code is not in the file."""
+    return InvalidFile(
+        f"layer '{layer}' calls the function '{function[:60]}', whose code is not in the file. Give it: "
+        f"advlab.load_classifier(path, custom_objects={{'{function[:60]}': function}})."
+    )
+
+
+def unknown_model(class_name: str) -> InvalidFile:
+    """The error for a model of a class of the user's own, whose graph no file describes."""
+    return InvalidFile(
+        f"it is a model of the class '{class_name}', whose code is not in the file. Build it in Python, load its "
+        "weights there, and use advlab.Classifier.from_keras(model)."
     )
 
 

@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 
 import keras
 
-from advlab.classifiers.formats.config import Entry, layers_of, name_of, parts, plain
+from advlab.classifiers.formats.config import Entry, layers_of, name_of, parts
+from advlab.classifiers.formats.operations import argument
 from advlab.errors import InvalidFile
 
 _ENDS = ("input_layers", "output_layers")
@@ -85,8 +86,12 @@ def _call(layer: Any, node: Any, tensor: Callable[[_Reference], Any]) -> list[An
             k: v for _, settings in node[:1] for k, v in _with_tensors(settings, tensor).items() if v is not None
         }
         return keras.tree.flatten(layer(tensors[0] if len(tensors) == 1 else tensors, **arguments))
-    arguments = {key: value for key, value in _with_tensors(node["kwargs"], tensor).items() if value is not None}
-    return keras.tree.flatten(layer(*_with_tensors(node["args"], tensor), **arguments))
+    positional, named = _with_tensors(node["args"], tensor), _with_tensors(node["kwargs"], tensor)
+    if isinstance(layer, keras.Layer):
+        named = {key: value for key, value in named.items() if value is not None}
+    elif type(layer).__name__ == "GetItem" and isinstance(positional[-1], list):
+        positional[-1] = tuple(positional[-1])  # JSON has no tuples, and a list is another index
+    return keras.tree.flatten(layer(*positional, **named))
 
 
 def _with_tensors(value: Any, tensor: Callable[[_Reference], Any]) -> Any:
@@ -136,7 +141,7 @@ def _parse_arguments(value: Any, built: Mapping[str, Any]) -> Any:
     if value.get("class_name") == "__keras_tensor__" and isinstance(value.get("config"), Mapping):
         return _parse_references(value["config"].get("keras_history"), built)
     if "class_name" in value:
-        return plain(value)
+        return argument(value)
     return {key: _parse_arguments(inner, built) for key, inner in value.items()}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import keras
@@ -41,12 +41,15 @@ def keras2_hard_sigmoid(x: Any) -> Any:
     return keras.ops.clip(0.2 * x + 0.5, 0.0, 1.0)
 
 
-def activation(value: Any, layer: str, generation: int) -> Any:
-    """The function that a setting of ``layer`` names; raises ``InvalidFile`` for one that is not part of Keras."""
-    if isinstance(value, Mapping) and value.get("class_name") == "function" and not is_foreign(value):
-        value = value.get("config")
+def activation(value: Any, layer: str, generation: int, own: Callable[[str], Any]) -> Any:
+    """The function that a setting of ``layer`` names, of Keras or found by ``own``; else raises ``InvalidFile``."""
+    if isinstance(value, Mapping) and value.get("class_name") == "function":
+        function = value.get("config")
+        value = value if is_foreign(value) and not callable(own(str(function))) else function
     if value is None:
         return None
+    if isinstance(value, str) and callable(own(value)):
+        return own(value)
     if value == "keras2_hard_sigmoid" or (value == "hard_sigmoid" and generation < 3):
         return keras2_hard_sigmoid
     if isinstance(value, str):
@@ -55,8 +58,12 @@ def activation(value: Any, layer: str, generation: int) -> Any:
             function = getattr(keras.activations, candidate, None)
             if inspect.isfunction(function) and candidate not in ("get", "serialize", "deserialize"):
                 return function
+        raise InvalidFile(
+            f"layer '{layer}' has the activation '{value[:60]}', which is not one of Keras {keras.__version__}. Give "
+            f"it: advlab.load_classifier(path, custom_objects={{'{value[:60]}': function}})."
+        )
     raise InvalidFile(
-        f"layer '{layer}' has the activation {str(value)[:60]!r}, which this Keras does not have. Build the model in "
+        f"layer '{layer}' has the activation {str(value)[:60]!r}, which is not one of Keras. Build the model in "
         "Python with your own code, load its weights there, and use advlab.Classifier.from_keras(model)."
     )
 

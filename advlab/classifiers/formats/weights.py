@@ -37,11 +37,35 @@ def assign(group: h5py.Group, model: keras.Model, config: Mapping[str, Any]) -> 
                 leaf.finalize_state()
 
 
+def assign_in_order(group: h5py.Group, model: keras.Model) -> None:
+    """As ``assign``, for a model whose layers may be named otherwise: the layers with weights in their order."""
+    names = [name for name in _names(group, "layer_names") if _names(_member(group, name), "weight_names")]
+    layers = [layer for layer in model.layers if layer.weights]
+    if len(names) != len(layers):
+        raise InvalidFile(
+            f"the model has {len(layers)} layers with weights, the file {len(names)}. Give its own model."
+        )
+    for name, layer in zip(names, layers, strict=True):
+        variables = [*layer.trainable_weights, *layer.non_trainable_weights]
+        datasets = [_member(group, f"{name}/{path}") for path in _names(_member(group, name), "weight_names")]
+        if len(datasets) != len(variables):
+            raise InvalidFile(
+                f"layer '{layer.name}' needs {len(variables)} weights, but the file holds {len(datasets)} for its "
+                f"counterpart '{name}'. Give the model that the weights were saved from."
+            )
+        _fill(name, variables, datasets)
+
+
 def _pairs(model: keras.Model, entry: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], keras.Layer]]:
-    """Each layer of a model with its entry, in the order of the file, which is the order of the saved weights."""
+    """Each layer of a model with its entry, in the order of the file, which is the order of the saved weights.
+
+    Operations have no weights and are not among the layers of a model.
+    """
+    layers = {layer.name: layer for layer in model.layers}
     for inner in layers_of(parts(entry)[1]):
-        if parts(inner)[0] != "InputLayer":
-            yield inner, model.get_layer(valid_name(name_of(inner)))
+        name = valid_name(name_of(inner))
+        if parts(inner)[0] != "InputLayer" and name in layers:
+            yield inner, layers[name]
 
 
 def _variables(layer: keras.Layer, entry: Mapping[str, Any]) -> tuple[list[Any], list[Any]]:

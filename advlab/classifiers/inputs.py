@@ -1,0 +1,119 @@
+"""From images to the input of a Keras model: pixel units, order of the channels, and shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from advlab.errors import InvalidValue, Mismatch
+
+Numbers = float | Sequence[float] | np.ndarray
+ImageShape = tuple[int | None, int | None, int | None]
+
+
+class Preprocessing(NamedTuple):
+    """What is done to the channels of images in [0, 1]: the order is reversed or kept, then ``scale * x + offset``."""
+
+    scale: Numbers
+    offset: Numbers
+    reverse: bool = False
+
+
+# Of ImageNet, as in keras.applications.
+_MEAN, _STD = np.array([0.485, 0.456, 0.406]), np.array([0.229, 0.224, 0.225])
+PREPROCESSING = {  # the modes of keras.applications.imagenet_utils.preprocess_input, for images in [0, 1]
+    "tf": Preprocessing(2.0, -1.0),
+    "torch": Preprocessing(1 / _STD, -_MEAN / _STD),
+    "caffe": Preprocessing(255.0, np.array([-103.939, -116.779, -123.68]), reverse=True),
+}
+
+
+def preprocessing(scale: Numbers | None, offset: Numbers | None, mode: str | None) -> Preprocessing:
+    """What ``scale`` and ``offset``, or one of the modes ``tf``, ``torch`` and ``caffe``, say; by default, nothing."""
+    if mode is None:
+        return Preprocessing(
+            _finite("scale", 1.0 if scale is None else scale), _finite("offset", 0.0 if offset is None else offset)
+        )
+    if mode not in PREPROCESSING:
+        raise InvalidValue(f"preprocess must be one of {', '.join(PREPROCESSING)}. Got {mode!r}.")
+    if scale is not None or offset is not None:
+        raise InvalidValue(f"preprocess='{mode}' sets scale and offset. Give it, or scale and offset, not both.")
+    chosen = PREPROCESSING[mode]
+    return Preprocessing(_finite("scale", chosen.scale), _finite("offset", chosen.offset), chosen.reverse)
+
+
+class InputAdapter:
+    """Images float32 ``(n, h, w, c)`` in [0, 1] as the input of a model: its pixel units, channel order and shape."""
+
+    def __init__(self, model: keras.Model, name: str, pixels: Preprocessing):
+        self.name = name
+        self.pixels = pixels
+        self.shape = tuple(model.input_shape[1:])
+        self.channels_first = _is_channels_first(model, self.shape)
+
+    @property
+    def image_shape(self) -> ImageShape | None:
+        """Height, width and channels of the images (None: any), or None where the input does not tell."""
+        shape = self.shape
+        if len(shape) == 3:
+            return (shape[1], shape[2], shape[0]) if self.channels_first else (shape[0], shape[1], shape[2])
+        if len(shape) == 2:
+            return (shape[0], shape[1], 1)
+        if len(shape) == 1 and shape[0]:
+            # Flat inputs are taken as square images.
+            sides = ((math.isqrt(shape[0] // channels), channels) for channels in (1, 3))
+            return next(((side, side, c) for side, c in sides if side * side * c == shape[0]), None)
+        return None
+
+    def __call__(self, x: tf.Tensor) -> tf.Tensor:
+        """The input of the model for a tensor of images; differentiable."""
+        scale, offset, reverse = self.pixels
+        x = tf.reverse(x, [-1]) if reverse else x
+        x = x * scale + offset if np.any(scale != 1) or np.any(offset != 0) else x
+        if self.channels_first:
+            return tf.transpose(x, (0, 3, 1, 2))
+        return (
+            x
+            if len(self.shape) == 3
+            else tf.reshape(x, [tf.shape(x)[0], *(-1 if d is None else d for d in self.shape)])
+        )
+
+    def check(self, shape: Sequence[int]) -> None:
+        """Raise ``Mismatch`` where images of shape ``(h, w, c)`` do not fit."""
+        expected = self.image_shape if len(self.shape) == 3 else self.shape
+        if expected is not None and len(self.shape) == 3:
+            fits = len(shape) == 3 and all(e is None or e == s for e, s in zip(expected, shape, strict=True))
+        else:
+            fits = len(shape) == 3 and (None in self.shape or math.prod(self.shape) == math.prod(shape))
+        if not fits:
+            raise Mismatch(
+                f"Model '{self.name}' takes inputs of shape {self.shape}, but the images have shape {tuple(shape)}. "
+                "Choose the data set that the model was trained on with --dataset."
+            )
+        for name, values in (("scale", self.pixels.scale), ("offset", self.pixels.offset)):
+            if np.ndim(values) and len(np.atleast_1d(values)) != shape[-1]:
+                raise Mismatch(
+                    f"Model '{self.name}' has {len(np.atleast_1d(values))} values of {name}, the images {shape[-1]} "
+                    "channels. Give one value, or one for each channel."
+                )
+
+
+def _is_channels_first(model: keras.Model, shape: tuple[int | None, ...]) -> bool:
+    if len(shape) != 3:
+        return False
+    channels = (1, 3)
+    if (shape[0] in channels) != (shape[2] in channels):
+        return shape[0] in channels
+    return any(getattr(layer, "data_format", None) == "channels_first" for layer in model._flatten_layers())
+
+
+def _finite(name: str, value: Any) -> np.ndarray:
+    array = np.asarray(value, np.float32)
+    if array.ndim > 1 or not np.all(np.isfinite(array)) or (name == "scale" and np.any(array == 0)):
+        raise InvalidValue(f"{name} must be a finite number, or one for each channel. Got {value!r}.")
+    return array

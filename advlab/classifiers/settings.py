@@ -1,0 +1,88 @@
+"""How a saved model is to be fed and read, in a small TOML file beside it: ``model.h5.toml`` for ``model.h5``."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import tomllib
+from collections.abc import Sequence
+from os import PathLike
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advlab import workspace
+from advlab.classifiers.inputs import Numbers
+from advlab.errors import InvalidFile, unknown
+
+
+@dataclasses.dataclass(frozen=True)
+class Settings:
+    """What a model file does not say about itself; None: nothing is said.
+
+    ``scale`` and ``offset``: the model is given ``scale * x + offset`` for images in [0, 1], one number or one for each
+    channel. ``preprocess``: ``tf``, ``torch`` or ``caffe``, as keras.applications calls them, instead. ``output``:
+    ``probability``, ``logit`` or ``score``. ``output_layer``: the name of the layer that scores the classes.
+    ``classes``: their names.
+    """
+
+    scale: Numbers | None = None
+    offset: Numbers | None = None
+    preprocess: str | None = None
+    output: str | None = None
+    output_layer: str | None = None
+    classes: Sequence[str] | None = None
+
+    def over(self, other: Settings) -> Settings:
+        """These settings, and those of ``other`` where nothing is said; the pixel units count as one."""
+        has_units = any(value is not None for value in self.pixel_units)
+        return Settings(
+            *(self if has_units else other).pixel_units,
+            self.output or other.output,
+            self.output_layer or other.output_layer,
+            other.classes if self.classes is None else self.classes,
+        )
+
+    @property
+    def pixel_units(self) -> tuple[Numbers | None, Numbers | None, str | None]:
+        """``scale``, ``offset`` and ``preprocess``."""
+        return self.scale, self.offset, self.preprocess
+
+    def to_dict(self) -> dict[str, Any]:
+        """What is said, as numbers, strings and lists."""
+        said = {key: value for key, value in vars(self).items() if value is not None}
+        return {key: value if isinstance(value, str) else np.asarray(value).tolist() for key, value in said.items()}
+
+
+def settings_path(model: str | PathLike[str]) -> Path:
+    """Where the settings of a model file lie."""
+    path = Path(model)
+    return path.with_name(f"{path.name}.toml")
+
+
+def read_settings(model: str | PathLike[str]) -> Settings:
+    """The settings beside a model file, nothing where there are none; raises ``InvalidFile`` for damaged ones."""
+    path = settings_path(model)
+    if not path.is_file():
+        return Settings()
+    try:
+        content = tomllib.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidFile(f"The settings '{path}' are not valid TOML: {error}. Fix or remove the file.") from error
+    names = [field.name for field in dataclasses.fields(Settings)]
+    for key in content:
+        if key not in names:
+            raise unknown(f"setting in '{path}'", key, names)
+    return Settings(**content)
+
+
+def write_settings(model: str | PathLike[str], settings: Settings) -> Path:
+    """Write the settings beside a model file, whole or not at all; returns the path."""
+    path = settings_path(model)
+    lines = [f"# How advlab feeds and reads {Path(model).name}."]
+    # What JSON writes for numbers, strings and lists of them is TOML as well.
+    lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in settings.to_dict().items()]
+    with workspace.atomic_write(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", "utf-8")
+    return path
