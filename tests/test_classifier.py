@@ -203,3 +203,29 @@ def test_names_that_do_not_exist():
         load_classifier("fashin")
     with pytest.raises(UnknownName, match=r"not trained yet\. Train it first: advlab train mnist-lstm"):
         load_classifier("mnist-lstm")
+
+
+def test_the_layer_of_the_user_keeps_its_activation_while_the_softmax_is_stripped():
+    seen = []
+
+    class Watching(keras.layers.Dense):
+        def call(self, x):
+            seen.append((self.activation, model.layers[-1].activation))
+            return super().call(x)
+
+    model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Flatten(), Watching(10, activation="softmax")])
+    seen.clear()
+    classifier = Classifier.from_keras(model)
+    x = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
+    logits = classifier.logits(tf.constant(x)).numpy()
+    assert (keras.activations.linear, keras.activations.softmax) in seen
+    assert {users for _, users in seen} == {keras.activations.softmax}
+    model.layers[-1].set_weights([2 * weight for weight in model.layers[-1].get_weights()])
+    np.testing.assert_allclose(classifier.logits(tf.constant(x)).numpy(), 2 * logits, rtol=1e-5)
+
+
+def test_the_layers_of_a_model_in_a_model_count_as_memory():
+    inside = [keras.layers.Conv2D(16, 3, padding="same"), keras.layers.Flatten(), keras.layers.Dense(10)]
+    flat = keras.Sequential([keras.Input((28, 28, 1)), *inside])
+    nested = keras.Sequential([keras.Input((28, 28, 1)), keras.Sequential([keras.Input((28, 28, 1)), *inside])])
+    assert Classifier.from_keras(nested).activation_size == Classifier.from_keras(flat).activation_size > 25_000

@@ -307,7 +307,7 @@ class Classifier:
     @property
     def activation_size(self) -> int:
         """Numbers computed for one image, over all layers: what a batch costs in memory."""
-        shapes = [getattr(getattr(layer, "output", None), "shape", ()) for layer in self.keras_model.layers]
+        shapes = [getattr(getattr(layer, "output", None), "shape", ()) for layer in _all_layers(self.keras_model)]
         return max(sum(math.prod(d or 1 for d in shape[1:]) for shape in shapes), 1000)
 
     def logits(self, x: tf.Tensor) -> tf.Tensor:
@@ -431,3 +431,8 @@ def _inference_config(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_inference_config(inner) for inner in value]
     return value if isinstance(value, bool | int | float | str | None) else type(value).__name__
+
+
+def _all_layers(model: keras.Model) -> list[keras.Layer]:
+    """The layers of a model, and of the models in it."""
+    return [inner for layer in model.layers for inner in (_all_layers(layer) if hasattr(layer, "layers") else [layer])]

@@ -152,13 +152,10 @@ def _chain(first: Callable[..., tf.Tensor], second: Logits) -> Logits:
 
 def _without_activation(body: keras.Model, last: keras.Layer) -> Logits:
     def logits(x: tf.Tensor) -> tf.Tensor:
-        # The layer itself and no copy, whose weights would go stale when the user continues training.
-        hidden = body(x, training=False)
-        activation, last.activation = last.activation, keras.activations.linear
-        try:
-            return last(hidden)
-        finally:
-            last.activation = activation
+        # A twin that shares the variables, which the user may continue to train; the user's own layer stays as it is.
+        twin = object.__new__(type(last))
+        vars(twin).update(vars(last), activation=keras.activations.linear)
+        return twin(body(x, training=False))
 
     return logits
 
