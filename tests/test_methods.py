@@ -143,8 +143,11 @@ def test_the_best_iterate_of_each_sample_is_kept(trained, few, name, norm):
 def test_more_restarts_never_help_the_defender(trained, few, name, norm):
     one, three = once(trained, few, name, norm), run(trained, few, name, norm, restarts=3)
     assert np.all(three.success >= one.success)
-    if name != "naive":  # whose rows leave at a step that is a matter of luck
-        assert np.all(three.forward_passes == 3 * one.forward_passes)
+    goal = load_method(name).goal
+    # Rows of `naive` leave at a step that is a matter of luck, and those of the refinement under l0 when it is done.
+    if name != "naive" and (goal == "bounded" or norm != "l0"):
+        refinement = np.where(one.forward_passes > 0, 31 if goal == "minimal" else 0, 0)  # once, after all restarts
+        assert np.all(three.forward_passes - refinement == 3 * (one.forward_passes - refinement))
 
 
 @native

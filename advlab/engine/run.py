@@ -7,8 +7,10 @@ import math
 import time
 from collections.abc import Generator, Iterator, Mapping
 from contextlib import suppress
+from dataclasses import replace
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -31,6 +33,14 @@ _CHUNK_STEPS = 500
 _CHUNK_WORK = 5e8  # activations: a second or so of dense or convolutional layers on a processor
 _SAVE_AFTER = 5.0  # seconds of work that are worth an unfinished archive
 _SAVE_EVERY = 60.0
+
+
+class Refinement(NamedTuple):
+    """The steps along the boundary with which a minimal method ends."""
+
+    craft: Craft
+    spec: Attack
+    steps: int
 
 
 class Run:
@@ -69,6 +79,8 @@ class Run:
                 "leave it out."
             )
         self.steps = loop.steps if isinstance(loop, Loop) else loop.epochs if isinstance(loop, UniversalLoop) else 0
+        self.refine = self._refinement(loop) if isinstance(loop, Loop) and goal == "minimal" else None
+        self.total_steps = self.rounds * max(self.steps, 1) + (self.refine.steps if self.refine else 0)
         self.trace_steps = steps.trace_steps(self.steps if isinstance(loop, Loop) else 0)
         self.xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * self.rounds * self.steps))
         max_rows = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
@@ -103,7 +115,7 @@ class Run:
         self._resume_from(partial)
         started = last_saved = time.perf_counter()
         earlier_seconds = self.seconds
-        total = int(self.pending.sum()) * self.rounds * max(self.steps, 1)
+        total = int(self.pending.sum()) * self.total_steps
         try:
             with Progress(total, label, show=progress) as bar, patient_interrupt(not self.is_external) as interrupt:
                 shown_steps = 0
@@ -134,7 +146,7 @@ class Run:
     @property
     def computed_fraction(self) -> float:
         """The fraction of all work that was done; rows that left early saved the rest."""
-        return self.position["computed"] / max(self.size * self.batches * self.rounds * self.steps, 1)
+        return self.position["computed"] / max(self.size * self.batches * self.total_steps, 1) if self.steps else 0.0
 
     def _work_through(self) -> Iterator[None]:
         """Go through batches and restarts; yields wherever the work may be interrupted and saved."""
@@ -143,17 +155,20 @@ class Run:
             return
         first = (self.position["batch"], self.position["restart"])
         for batch, rows in enumerate(np.array_split(np.flatnonzero(self.pending), self.batches)):
-            for restart in range(self.rounds):
-                steps_done = self.steps_done + len(rows) * max(self.steps, 1)
+            for restart in range(self.rounds + bool(self.refine)):
+                is_refinement = restart == self.rounds
+                round_steps = self.refine.steps if self.refine and is_refinement else max(self.steps, 1)
+                steps_done = self.steps_done + len(rows) * round_steps
                 if (batch, restart) >= first:
                     self.position |= {"batch": batch, "restart": restart}
-                    remaining = rows[~(self.best["success"][rows] & self.spec.early_stop)]
+                    success = self.best["success"][rows]
+                    remaining = rows[success if is_refinement else ~(success & self.spec.early_stop)]
                     if len(remaining):
                         if self.is_external:
                             result = self._run_external(remaining, restart)
                         else:
                             result = yield from self._run_in_graph(remaining, restart)
-                        best.merge(self.best, self.goal, *result)
+                        self._merge(restart, *result)
                     self.position |= {"restart": restart + 1, "step": 0}
                     self.carry = None
                 self.steps_done = steps_done
@@ -190,9 +205,12 @@ class Run:
         self, rows: np.ndarray, restart: int
     ) -> Generator[None, None, tuple[np.ndarray, Mapping[str, Any]]]:
         """Take all steps, chunk by chunk; returns the rows of the last batch, and their carry."""
-        compiled = steps.compile_method(self.classifier, self.craft, self.spec, self.goal, self.xla)
-        epsilon = tf.constant(self.spec.threat.epsilon, tf.float64)
-        floats = {n: tf.constant(v, tf.float32) for n, v in self.spec.parameters.items() if isinstance(v, float)}
+        craft, spec, total_steps = self.craft, self.spec, self.steps
+        if self.refine and restart == self.rounds:
+            craft, spec, total_steps = self.refine
+        compiled = steps.compile_method(self.classifier, craft, spec, self.goal, self.xla)
+        epsilon = tf.constant(spec.threat.epsilon, tf.float64)
+        floats = {n: tf.constant(v, tf.float32) for n, v in spec.parameters.items() if isinstance(v, float)}
         first, size = self.position["step"], self.size
         if self.carry is None:
             batch = self._batch(rows, size, restart)
@@ -205,12 +223,12 @@ class Run:
         while True:
             # By work, not by time: where rows leave must not depend on how fast the machine is today.
             chunk_steps = np.clip(_CHUNK_WORK // (size * self.classifier.activation_size), 1, _CHUNK_STEPS)
-            last = min(first + int(min(chunk_steps, max(first, 10)) if rows_may_leave else chunk_steps), self.steps)
+            last = min(first + int(min(chunk_steps, max(first, 10)) if rows_may_leave else chunk_steps), total_steps)
             carry = compiled.run(self.slices.rows, batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
             idle = steps.is_idle(carry, self.spec.early_stop).numpy()[: len(rows)]
             self.steps_done += len(rows) * (last - first)
             self.position["computed"] += size * (last - first)
-            if last == self.steps:
+            if last == total_steps:
                 return rows, carry
             active_rows = np.flatnonzero(~idle)
             next_size = self._repacked_size(len(active_rows), size)
@@ -220,13 +238,26 @@ class Run:
                 idle_carry = {name: tf.gather(value, idle_rows) for name, value in carry.items()}
                 if not len(active_rows):
                     return rows, idle_carry
-                best.merge(self.best, self.goal, rows[idle_rows], idle_carry)
+                self._merge(restart, rows[idle_rows], idle_carry)
                 rows, size = rows[active_rows], next_size
                 batch = self._batch(rows, size, restart)
                 carry = {name: tf.gather(value, np.resize(active_rows, size)) for name, value in carry.items()}
             self.rows, self.carry, self.position["step"] = rows, carry, last
             yield
             first = last
+
+    def _refinement(self, loop: Loop) -> Refinement | None:
+        """The round after all others, which begins at the nearest success of each image."""
+        module = import_module("advlab.methods._refine")
+        if not loop.refine or self.spec.early_stop or self.spec.threat.norm not in module.STEPS:
+            return None
+        spec = replace(self.spec, parameters={"confidence": float(loop.confidence)})
+        return Refinement(module.craft, spec, module.STEPS[self.spec.threat.norm])
+
+    def _merge(self, restart: int, rows: np.ndarray, carry: Mapping[str, Any]) -> None:
+        """Keep the better of this round and those before; a trace is that of the method, not of its refinement."""
+        omitted = ("loss_trace", "first_success") if restart == self.rounds else ()
+        best.merge(self.best, self.goal, rows, {name: value for name, value in carry.items() if name not in omitted})
 
     def _problem(self, batch: steps.Batch) -> Problem:
         epsilon = tf.constant(self.spec.threat.epsilon, tf.float64)
@@ -242,13 +273,18 @@ class Run:
         target = self.target[padded]
         if restart not in self.streams:
             self.streams[restart] = random.streams(self.spec.seed, restart, tf.constant(self.dataset.indices)).numpy()
-        aim = self._likely_wrong_classes(padded, restart % self.n_target_classes) if self.n_target_classes else target
+        # In the refinement the nearest boundary will do.
+        has_aim = self.n_target_classes and restart < self.rounds
+        aim = self._likely_wrong_classes(padded, restart % self.n_target_classes) if has_aim else target
+        succeeded = self.best["success"][padded, None, None, None]
         return steps.Batch(
             x=tf.constant(self.dataset.x[padded]),
             labels=tf.constant(self.labels[padded]),
             aim=tf.constant(aim),
             target=tf.constant(target),
             streams=tf.constant(self.streams[restart][padded]),
+            restart=tf.fill([size], restart // max(self.n_target_classes, 1)),
+            nearest=tf.constant(np.where(succeeded, self.best["x"][padded], self.dataset.x[padded])),
         )
 
     def _likely_wrong_classes(self, rows: np.ndarray, rank: int) -> np.ndarray:
