@@ -19,6 +19,7 @@ from advlab.errors import InvalidValue, UnknownName
 from advlab.problem.losses import LOSSES
 
 QUICK = {
+    "alma": {"steps": 60},
     "apgd": {"steps": 20},
     "boundary": {"steps": 3, "trials": 3},
     "carlini_wagner": {"steps": 40, "searches": 3, "learning_rate": 0.05, "constant": 1.0},
