@@ -45,7 +45,9 @@ def test_the_distance_to_the_boundary_is_found(linear, two, method, norm, within
 
 def test_a_pixel_at_the_end_of_the_box_moves_at_once_with_the_gradient_of_tanh_and_never_beyond():
     x = tf.constant([[[[0.0], [1.0], [0.5], [1.0]]]])
-    problem = SimpleNamespace(x=x, labels=tf.zeros(1, tf.int32), ball=SimpleNamespace(norm="l2"))
+    problem = SimpleNamespace(
+        x=x, labels=tf.zeros(1, tf.int32), ball=SimpleNamespace(norm="l2"), clearance=lambda logits: 0.0
+    )
     loop = carlini_wagner.craft(problem, constant=1.0)
     start = loop.start()
     gradient = tf.constant([[[[1.0], [-1.0], [1.0], [1.0]]]])  # inwards, inwards, up, and beyond white

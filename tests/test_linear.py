@@ -67,7 +67,9 @@ def test_a_target_is_approached_along_its_own_weights(grey):
     np.testing.assert_array_equal(result.x_adv[grey.y == 2], grey.x[grey.y == 2])
 
 
-@pytest.mark.parametrize(("method", "norm"), [("ddn", "l2"), ("fmn", "linf"), ("fmn", "l2"), ("fmn", "l1")])
+@pytest.mark.parametrize(
+    ("method", "norm"), [("ddn", "l2"), ("fmn", "linf"), ("fmn", "l2"), ("fmn", "l1"), ("alma", "l2"), ("alma", "l1")]
+)
 def test_a_minimal_method_finds_the_distance_to_the_boundary(linear, two, method, norm):
     result = attack(linear, two, method, norm=norm, steps=400)
     change = np.abs(result.x_adv - result.x).reshape(len(two), -1).astype(float)

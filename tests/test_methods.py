@@ -19,6 +19,7 @@ from advlab.problem.losses import LOSSES
 from advlab.workflows.attack import attack
 
 QUICK = {
+    "alma": {"steps": 60},
     "apgd": {"steps": 20},
     "boundary": {"steps": 3, "trials": 3},
     "carlini_wagner": {"steps": 40, "searches": 3, "learning_rate": 0.05, "constant": 1.0},
@@ -37,15 +38,18 @@ QUICK = {
     "zoo": {"steps": 15, "searches": 1, "coordinates": 512, "learning_rate": 0.1, "constant": 30.0},
 }
 LONGER = {
+    "alma": 100,
     "apgd": 100,
     "carlini_wagner": 100,
+    "ead": 80,
+    "fab": 80,
     "fmn": 80,
     "jsma": 90,
     "sigma_zero": 70,
     "square": 70,
 }  # lines: the papers' own machinery
 UNTARGETED = {"newtonfool", "spatial"}
-DETERMINISTIC = {"bim", "carlini_wagner", "ddn", "deepfool", "ead", "fab", "fgsm", "fmn", "jsma", "mim", "sigma_zero"}
+DETERMINISTIC = {"alma", "bim", "carlini_wagner", "ddn", "deepfool", "ead", "fgsm", "fmn", "jsma", "mim", "sigma_zero"}
 SHARED = {"universal"}  # one perturbation of all images: nothing holds sample by sample
 UNPUBLISHED = {"naive", "newtonfool", "noise"}  # without an arXiv number
 SLOW = {"boundary", "hopskipjump", "newtonfool", "spatial", "zoo"}  # another library, a call for each query
@@ -149,8 +153,11 @@ def test_more_restarts_never_help_the_defender_and_repeat_nothing(trained, few, 
         return
     three = run(trained, few, name, norm, restarts=3)
     assert np.all(three.success >= one.success)
-    if name != "naive":  # whose rows leave at a step that is a matter of luck
-        assert np.all(three.forward_passes == 3 * one.forward_passes)
+    goal = load_method(name).goal
+    # Rows of `naive` leave at a step that is a matter of luck, and those of the refinement under l0 when it is done.
+    if name != "naive" and (goal == "bounded" or norm != "l0"):
+        refinement = np.where(one.forward_passes > 0, 31 if goal == "minimal" else 0, 0)  # once, after all restarts
+        assert np.all(three.forward_passes - refinement == 3 * (one.forward_passes - refinement))
 
 
 @native

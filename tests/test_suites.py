@@ -52,7 +52,7 @@ def published(norm: str) -> list[tuple]:
     return [
         ("apgd", restarts, {"steps": 100, "loss": "ce", "n_target_classes": 0}),
         ("apgd", 1, {"steps": 100, "loss": "dlr", "n_target_classes": targets}),
-        ("fab", 1, {"steps": 100, "n_target_classes": 9}),
+        ("fab", 1, {"steps": 150, "n_target_classes": 9, "linearize": "after"}),
         ("square", 1, {"steps": 5000}),
     ]
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from importlib import import_module
+from typing import Any, NamedTuple
 
 import numpy as np
 import tensorflow as tf
@@ -16,6 +17,14 @@ from advlab.engine import steps
 from advlab.engine.compile import Slices, slices, xla_pays
 from advlab.errors import InvalidValue
 from advlab.problem.problem import START, Craft, ExternalLoop, Loop, Problem, Query, UniversalLoop
+
+
+class Refinement(NamedTuple):
+    """The steps along the boundary with which a minimal method ends."""
+
+    craft: Craft
+    spec: Attack
+    steps: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -30,6 +39,7 @@ class Plan:
         loop: ``Loop``, ``UniversalLoop`` or ``ExternalLoop``: the class of what the method returns.
         steps: Of one restart, 0 where another library counts them.
         rounds: Restarts, times the classes to aim at one after the other.
+        refinement: The round after all others, which begins at the nearest success of each image; None for none.
         n_target_classes: How many likeliest wrong classes are aimed at, 0 for none.
         attempted: bool ``(n,)``, the images in scope.
         pending: bool ``(n,)``, those of them that there is something to do for.
@@ -47,6 +57,7 @@ class Plan:
     loop: type[Loop | UniversalLoop | ExternalLoop]
     steps: int
     rounds: int
+    refinement: Refinement | None
     n_target_classes: int
     attempted: np.ndarray
     pending: np.ndarray
@@ -65,6 +76,11 @@ class Plan:
     def is_universal(self) -> bool:
         """Whether it seeks one perturbation of all images."""
         return self.loop is UniversalLoop
+
+    @property
+    def total_steps(self) -> int:
+        """Of all rounds, for one image."""
+        return self.rounds * max(self.steps, 1) + (self.refinement.steps if self.refinement else 0)
 
     @property
     def size(self) -> int:
@@ -127,6 +143,7 @@ def make_plan(
         loop=type(loop),
         steps=count,
         rounds=rounds,
+        refinement=_refinement(spec, loop),
         n_target_classes=classes,
         attempted=in_scope,
         pending=pending,
@@ -136,6 +153,16 @@ def make_plan(
         batches=batches,
         slices=slices(rows, xla and not isinstance(loop, UniversalLoop)),
     )
+
+
+def _refinement(spec: Attack, loop: Any) -> Refinement | None:
+    module = import_module("advlab.methods._refine")
+    if not isinstance(loop, Loop) or spec.goal != "minimal" or not loop.refine or spec.early_stop:
+        return None
+    if spec.threat.norm not in module.STEPS:
+        return None
+    refine = spec.replace(parameters={"confidence": float(loop.confidence)}, overrides=())
+    return Refinement(module.craft, refine, module.STEPS[spec.threat.norm])
 
 
 def _targets(spec: Attack, n: int) -> np.ndarray:
@@ -169,9 +196,10 @@ def _is_random(classifier: Classifier, dataset: Dataset, craft: Craft, spec: Att
 def _first_step(classifier: Classifier, dataset: Dataset, craft: Craft, spec: Attack, stream: int) -> list[np.ndarray]:
     """The state of a method after one step on the first image, with its start."""
     one = tf.constant(dataset.y[:1], tf.int32)
-    batch = steps.Batch(
-        tf.constant(dataset.x[:1]), one, one * 0 - 1, one * 0 - 1, tf.fill([1, 2], tf.constant(stream, tf.uint32))
-    )
+    x = tf.constant(dataset.x[:1])
+    streams = tf.fill([1, 2], tf.constant(stream, tf.uint32))
+    second = tf.ones_like(one)  # some methods draw from their second restart on
+    batch = steps.Batch(x, one, -second, -second, streams, restart=second, nearest=x)
     epsilon = tf.constant(spec.threat.epsilon, tf.float64)
     problem: Problem = steps.build_problem(batch, spec.threat.norm, epsilon, classifier.logits)
     loop = craft(problem, **spec.parameters)

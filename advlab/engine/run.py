@@ -51,7 +51,7 @@ class Run:
             self._resume_from(file)
         started = last_saved = time.perf_counter()
         earlier_seconds = self.seconds
-        total = int(plan.pending.sum()) * plan.rounds * max(plan.steps, 1)
+        total = int(plan.pending.sum()) * plan.total_steps
         # Between two chunks the state is whole; a second Ctrl-C, which ends at once, may find it half merged.
         is_whole = False
         try:
@@ -83,7 +83,8 @@ class Run:
     def execution(self) -> Execution:
         """How it was run."""
         plan = self.plan
-        computed = self.position["computed"] / max(plan.size * plan.batches * plan.rounds * plan.steps, 1)
+        work = plan.size * plan.batches * plan.total_steps if plan.steps else 0
+        computed = self.position["computed"] / max(work, 1)
         return Execution(
             batch_size=plan.size,
             compile="host" if plan.is_external else "xla" if plan.xla and not plan.is_universal else "graph",
@@ -102,17 +103,20 @@ class Run:
             return
         first = (self.position["batch"], self.position["restart"])
         for batch, rows in enumerate(np.array_split(np.flatnonzero(plan.pending), plan.batches)):
-            for restart in range(plan.rounds):
-                steps_done = self._steps_done + len(rows) * max(plan.steps, 1)
+            for restart in range(plan.rounds + bool(plan.refinement)):
+                is_refinement = restart == plan.rounds
+                round_steps = plan.refinement.steps if plan.refinement and is_refinement else max(plan.steps, 1)
+                steps_done = self._steps_done + len(rows) * round_steps
                 if (batch, restart) >= first:
                     self.position |= {"batch": batch, "restart": restart}
-                    remaining = rows[~(self.best["success"][rows] & plan.spec.early_stop)]
+                    success = self.best["success"][rows]
+                    remaining = rows[success if is_refinement else ~(success & plan.spec.early_stop)]
                     if len(remaining):
                         if plan.is_external:
                             result = self._run_external(remaining, restart)
                         else:
                             result = yield from self._run_in_graph(remaining, restart)
-                        best.merge(self.best, plan.spec.goal, *result)
+                        self._merge(restart, *result)
                     self.position |= {"restart": restart + 1, "step": 0}
                     self.carry = None
                 self._steps_done = steps_done
@@ -145,9 +149,12 @@ class Run:
     ) -> Generator[None, None, tuple[np.ndarray, Mapping[str, Any]]]:
         """Take all steps, chunk by chunk; returns the rows of the last batch, and their carry."""
         plan = self.plan
-        compiled = steps.compile_method(plan.classifier, plan.craft, plan.spec, plan.spec.goal, plan.xla)
-        epsilon = tf.constant(plan.spec.threat.epsilon, tf.float64)
-        floats = {n: tf.constant(v, tf.float32) for n, v in plan.spec.parameters.items() if isinstance(v, float)}
+        craft, spec, total_steps = plan.craft, plan.spec, plan.steps
+        if plan.refinement and restart == plan.rounds:
+            craft, spec, total_steps = plan.refinement
+        compiled = steps.compile_method(plan.classifier, craft, spec, plan.spec.goal, plan.xla)
+        epsilon = tf.constant(spec.threat.epsilon, tf.float64)
+        floats = {n: tf.constant(v, tf.float32) for n, v in spec.parameters.items() if isinstance(v, float)}
         first, size = self.position["step"], plan.size
         if self.carry is None:
             batch = self._batch(rows, size, restart)
@@ -160,12 +167,12 @@ class Run:
         while True:
             # By work, not by time: where rows leave must not depend on how fast the machine is today.
             chunk_steps = np.clip(_CHUNK_WORK // (size * plan.classifier.activation_size), 1, _CHUNK_STEPS)
-            last = min(first + int(min(chunk_steps, max(first, 10)) if rows_may_leave else chunk_steps), plan.steps)
+            last = min(first + int(min(chunk_steps, max(first, 10)) if rows_may_leave else chunk_steps), total_steps)
             carry = compiled.run(plan.slices.rows, batch, epsilon, floats, carry, tf.constant(first), tf.constant(last))
             idle = steps.is_idle(carry, plan.spec.early_stop).numpy()[: len(rows)]
             self._steps_done += len(rows) * (last - first)
             self.position["computed"] += size * (last - first)
-            if last == plan.steps:
+            if last == total_steps:
                 return rows, carry
             active_rows = np.flatnonzero(~idle)
             next_size = self._repacked_size(len(active_rows), size)
@@ -175,13 +182,19 @@ class Run:
                 idle_carry = {name: tf.gather(value, idle_rows) for name, value in carry.items()}
                 if not len(active_rows):
                     return rows, idle_carry
-                best.merge(self.best, plan.spec.goal, rows[idle_rows], idle_carry)
+                self._merge(restart, rows[idle_rows], idle_carry)
                 rows, size = rows[active_rows], next_size
                 batch = self._batch(rows, size, restart)
                 carry = {name: tf.gather(value, np.resize(active_rows, size)) for name, value in carry.items()}
             self.rows, self.carry, self.position["step"] = rows, carry, last
             yield
             first = last
+
+    def _merge(self, restart: int, rows: np.ndarray, carry: Mapping[str, Any]) -> None:
+        """Keep the better of this round and those before; a trace is that of the method, not of its refinement."""
+        omitted = ("loss_trace", "first_success") if restart == self.plan.rounds else ()
+        kept = {name: value for name, value in carry.items() if name not in omitted}
+        best.merge(self.best, self.plan.spec.goal, rows, kept)
 
     def _problem(self, batch: steps.Batch) -> Problem:
         plan = self.plan
@@ -199,13 +212,18 @@ class Run:
         target = plan.target[padded]
         if restart not in self._streams:
             self._streams[restart] = random.streams(plan.spec.seed, restart, tf.constant(plan.dataset.indices)).numpy()
-        aim = self._likely_wrong_classes(padded, restart % plan.n_target_classes) if plan.n_target_classes else target
+        # In the refinement the nearest boundary will do.
+        has_aim = plan.n_target_classes and restart < plan.rounds
+        aim = self._likely_wrong_classes(padded, restart % plan.n_target_classes) if has_aim else target
+        succeeded = self.best["success"][padded, None, None, None]
         return steps.Batch(
             x=tf.constant(plan.dataset.x[padded]),
             labels=tf.constant(plan.labels[padded]),
             aim=tf.constant(aim),
             target=tf.constant(target),
             streams=tf.constant(self._streams[restart][padded]),
+            restart=tf.fill([size], restart // max(plan.n_target_classes, 1)),
+            nearest=tf.constant(np.where(succeeded, self.best["x"][padded], plan.dataset.x[padded])),
         )
 
     def _likely_wrong_classes(self, rows: np.ndarray, rank: int) -> np.ndarray:
@@ -233,7 +251,7 @@ class Run:
 
     def _resume_from(self, partial: Path) -> None:
         plan = self.plan
-        end = {"batch": plan.batches, "restart": plan.rounds, "step": plan.steps, "computed": math.inf}
+        end = {"batch": plan.batches, "restart": plan.rounds + 1, "step": plan.steps, "computed": math.inf}
         checkpoint = resume.load(partial, self._specification(), self.best, end)
         if checkpoint is not None:
             self.position, self.seconds, self.best, self.rows, self.carry = checkpoint

@@ -13,14 +13,13 @@ from advlab.classifiers.classifier import Classifier
 from advlab.declarations.attack import Attack
 from advlab.engine.compile import compile_function, parallelize
 from advlab.problem.balls import BALLS
-from advlab.problem.losses import margin
 from advlab.problem.norms import total
-from advlab.problem.problem import Craft, ExternalLoop, Loop, Problem, Query, UniversalLoop
+from advlab.problem.problem import Craft, ExternalLoop, Loop, Problem, Query, UniversalLoop, rounding_margin
 
 TRACE = 100  # at most so many points of the loss are stored for each sample
-_ROUNDING_MARGIN = 2e-5  # of the largest logit: several times the rounding of float32 through a small network
 _DIRECTION_DRAW = 63  # the draw reserved for random directions, where the gradient is zero or not finite
 Carry = dict[str, tf.Tensor]
+Distance = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Batch(NamedTuple):
@@ -31,6 +30,8 @@ class Batch(NamedTuple):
     aim: tf.Tensor
     target: tf.Tensor
     streams: tf.Tensor
+    restart: tf.Tensor
+    nearest: tf.Tensor
 
 
 class CompiledMethod(NamedTuple):
@@ -60,7 +61,10 @@ class CompiledMethod(NamedTuple):
 
 def build_problem(batch: Batch, norm: str, epsilon: tf.Tensor, logits: Callable[[tf.Tensor], tf.Tensor]) -> Problem:
     """The problem of a batch under a norm."""
-    return Problem(batch.x, batch.labels, batch.aim, batch.target, BALLS[norm](batch.x, epsilon), batch.streams, logits)
+    ball = BALLS[norm](batch.x, epsilon)
+    return Problem(
+        batch.x, batch.labels, batch.aim, batch.target, ball, batch.streams, batch.restart, batch.nearest, logits
+    )
 
 
 def trace_steps(steps: int) -> np.ndarray:
@@ -70,8 +74,8 @@ def trace_steps(steps: int) -> np.ndarray:
 
 def plan(craft: Craft, attack: Attack, shape: tuple[int, ...]) -> Loop | UniversalLoop | ExternalLoop:
     """What the method returns for images of shape ``(h, w, c)``: the type of loop and its steps, before any work."""
-    label = tf.zeros([1], tf.int32)
-    batch = Batch(tf.zeros((1, *shape)), label, label - 1, label - 1, tf.zeros([1, 2], tf.uint32))
+    label, x = tf.zeros([1], tf.int32), tf.zeros((1, *shape))
+    batch = Batch(x, label, label - 1, label - 1, tf.zeros([1, 2], tf.uint32), label, x)
     problem = build_problem(batch, attack.threat.norm, tf.constant(attack.threat.epsilon, tf.float64), lambda x: x)
     return craft(problem, **attack.parameters)
 
@@ -149,7 +153,7 @@ def _trace(
             else:
                 query = exact_problem.query(carry["state/x"], loop.loss, gradient)
             if goal == "minimal":
-                query = query._replace(success=query.success & _survives_rounding(query.logits))
+                query = query._replace(success=query.success & _counts(problem, query.logits, loop.confidence))
             point = tf.one_hot(tf.gather(column, step), carry["loss_trace"].shape[1], on_value=True, off_value=False)
             carry = carry | {
                 "forward": carry["forward"] + tf.cast(active, tf.int32) + tf.cast(active & is_repeated, tf.int32),
@@ -158,7 +162,9 @@ def _trace(
                 "nonfinite": carry["nonfinite"] | ~tf.math.is_finite(query.loss),
             }
             eligible = active & (step >= loop.counts_from)
-            return _keep_best(carry, query, problem, goal, loop.keep, eligible, step), query
+            return _keep_best(
+                carry, query, loop.distance or problem.ball.distance, goal, loop.keep, eligible, step
+            ), query
 
         def take_step(step: tf.Tensor, carry: Carry) -> tuple[tf.Tensor, Carry]:
             recorded, query = query_and_record(carry, step, loop.gradient)
@@ -227,13 +233,13 @@ def is_idle(carry: Mapping[str, Any], early_stop: bool) -> Any:
 
 
 def _keep_best(
-    carry: Carry, query: Query, problem: Problem, goal: str, keep: str, eligible: tf.Tensor, step: tf.Tensor
+    carry: Carry, query: Query, measure: Distance, goal: str, keep: str, eligible: tf.Tensor, step: tf.Tensor
 ) -> Carry:
     """Each sample's best: success first, then the higher loss or, for a minimal method, the smaller distance."""
     distance = carry["distance"]
     improves, success = query.loss > carry["loss"], query.success
     if goal == "minimal":
-        distance = problem.ball.distance(query.x)
+        distance = measure(query.x)
         improves = tf.where(success, distance < carry["distance"], improves)
     is_better = (success & ~carry["success"]) | ((success == carry["success"]) & improves)
     if keep == "last":
@@ -248,10 +254,10 @@ def _keep_best(
     }
 
 
-def _survives_rounding(logits: tf.Tensor) -> tf.Tensor:
+def _counts(problem: Problem, logits: tf.Tensor, confidence: float | tf.Tensor) -> tf.Tensor:
     """The nearest success lies on the boundary itself: one that the last bit of a logit undoes does not count."""
-    predicted = tf.argmax(logits, -1, tf.int32)
-    return -margin(logits, predicted) > _ROUNDING_MARGIN * tf.reduce_max(tf.abs(logits), -1)
+    attained = problem.margin(logits)
+    return (attained > rounding_margin(logits)) & (attained >= confidence)
 
 
 def _flags(gradient: tf.Tensor) -> Carry:

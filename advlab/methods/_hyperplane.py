@@ -14,6 +14,7 @@ from advlab.problem.problem import Problem
 
 DUAL = {"linf": "l1", "l2": "l2", "l1": "linf"}
 _TINY = 1e-20
+_NEGLIGIBLE = 1e-9  # of the sum of all gradients, which is lost in its rounding
 _MAX_RISE = 1e9  # more than any image can rise along a normal whose entries add up to 1
 
 
@@ -44,6 +45,8 @@ def cost(problem: Problem) -> tuple[int, int]:
 def reach(x: tf.Tensor, normal: tf.Tensor, rise: tf.Tensor, norm: str) -> tuple[tf.Tensor, tf.Tensor]:
     """The smallest change of ``x``, measured in ``norm``, raising ``sum(normal * change)`` by ``rise``; its size."""
     normal, scale = l1_normalized(normal)
+    # Towards a plane out of reach every pixel goes all the way: those whose gradient is noise had better stay.
+    normal = tf.where(tf.abs(normal) > _NEGLIGIBLE, normal, tf.zeros_like(normal))
     rise *= scale
     gain = tf.abs(normal)
     room = headroom(x, (normal > 0) == (rise > 0))

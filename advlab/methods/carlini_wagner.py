@@ -34,7 +34,7 @@ def craft(
     confidence: float = 0.0,
     abort: bool = True,
 ) -> Loop:
-    """``constant`` is the first c, ``confidence`` the margin asked of a search; the nearest success is kept.
+    """``constant`` is the first c, ``confidence`` the margin of the image returned, in logits.
 
     With ``abort`` a search also ends where its loss stagnates. Linf takes ``steps * searches`` queries at most.
     """
@@ -49,7 +49,7 @@ def craft(
         change = query.x - problem.x
         excess = tf.nn.relu(tf.abs(change) - state["tau"][:, None, None, None]) if linf else change**2
         distance_gradient = tf.where(excess > 0, tf.sign(change), 0.0) if linf else 2 * change
-        shortfall = tf.nn.relu(confidence - query.loss)
+        shortfall = tf.nn.relu(confidence + problem.clearance(query.logits) - query.loss)
         loss = total(excess)[:, 0, 0, 0] + state["c"] * shortfall
         weight = tf.where(shortfall > 0, state["c"], 0.0)[:, None, None, None]
         gradient = (distance_gradient - weight * query.gradient) * (1 - (ENDS * (2 * query.x - 1)) ** 2)
@@ -60,18 +60,17 @@ def craft(
         second = SECOND * state["second"] + (1 - SECOND) * gradient**2
         w = tf.clip_by_value(state["w"] - rate * first / (tf.sqrt(second) + TINY), tf.atanh(-ENDS), tf.atanh(ENDS))
 
-        success = query.success & (query.loss >= confidence)
         if linf:
             largest_change = length(change, "linf")[:, 0, 0, 0]
-            rows, restarts = _tighten(state, loss, success, largest_change, steps, abort)
+            rows, restarts = _tighten(state, loss, query.success, largest_change, steps, abort)
         else:
-            rows, restarts = _search.advance(state, loss, success, steps, searches, abort)
+            rows, restarts = _search.advance(state, loss, query.success, steps, searches, abort)
         restarts = restarts[:, None, None, None]
         w = w if linf else tf.where(restarts, clean, w)
         first, second = tf.where(restarts, 0.0, first), tf.where(restarts, 0.0, second)
         return {"x": _pixels(w), "w": w, "first": first, "second": second, **rows}
 
-    return Loop(steps * searches, start, update, loss="margin")
+    return Loop(steps * searches, start, update, loss="margin", confidence=confidence)
 
 
 def _pixels(w: tf.Tensor) -> tf.Tensor:

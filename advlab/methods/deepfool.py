@@ -14,7 +14,6 @@ from advlab.problem.problem import Loop, Problem, Query, State
 
 NORMS = ("l2", "linf")
 GOAL = "minimal"
-CLEAR = 3e-5  # of the largest logit: more than rounding, so that no sample ends where the last bit may undo it
 
 
 def craft(problem: Problem, *, steps: int = 50, overshoot: float = 0.02) -> Loop:
@@ -25,10 +24,9 @@ def craft(problem: Problem, *, steps: int = 50, overshoot: float = 0.02) -> Loop
 
     def update(state: State, query: Query, step: tf.Tensor) -> State:
         normal, height = boundary(problem, query.x, query.logits)
-        clear = CLEAR * tf.reduce_max(tf.abs(query.logits), -1)
-        rise = tf.abs(height) + 2 * clear[:, None, None, None]
+        rise = tf.abs(height) + problem.clearance(query.logits)[:, None, None, None]
         change = state["change"] + reach(query.x, normal, rise, problem.ball.norm)[0]
         x = tf.clip_by_value(problem.x + (1 + overshoot) * change, 0, 1)
-        return {"x": x, "change": change, "done": query.success & (query.loss > clear)}
+        return {"x": x, "change": change, "done": query.success}
 
     return Loop(steps, start, update, loss="margin", gradient=False, extra=cost(problem))

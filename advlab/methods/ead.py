@@ -16,6 +16,7 @@ from advlab.problem.problem import Loop, Problem, Query, State
 
 NORMS = ("l1",)
 GOAL = "minimal"
+CHOICES = {"rule": ("l1", "en")}
 
 
 def craft(
@@ -25,26 +26,30 @@ def craft(
     searches: int = 9,
     learning_rate: float = 0.01,
     constant: float = 1e-3,
-    beta: float = 1e-3,
+    beta: float = 1e-2,
     confidence: float = 0.0,
+    rule: str = "l1",
     abort: bool = False,
 ) -> Loop:
-    """``constant`` is the first c, ``confidence`` the margin asked of a search; the nearest success is kept.
+    """``constant`` is the first c, ``confidence`` the margin of the image returned, in logits.
 
+    Of all successes that with the least 1-norm is returned or, by the ``rule`` ``en``, the least elastic net.
     The step size decays from ``learning_rate`` as a square root. With ``abort`` a search ends where its loss stagnates:
     a tenth of the queries, and a third farther, since a search finds its nearest success once the steps are small.
     """
     clean = problem.x
+
+    def elastic_net(x: tf.Tensor) -> tf.Tensor:
+        return total((x - clean) ** 2 + beta * tf.abs(x - clean))[:, 0, 0, 0]
 
     def start() -> State:
         return {"x": clean, "iterate": clean, **_search.begin(problem, constant)}
 
     def update(state: State, query: Query, step: tf.Tensor) -> State:
         change = query.x - clean
-        shortfall = tf.nn.relu(confidence - query.loss)
-        loss = total(change**2 + beta * tf.abs(change))[:, 0, 0, 0] + state["c"] * shortfall
-        success = query.success & (query.loss >= confidence)
-        rows, restarts = _search.advance(state, loss, success, steps, searches, abort)
+        shortfall = tf.nn.relu(confidence + problem.clearance(query.logits) - query.loss)
+        loss = elastic_net(query.x) + state["c"] * shortfall
+        rows, restarts = _search.advance(state, loss, query.success, steps, searches, abort)
 
         inner = tf.cast(state["inner"], tf.float32)[:, None, None, None]
         weight = tf.where(shortfall > 0, state["c"], 0.0)[:, None, None, None]
@@ -55,4 +60,13 @@ def craft(
         restarts = restarts[:, None, None, None]
         return {"x": tf.where(restarts, clean, x), "iterate": tf.where(restarts, clean, iterate), **rows}
 
-    return Loop(steps * searches, start, update, loss="margin")
+    distance = elastic_net if rule == "en" else None
+    return Loop(
+        steps * searches,
+        start,
+        update,
+        loss="margin",
+        confidence=confidence,
+        refine=rule == "l1",
+        distance=distance,
+    )

@@ -42,7 +42,7 @@ def craft(problem: Problem, *, fraction: float = 0.145, increase: bool = True, n
         pair = tf.reshape(best_pair(tf.reshape(gradients, [-1, 2, positions])), [-1, *shape[:2], 1])
         return {"x": tf.where(pair, limit, query.x), "done": ~tf.reduce_any(pair, [1, 2, 3])}
 
-    return Loop(positions // 2, start, update, loss="difference", gradient=False, extra=(1, 2))
+    return Loop(positions // 2, start, update, loss="difference", gradient=False, extra=(1, 2), refine=False)
 
 
 def best_pair(points: tf.Tensor) -> tf.Tensor:

@@ -33,4 +33,4 @@ def craft(problem: Problem, *, steps: int = 100, size: float = 1.0, distribution
     def update(state: State, query: Query, step: tf.Tensor) -> State:
         return {"x": noisy(size * tf.cast(step + 1, tf.float32) / steps), "done": query.success}
 
-    return Loop(steps, start, update, loss="margin", gradient=False)
+    return Loop(steps, start, update, loss="margin", gradient=False, refine=False)

@@ -41,8 +41,8 @@ def craft(
         square = tf.reduce_sum(change**2, -1, keepdims=True)
         # The gradient of d**2 / (d**2 + sigma): zero where nothing has changed, whatever sigma.
         gradient = tf.math.divide_no_nan(2 * sigma * change, positions * (square + sigma) ** 2)
-        is_robust = (query.loss < 0)[:, None, None, None]
-        gradient = tf.where(is_robust, gradient - query.gradient, gradient)
+        # Not "below zero": on the boundary itself, where rounding decides, it would stand still.
+        gradient = tf.where(query.success[:, None, None, None], gradient, gradient - query.gradient)
         gradient *= 1 / tf.maximum(length(gradient, "linf"), 1e-12)
 
         count = tf.cast(step + 1, tf.float32)

@@ -11,10 +11,16 @@ import tensorflow as tf
 from advlab.problem import random
 from advlab.problem.balls import Ball
 from advlab.problem.gradients import value_and_gradients
-from advlab.problem.losses import LOSSES, TARGETED_LOSSES
+from advlab.problem.losses import LOSSES, TARGETED_LOSSES, margin
 
 START = -1  # the step number of whatever is drawn before the first query
+ROUNDING = 2e-5  # of the largest logit: several times the rounding of float32 through a small network
 State = dict[str, tf.Tensor]
+
+
+def rounding_margin(logits: tf.Tensor) -> tf.Tensor:
+    """float32 ``(b,)``: the margin of a minimal method's success that the last bits of logits cannot undo."""
+    return ROUNDING * tf.reduce_max(tf.abs(logits), -1)
 
 
 class Query(NamedTuple):
@@ -32,7 +38,8 @@ class Problem(NamedTuple):
 
     ``x`` float32 ``(b, h, w, c)`` in [0, 1]; ``labels``, ``aim`` and ``target`` int32 ``(b,)``: ``aim`` is the class to
     push towards (-1: away from the label), ``target`` the class that counts as success (-1: any but the label);
-    ``ball`` the admissible set around ``x``; ``streams`` uint32 ``(b, 2)``; ``logits`` the classifier.
+    ``ball`` the admissible set around ``x``; ``streams`` uint32 ``(b, 2)``; ``restart`` int32 ``(b,)``, from 0;
+    ``nearest`` the nearest success of the restarts before, ``x`` itself where there is none; ``logits`` the classifier.
     """
 
     x: tf.Tensor
@@ -41,6 +48,8 @@ class Problem(NamedTuple):
     target: tf.Tensor
     ball: Ball
     streams: tf.Tensor
+    restart: tf.Tensor
+    nearest: tf.Tensor
     logits: Callable[[tf.Tensor], tf.Tensor]
 
     def query(self, x: tf.Tensor, loss: str = "ce", gradient: bool = True) -> Query:
@@ -76,6 +85,20 @@ class Problem(NamedTuple):
         numbers = getattr(random, distribution)(self.streams, step, draw, int(np.prod(shape)))
         return tf.reshape(numbers, [-1, *shape])
 
+    def margin(self, logits: tf.Tensor) -> tf.Tensor:
+        """float32 ``(b,)``: by how much the logits are a success, of the target or of any class but the label."""
+        has_target = self.target >= 0
+        value = margin(logits, tf.where(has_target, self.target, self.labels))
+        return tf.where(has_target, -value, value)
+
+    def clearance(self, logits: tf.Tensor) -> tf.Tensor:
+        """float32 ``(b,)``: how far beyond a boundary to aim, in logits, so that what is reached counts.
+
+        Twice the margin that a minimal method's success needs: one that aimed at the boundary itself would stand still
+        there, never succeeding.
+        """
+        return 2 * rounding_margin(logits)
+
     def _loss(self, logits: tf.Tensor, name: str) -> tf.Tensor:
         has_aim = self.aim >= 0
         if name in TARGETED_LOSSES:
@@ -97,7 +120,10 @@ class Loop(NamedTuple):
     has ``done``, bool ``(b,)``, the rows for which that is True are not queried again.
     ``update(state, query, step)`` gives the next state. ``keep`` is ``best``, or ``last`` for the last iterate.
     Iterates before step ``counts_from`` may lie outside the ball: they are never kept. ``extra`` counts the forward and
-    backward passes that each update spends by itself.
+    backward passes that each update spends by itself. Only a success whose margin is at least ``confidence`` counts:
+    a minimal method's queries are told so, and the image it returns has that margin. With ``refine`` the engine takes
+    the nearest success of a minimal method further by a few steps along the boundary. ``distance(x)``, float32
+    ``(b,)``, is what the nearest success has least of, if not the distance of the norm.
     """
 
     steps: int
@@ -108,6 +134,9 @@ class Loop(NamedTuple):
     keep: str = "best"
     counts_from: int = 0
     extra: tuple[int, int] = (0, 0)
+    confidence: float | tf.Tensor = 0.0
+    refine: bool = True
+    distance: Callable[[tf.Tensor], tf.Tensor] | None = None
 
 
 class UniversalLoop(NamedTuple):
