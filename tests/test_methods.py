@@ -38,8 +38,11 @@ QUICK = {
     "zoo": {"steps": 15, "searches": 1, "coordinates": 512, "learning_rate": 0.1, "constant": 30.0},
 }
 LONGER = {
+    "alma": 100,
     "apgd": 100,
     "carlini_wagner": 100,
+    "ead": 80,
+    "fab": 80,
     "fmn": 80,
     "jsma": 90,
     "sigma_zero": 70,
