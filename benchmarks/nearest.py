@@ -5,7 +5,8 @@
 The dense network `fashion` under each norm. Its weights are ported to PyTorch, in which the peers run with `--steps`
 steps each; what they return is judged by the network itself, up to rounding. ``--peers`` stores their distances and
 reuses them. Prints Markdown, which `--write` stores in benchmarks/RESULTS.md. Needs the real data (ADVLAB_DATA) and,
-in the interpreter that `--python` names, PyTorch and adversarial-library (`pip install torch adv-lib`).
+in the interpreter that `--python` names, `pip install torch torchvision scikit-learn requests "setuptools<81"`, then
+`pip install --no-build-isolation adv-lib`, one of whose requirements does not build with newer setuptools.
 """
 
 from __future__ import annotations
@@ -101,9 +102,10 @@ def report(arguments: argparse.Namespace) -> Iterator[str]:
     yield from (
         "# How near the suite `minimal` comes",
         "",
-        f"Generated on {date.today()} by `python benchmarks/nearest.py --write`: do not edit.",
+        f"Generated on {date.today()} by `python benchmarks/nearest.py --samples {arguments.samples} --steps "
+        f"{arguments.steps} --write`: do not edit.",
         "",
-        f"- {machine()}. Python packages: {versions()}.",
+        f"- {machine()}. Python packages: {versions(arguments.python)}.",
         f"- `{MODEL}`, the {len(data)} of {arguments.samples:,} test images that it classifies correctly. The attacks "
         f"of adversarial-library have {arguments.steps:,} steps each; passes are ours, forward and backward, for each "
         "image.",
@@ -113,15 +115,13 @@ def report(arguments: argparse.Namespace) -> Iterator[str]:
         yield from table(classifier, data, found, norm)
 
 
-def versions() -> str:
-    """What ran, as installed."""
-    names = []
-    for name in ("advlab", "tensorflow", "torch", "adv-lib"):
-        try:
-            names.append(f"{name} {metadata.version(name)}")
-        except metadata.PackageNotFoundError:
-            names.append(f"{name} not installed")
-    return ", ".join(names)
+def versions(python: str) -> str:
+    """What ran, as installed here and beside PyTorch."""
+    script = "from importlib.metadata import version; print(version('torch'), version('adv-lib'))"
+    answer = subprocess.run([python, "-c", script], capture_output=True, text=True, check=False)
+    torch, peers = answer.stdout.split() if answer.returncode == 0 else ("not installed", "not installed")
+    ours = ", ".join(f"{name} {metadata.version(name)}" for name in ("advlab", "tensorflow"))
+    return f"{ours}, torch {torch}, adv-lib {peers}"
 
 
 def main() -> None:
