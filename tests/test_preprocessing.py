@@ -126,6 +126,13 @@ class TestSettingsBesideAModel:
         (tmp_path / "m.h5.toml").write_text("scale = ")
         with pytest.raises(InvalidFile, match=r"m\.h5\.toml' are not valid TOML"):
             load_classifier(path)
+        for text in ("preprocess = 1", "output_layer = [1]", "classes = [1, 2]", "classes = 'a'"):
+            (tmp_path / "m.h5.toml").write_text(text)
+            with pytest.raises(InvalidFile, match=rf"have {text.split()[0]} = "):
+                load_classifier(path)
+        (tmp_path / "m.h5.toml").write_text("scale = 'much'")
+        with pytest.raises(InvalidValue, match="scale must be a finite number"):
+            load_classifier(path)
         (tmp_path / "m.h5.toml").write_text("scales = 255")
         with pytest.raises(UnknownName, match=r"Did you mean 'scale'"):
             load_classifier(path)

@@ -21,7 +21,7 @@ from advlab.classifiers.formats.config import MODELS, explain, refuse_code
 from advlab.classifiers.formats.recognize import require_hdf5
 from advlab.classifiers.formats.values import FAILURES
 from advlab.classifiers.outputs import loss_name
-from advlab.errors import AdvlabError, InvalidFile, InvalidValue
+from advlab.errors import DAMAGE, InvalidFile, InvalidValue
 from advlab.storage import attribute, open_hdf5
 from advlab.validation import json_object, largest_content
 
@@ -66,12 +66,13 @@ def read_loss(path: Path) -> str:
     try:
         if path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
-                return loss_name((json.loads(archive.read("config.json")).get("compile_config") or {}).get("loss"))
-        with open_hdf5(path) as file:
-            return loss_name(
-                json_object(attribute(file, "training_config") or "{}", "its training settings").get("loss")
-            )
-    except (AdvlabError, OSError, ValueError, AttributeError, KeyError, zipfile.BadZipFile):
+                _refuse_oversized(archive, path)
+                settings = json_object(archive.read("config.json"), "its configuration").get("compile_config")
+        else:
+            with open_hdf5(path) as file:
+                settings = json_object(attribute(file, "training_config") or "{}", "its settings of training")
+        return loss_name(settings.get("loss")) if isinstance(settings, dict) else ""
+    except (InvalidFile, *DAMAGE, zipfile.BadZipFile):
         return ""  # a folder, or settings of training that are damaged: the model itself opened
 
 

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.errors import InvalidValue, Mismatch
+from advlab.validation import shown
 
 Numbers = float | Sequence[float] | np.ndarray
 ImageShape = tuple[int | None, int | None, int | None]
@@ -113,7 +114,10 @@ def _is_channels_first(model: keras.Model, shape: tuple[int | None, ...]) -> boo
 
 
 def _finite(name: str, value: Any) -> np.ndarray:
-    array = np.asarray(value, np.float32)
+    try:
+        array = np.asarray(value, np.float32)
+    except (TypeError, ValueError, OverflowError):
+        array = np.full(1, np.nan)
     if array.ndim > 1 or not np.all(np.isfinite(array)) or (name == "scale" and np.any(array == 0)):
-        raise InvalidValue(f"{name} must be a finite number, or one for each channel. Got {value!r}.")
+        raise InvalidValue(f"{name} must be a finite number, or one for each channel. Got {shown(value)}.")
     return array

@@ -15,6 +15,9 @@ import numpy as np
 from advlab import workspace
 from advlab.classifiers.inputs import Numbers
 from advlab.errors import InvalidFile, unknown
+from advlab.validation import shown
+
+_MAX_BYTES = 1 << 20  # the names of a thousand classes take a fiftieth
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,13 +70,21 @@ def read_settings(model: str | PathLike[str]) -> Settings:
     if not path.is_file():
         return Settings()
     try:
+        if path.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"they take more than {_MAX_BYTES:,} bytes")
         content = tomllib.loads(path.read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise InvalidFile(f"The settings '{path}' are not valid TOML: {error}. Fix or remove the file.") from error
     names = [field.name for field in dataclasses.fields(Settings)]
     for key in content:
         if key not in names:
             raise unknown(f"setting in '{path}'", key, names)
+    for key in ("preprocess", "output", "output_layer"):
+        if not isinstance(content.get(key, ""), str):
+            raise InvalidFile(f"The settings '{path}' have {key} = {shown(content[key])}. Give a string in quotes.")
+    classes = content.get("classes", [])
+    if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
+        raise InvalidFile(f"The settings '{path}' have classes = {shown(classes)}. Give a list of strings in quotes.")
     return Settings(**content)
 
 

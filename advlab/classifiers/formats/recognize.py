@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import zipfile
 from pathlib import Path
 
-from advlab.errors import InvalidFile
+from advlab.errors import DAMAGE, InvalidFile
+from advlab.validation import json_object
 
 _HDF5 = b"\x89HDF\r\n\x1a\n"
+_MAX_ARCHITECTURE = 1 << 24  # bytes; that of a network of a thousand layers takes a tenth
 _HEAD = 4096  # bytes that tell formats apart
 _ZIP_CONTENTS = {
     "model.weights.h5": "a Keras archive under another name. End its name in .keras",
@@ -94,8 +95,11 @@ def _file(path: Path) -> str:
     if head.startswith(_HDF5):
         return "a truncated or damaged HDF5 file. Copy, download or train it again"
     if zipfile.is_zipfile(path):
-        with zipfile.ZipFile(path) as archive:
-            names = [name.rpartition("/")[2] for name in archive.namelist()]
+        try:
+            with zipfile.ZipFile(path) as archive:
+                names = [name.rpartition("/")[2] for name in archive.namelist()]
+        except (*DAMAGE, zipfile.BadZipFile):
+            return "a damaged zip file. Download it again"
         known = (description for name, description in _ZIP_CONTENTS.items() if name in names)
         return next(known, "a zip file. Unpack it, and give the model inside")
     if head[:1] == b"\x80" and head[1:2] in b"\x02\x03\x04\x05":
@@ -120,7 +124,8 @@ def _file(path: Path) -> str:
 def is_architecture(path: Path) -> bool:
     """Whether a JSON file is what ``model.to_json()`` wrote."""
     try:
-        content = json.loads(path.read_bytes())
-    except (OSError, ValueError, RecursionError):
+        if not path.is_file() or path.stat().st_size > _MAX_ARCHITECTURE:
+            return False
+        return {"class_name", "config"} <= json_object(path.read_bytes(), "the architecture").keys()
+    except (OSError, ValueError):
         return False
-    return isinstance(content, dict) and {"class_name", "config"} <= content.keys()

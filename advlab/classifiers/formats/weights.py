@@ -47,7 +47,7 @@ def assign_in_order(group: h5py.Group, model: keras.Model) -> None:
         )
     for name, layer in zip(names, layers, strict=True):
         variables = [*layer.trainable_weights, *layer.non_trainable_weights]
-        datasets = [_member(group, f"{name}/{path}") for path in _names(_member(group, name), "weight_names")]
+        datasets = [_array(group, f"{name}/{path}") for path in _names(_member(group, name), "weight_names")]
         if len(datasets) != len(variables):
             raise InvalidFile(
                 f"layer '{layer.name}' needs {len(variables)} weights, but the file holds {len(datasets)} for its "

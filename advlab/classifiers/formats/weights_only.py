@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,6 +15,7 @@ from advlab.classifiers.formats.config import explain
 from advlab.classifiers.formats.recognize import is_architecture
 from advlab.classifiers.formats.values import FAILURES
 from advlab.errors import InvalidFile
+from advlab.validation import json_object
 
 _KERAS_3 = ("layers", "_layer_checkpoint_dependencies", "_layers", "vars")
 
@@ -86,8 +86,7 @@ def _parsed(path: Path) -> Mapping[str, Any]:
     if not is_architecture(path):
         reason = "is not the architecture of a Keras model" if path.is_file() else "does not exist"
         raise InvalidFile(f"the architecture '{path}' {reason}. Write it with open(path, 'w').write(model.to_json()).")
-    content: Mapping[str, Any] = json.loads(path.read_bytes())
-    return content
+    return json_object(path.read_bytes(), "the architecture")
 
 
 def _generation(config: Mapping[str, Any]) -> int:
