@@ -9,8 +9,7 @@ from typing import Any
 
 from advlab.errors import InvalidValue, unknown
 
-# Of steps, restarts, samples and everything else that is counted: more is a slip of the keyboard, and some methods take
-# memory for each step.
+# Of steps, restarts, samples and everything else that is counted: more is a slip of the keyboard.
 MOST = 1_000_000
 
 

@@ -16,7 +16,7 @@ from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
 from pathlib import Path
 
-from advlab.errors import AdvlabError, FileExists, InvalidFile, UnknownName, unknown
+from advlab.errors import AdvlabError, FileExists, InvalidFile, InvalidValue, UnknownName, unknown
 
 _TEMPORARY = re.compile(r"\..*-[0-9a-f]{8}(\.\w+)?")
 _LEFTOVER_SECONDS = 3600
@@ -190,6 +190,7 @@ def as_file_name(name: str) -> str:
 
 def require_writable(path: Path) -> None:
     """Raise ``AdvlabError`` where ``path`` could not be written, before any work that would be lost."""
+    _require_name(path)
     if not (path.parent.is_dir() and os.access(path.parent, os.W_OK)):
         existing = [folder for folder in path.parents if folder.exists()]
         with atomic_write(path.with_suffix(".probe")) as temporary:
@@ -207,8 +208,14 @@ def refuse_existing(path: Path, force: bool, what: str) -> None:
         raise FileExists(f"'{path}' exists and would be overwritten by {what}. Use --force to replace it.")
 
 
+def _require_name(path: Path) -> None:
+    if not path.name:
+        raise InvalidValue(f"'{path}' names no file to write. Give the path of a file.")
+
+
 def temporary_path(path: Path) -> Path:
     """A hidden name beside ``path`` that no other process uses, with the same suffix."""
+    _require_name(path)
     return path.with_name(f".{path.stem[:100]}-{os.urandom(4).hex()}{path.suffix}")
 
 

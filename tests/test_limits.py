@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import pytest
 from click.testing import CliRunner
 
@@ -12,6 +15,7 @@ from advlab.declarations.recipes import load_recipe
 from advlab.declarations.studies import load_study
 from advlab.declarations.suites import load_suite
 from advlab.errors import AdvlabError, InvalidFile, InvalidValue
+from advlab.evaluation.study import load_study_result
 from advlab.validation import MOST, as_int, require_int, shown
 
 HUGE = "99999999999999999999"
@@ -131,3 +135,26 @@ def test_a_grid_of_more_rows_than_anyone_trains_is_refused(tmp_path):
     )
     with pytest.raises(InvalidValue, match="at most 1000 rows"):
         load_study(str(tmp_path / "own.toml"))
+
+
+def test_an_infinite_number_in_the_results_of_a_study_is_read_as_unknown(tmp_path):
+    shipped = (Path(__file__).parent.parent / "models" / "studies" / "mnist-dropout.json").read_text("utf-8")
+    table = json.loads(shipped)
+    table["rows"][0]["test_accuracy"] = float("inf")
+    for text in (json.dumps(table), json.dumps(table).replace("Infinity", "1e400")):
+        (tmp_path / "study.json").write_text(text)
+        row = load_study_result(load_study("mnist-dropout"), tmp_path / "study.json").rows[0]
+        assert row.test_accuracy is None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"findings": 5}, {"parameters": "many"}, {"clean_accuracy": {"value": 1}}, {"settings": []}, {"error": 7}],
+    ids=str,
+)
+def test_results_of_a_study_of_other_types_are_refused(tmp_path, change):
+    table = json.loads((Path(__file__).parent.parent / "models" / "studies" / "mnist-dropout.json").read_text("utf-8"))
+    table["rows"][0] |= change
+    (tmp_path / "study.json").write_text(json.dumps(table))
+    with pytest.raises(InvalidFile, match="not a valid result of a study"):
+        load_study_result(load_study("mnist-dropout"), tmp_path / "study.json")

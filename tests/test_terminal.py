@@ -99,6 +99,17 @@ def test_names_that_are_too_long_are_refused_in_words(words, monkeypatch, tmp_pa
     assert "n" * 200 not in outcome.stderr
 
 
+@pytest.mark.parametrize("output", ["", "."])
+@pytest.mark.parametrize("words", [["export", "{archive}", "--csv"], ["report", "{archive}", "--output"]])
+def test_an_output_without_a_name_is_refused(words, output, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    archive = next((Path(__file__).parent.parent / "attacks" / "reference").glob("*.h5"))
+    outcome = CliRunner().invoke(main, [word.format(archive=archive) for word in words] + [output, "--force"])
+    assert outcome.exit_code in (1, 2), outcome.output
+    assert isinstance(outcome.exception, SystemExit)
+    assert list(tmp_path.iterdir()) == [tmp_path / "workspace"]
+
+
 def test_a_cell_of_a_table_is_never_a_formula():
     text = _csv_text({"name": ["=1+1", "+a", "-a", "@a", "a=b"], "number": [1, -2, 3.5, 4, 5]})
     assert text.splitlines()[1:] == ["'=1+1,1", "'+a,-2", "'-a,3.5", "'@a,4", "a=b,5"]

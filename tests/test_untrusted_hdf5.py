@@ -271,6 +271,8 @@ def test_every_shipped_model_is_read_by_the_guarded_reader():
         {"scale": True},
         {"scale": [[1]]},
         {"parameters": 1.5},
+        {"seconds": None},
+        {"recipe": {"architecture": {}, "training": {}, "title": 5}},
         {"recipe": {"training": 3}},
         {"published": {"test_accuracy": "high"}},
         {"versions": 3},
