@@ -23,7 +23,7 @@ from advlab.cli.options import json_option, print_json, relative_path
 @click.option("--samples", type=click.IntRange(1), default=200, show_default=True, help="The first N test images.")
 @click.option("--surrogate", metavar="NAME|PATH", help="Another model: images crafted on it are evaluated on this one.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
-@click.option("--output", metavar="PATH", help="Write a report about all attacks as well, such as audit.html.")
+@click.option("--output", metavar="PATH", help="Write the answers and all attacks as a page as well: audit.html.")
 @json_option
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 def audit(output: str | None, as_json: bool, **options: Any) -> None:
@@ -36,7 +36,7 @@ def audit(output: str | None, as_json: bool, **options: Any) -> None:
     """
     result = advlab.audit(**options)
     if output:
-        advlab.report(list(result.evaluations.values()), output)
+        advlab.report(result, output)
     if as_json:
         print_json(result.to_dict())
         return
