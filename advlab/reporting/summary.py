@@ -153,7 +153,7 @@ def _summary(
 
 def _confidence(evaluation: Evaluation) -> tuple[float, float] | None:
     """Mean confidence in the label before and after, where the clean image is correct."""
-    correct = evaluation.result.correct
+    correct = evaluation.result.correct & ~evaluation.result.left_out
     if evaluation.at_boundary or not correct.any():
         return None
     probabilities = evaluation.result.clean_probabilities[correct]
