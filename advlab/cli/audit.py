@@ -8,13 +8,11 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json, relative_path
+from advlab.cli.options import json_option, model_option, print_json, relative_path, say_if_fewer
 
 
 @main.command()
-@click.option(
-    "--model", "classifier", default="fashion", show_default=True, help="A name ('advlab list models') or a path."
-)
+@model_option("classifier")
 @click.option("--dataset", help="A name or path [default: what the model was trained on].")
 @click.option(
     "--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: linf 0.1, l2 1.5, l1 10]."
@@ -35,6 +33,7 @@ def audit(output: str | None, as_json: bool, **options: Any) -> None:
     Example: advlab audit --model digits --surrogate mnist
     """
     result = advlab.audit(**options)
+    say_if_fewer(result.robust_accuracy.total)
     if output:
         advlab.report(result, output)
     if as_json:
