@@ -171,8 +171,14 @@ def test_the_command_prints_both_checklists(monkeypatch, honest, tmp_path):
     assert honest.table() in outcome.stdout
     assert page.read_text("utf-8").startswith("<!")
     assert "Wrote " in outcome.stderr
-    printed = CliRunner().invoke(main, ["audit", "--json"]).stdout
+    printed = CliRunner().invoke(main, ["audit", "--model", "digits", "--json"]).stdout
     assert json.loads(printed)["classifier"]["name"] == "digits"
+
+
+def test_the_command_says_that_there_are_fewer_images_than_asked_for(monkeypatch, honest):
+    monkeypatch.setattr(advlab, "audit", lambda **options: honest)
+    outcome = CliRunner().invoke(main, ["audit", "--model", "digits", "--samples", "99999"])
+    assert f"note: --samples asks for 99,999; there are only {FEW} images." in outcome.stderr
 
 
 def test_the_next_command_names_the_model_as_it_was_given(monkeypatch, honest, tmp_path):

@@ -11,6 +11,7 @@ import sys
 from inspect import cleandoc
 from pathlib import Path
 
+import click
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -167,9 +168,46 @@ def test_the_former_option_stop_names_its_replacement(value):
     assert "--stop" not in call("attack", "--help").stdout.replace("--early-stop", "")
 
 
+def single_valued():
+    """Every option of every command that takes one value."""
+    for name, command in commands().items():
+        for option in command.params:
+            flag = not isinstance(option, click.Option) or option.is_flag or option.count or option.multiple
+            if not flag and not option.hidden:
+                yield name, option.opts[0]
+
+
+@pytest.mark.parametrize(("name", "option"), list(single_valued()))
+def test_an_option_that_takes_one_value_is_refused_when_given_twice(name, option):
+    message = call(name, option, "1", option, "2", code=2).stderr
+    assert f"{option} takes one value, and was given 2 times. Keep one of them" in message
+
+
+def test_options_of_the_group_too_and_repeatable_ones_may_be_repeated(tmp_path):
+    assert "--workspace takes one value" in call("--workspace", "a", "--workspace", tmp_path, "list", code=2).stderr
+    message = attack("--method", "pgd", "--set", "steps=2", "--set", "random_start=no", "--json", "--json")
+    assert json.loads(message.stdout)[0]["attack"]["parameters"]["steps"] == 2
+
+
+@pytest.mark.parametrize("words", [["audit"], ["run", "quick"], ["selftest"]])
+def test_a_model_is_never_assumed_where_one_is_judged(words):
+    message = call(*words, code=2).stderr
+    assert "Which model? Name it with --model: digits, " in message
+    assert "the path of a file" in message
+
+
+@pytest.mark.parametrize("words", [["attack"], ["curve"], ["run", "quick"]])
+def test_samples_that_are_not_there_are_said_not_to_be(words, tmp_path, monkeypatch, thirds):
+    monkeypatch.chdir(tmp_path)
+    call("train", "digits", "--dataset", thirds, "--epochs", 1)
+    asked = call(*words, "--model", "digits-thirds", "--samples", 99999)
+    assert "note: --samples asks for 99,999; there are only 60 images." in asked.stderr
+    assert "--samples asks" not in call(*words, "--model", "digits-thirds").stderr
+
+
 def test_recipes_suites_and_categories_that_do_not_exist():
     assert "Did you mean 'fashion'?" in refused("train", "fashin")
-    assert "Did you mean 'quick'?" in refused("run", "quik")
+    assert "Did you mean 'quick'?" in refused("run", "quik", "--model", "digits")
     assert "Did you mean 'methods'?" in refused("list", "method")
     assert "epochs" in refused("train", "digits", "--epochs", 0)
 

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 from pathlib import Path
 
 import nbformat
 import pytest
 from nbclient import NotebookClient
+from results import build
+
+from advlab import figures
+from advlab.evaluation.evaluation import evaluate
 
 EXAMPLES = Path(__file__).parent.parent / "examples"
 EXPECTED = {
@@ -23,6 +28,29 @@ EXPECTED = {
 
 def test_each_notebook_has_an_expected_output():
     assert {path.stem for path in EXAMPLES.glob("*.ipynb")} == set(EXPECTED)
+
+
+def test_a_figure_as_the_last_line_of_a_cell_is_shown_in_that_cell(tmp_path):
+    drawn = "figures.reliability(advlab.evaluate(result))"
+    sources = [
+        f"import sys; sys.path.insert(0, {str(Path(__file__).parent)!r})",
+        "import advlab; from advlab import figures; from results import build",
+        "result = build([0, 1], [0, 1], [1, 1])",
+        drawn,
+        f"from matplotlib import pyplot\n{drawn}",
+    ]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in sources])
+    NotebookClient(notebook, timeout=120, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    for cell in notebook.cells[3:]:
+        (output,) = cell.outputs
+        assert base64.b64decode(output.data["image/png"]).startswith(b"\x89PNG"), cell.source
+
+
+@pytest.mark.parametrize(
+    "draw", [figures.accuracy_bars, figures.confidence_shift, figures.reliability, figures.class_flow]
+)
+def test_every_figure_of_an_evaluation_shows_itself(draw):
+    assert draw(evaluate(build([0, 1], [0, 1], [1, 1])))._repr_png_().startswith(b"\x89PNG")
 
 
 @pytest.mark.thorough

@@ -4,6 +4,7 @@ import math
 import re
 import time
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -12,9 +13,12 @@ from results import build, many
 from advlab import figures
 from advlab.errors import AdvlabError, InvalidValue
 from advlab.evaluation.evaluation import evaluate
+from advlab.evaluation.findings.checklists import EVALUATION, VERDICTS, Answer
 from advlab.evaluation.findings.checks import CHECKS
 from advlab.evaluation.findings.cross import CROSS_CHECKS
 from advlab.reporting.report import report
+from advlab.results.combine import worst_case
+from advlab.threat import ThreatModel
 
 LABELS = np.arange(200) % 3
 NASTY = "<script>alert(1)</script>"
@@ -57,13 +61,91 @@ def test_the_first_sentence_is_the_summary():
         "(PGD, L∞ 0.1) 25.0 % [19.5, 31.4] remain correct." in page.text
     )
     assert "its mean confidence in the true class drops from 90 % to 26 %" in page.text
-    assert "any of the 2 attacks" not in page.text
+    assert "worst of" not in page.text
 
 
 def test_attacks_that_succeed_on_different_images_are_also_counted_together():
     other = np.where(np.arange(200) >= 100, (LABELS + 1) % 3, LABELS)
     page = Page(report([attacked(50, method="fgsm"), evaluate(build(LABELS, LABELS, other))]))
-    assert "any of the 2 attacks with this budget succeeds, 25.0 %" in page.text
+    assert "under the worst of 2 attacks (L∞ 0.1) 25.0 % [19.5, 31.4] remain correct" in page.text
+    assert "The strongest alone (PGD) leaves 50.0 %" in page.text
+
+
+def headlines(page):
+    """The first sentence of each classifier: which threat model, and what is left under it."""
+    return re.findall(r"classifies [\d.]+ % correctly; under (.+?) ([\d.]+ %) \[", page.text)
+
+
+def suite(wrong_by_part, **fields):
+    """The parts of a cascade and its worst case: each part is given the images that those before it left."""
+    results, attempted = [], np.ones(200, bool)
+    for method, wrong in wrong_by_part.items():
+        predicted = np.where(attempted & (np.arange(200) < wrong), (LABELS + 1) % 3, LABELS)
+        results.append(build(LABELS, LABELS, predicted, method=method, attempted=attempted, **fields))
+        attempted = results[-1].robust
+    return [evaluate(result) for result in (*results, worst_case(results, "standard"))]
+
+
+def test_each_threat_model_has_one_number_and_the_lowest_over_all_heads_nothing():
+    page = Page(report([attacked(100), attacked(20, method="fgsm"), attacked(196, epsilon=0.3)]))
+    assert headlines(page) == [("the strongest attack here (PGD, L∞ 0.1)", "50.0 %")]
+    assert "Other threat models, each a number of its own: L∞ 0.3: 2.0 % [0.8, 5.0]" in page.text
+
+
+def test_several_classifiers_are_quoted_at_the_same_epsilon():
+    other = {"classifier": "other", "classifier_digest": "e" * 64}
+    page = Page(report([attacked(190, epsilon=0.3), attacked(50), attacked(80, **other)]))
+    assert headlines(page) == [
+        ("the strongest attack here (PGD, L∞ 0.1)", "75.0 %"),
+        ("the strongest attack here (PGD, L∞ 0.1)", "60.0 %"),
+    ]
+
+
+def test_a_suite_heads_the_page_with_its_worst_case_whatever_else_was_attacked_at_other_epsilons():
+    parts = suite({"apgd": 80, "fab": 90, "square": 120})
+    page = Page(report([attacked(195, epsilon=0.3), *parts, attacked(30, method="fgsm")]))
+    assert headlines(page) == [("the suite standard, its worst case image by image (L∞ 0.1)", "40.0 %")]
+    archives_of_other_images = attacked(150, dataset_digest="f" * 64)
+    assert headlines(Page(report([archives_of_other_images, *parts]))) == headlines(page)
+    assert [number for _, number in headlines(Page(report(parts[:-1])))] == ["40.0 %"]
+
+
+def audited(roles, asked=0.1):
+    """An audit of these evaluations, with one answer of each verdict."""
+    answers = tuple(
+        Answer(verdict, f"Is it <{verdict}>?", verdict, f"evidence of {verdict}", EVALUATION) for verdict in VERDICTS
+    )
+    return SimpleNamespace(evaluations=roles, threat=ThreatModel("linf", asked), answers=answers, findings=())
+
+
+def test_controls_never_head_the_page_of_an_audit():
+    roles = {
+        "noise": attacked(10, method="noise"),
+        "pgd": attacked(90),
+        "half": attacked(40, epsilon=0.05),
+        "twice as long": attacked(200, epsilon=0.2, attack={"parameters": {"steps": 80}, "overrides": ("steps",)}),
+        "one step": attacked(200, epsilon=0.2, method="fgsm"),
+        **{name: attacked(200, epsilon=epsilon) for name, epsilon in (("double", 0.2), ("unbounded", 1.0))},
+    }
+    page = Page(report(audited(roles)))
+    assert headlines(page) == [("the strongest attack here (PGD, L∞ 0.1)", "55.0 %")]
+    assert "Other threat models" not in page.text
+
+
+def test_the_answers_of_an_audit_are_the_first_table_of_its_page():
+    text = report(audited({"pgd": attacked(90)}))
+    first = Page(text[text.index("<table") : text.index("</table>")])
+    for verdict in VERDICTS:
+        assert f"Is it <{verdict}>? {verdict} evidence of {verdict}" in first.text
+    assert first.elements.count("tr") == 1 + 2 + len(VERDICTS)  # heads, a line for each checklist, the answers
+    assert "Checklists: 1 pass, 1 fail, 1 not tested" in Page(text).text
+    assert "Checklists" not in Page(report(attacked(90))).text
+
+
+def test_a_finding_that_only_the_audit_knows_is_on_its_page():
+    audit = audited({"pgd": attacked(90)})
+    audit.findings = (evaluate(build([0], [0], [1], split="train")).findings[0],)
+    assert "audit: " in Page(report(audit)).text
 
 
 def test_a_minimal_attack_is_summarised_by_its_distance():

@@ -2,6 +2,7 @@
 
 import math
 import os
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from browser import CHROMIUM, Browser
 from results import build, one_hot_like
 
 from advlab.evaluation.evaluation import evaluate
+from advlab.evaluation.findings.checklists import EVALUATION, VERDICTS, Answer
 from advlab.reporting.report import report
 
 LABELS = np.arange(60) % 3
@@ -225,6 +227,28 @@ def test_nothing_is_wider_than_the_window(page, width):
     for choice in (0, 1):
         choose(page, choice)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+@pytest.mark.parametrize("width", [390, 1400])
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_the_answers_of_an_audit_are_legible_on_a_phone_and_a_wide_screen(browser, tmp_path, width, scheme):
+    long = "pgd succeeds on 12,345 images, " * 12 + "x" * 300
+    answers = tuple(Answer(v, "Does doubling the steps change nothing?", v, long, EVALUATION) for v in VERDICTS)
+    place = tmp_path / "audit.html"
+    audit = SimpleNamespace(
+        evaluations={"pgd": bounded()}, threat=bounded().attack.threat, answers=answers, findings=()
+    )
+    report(audit, place)
+    browser.set_viewport(width, scheme=scheme)
+    page = browser.open(place)
+    table = "document.querySelector('.answers')"
+    assert page.evaluate(f"{table} === document.querySelector('table')")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    assert page.evaluate(f"{table}.scrollWidth <= {table}.parentElement.clientWidth")
+    for selector in (".answers tbody th", ".answers .pass", ".answers .fail", ".answers .not-tested", ".evidence"):
+        ratio = page.evaluate(f"({CONTRAST})('{selector}')")
+        assert ratio is not None, f"no element is '{selector}'"
+        assert ratio >= 4.5, f"{selector} has contrast {ratio:.2f} in {scheme}"
 
 
 def test_in_print_there_are_pictures_instead_of_the_inspector(page):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from itertools import pairwise
 
 import numpy as np
@@ -12,7 +13,9 @@ from advlab import workspace
 from advlab.declarations.suites import load_suite
 from advlab.distances import distances
 from advlab.engine import attack as engine
+from advlab.engine import run as engine_run
 from advlab.errors import InvalidValue, UnknownName
+from advlab.progress import Progress
 from advlab.results.result import load_result
 
 SMALL = """
@@ -85,6 +88,47 @@ def test_each_attack_of_a_cascade_gets_only_the_images_that_are_still_robust(tra
     np.testing.assert_array_equal(worst.robust, parts[-1].robust)
     assert {part.attack.threat for part in results} == {worst.attack.threat}
     assert distances(worst.x, worst.x_adv).linf.max() <= 0.05
+
+
+def test_the_bar_of_each_attack_of_a_cascade_ends_at_the_number_that_is_printed(trained, few, small, monkeypatch):
+    shown = []
+
+    class Bar(Progress):
+        def advance(self, amount=1, **postfix):
+            shown.append((self.label, postfix.get("robust")))
+
+        def __init__(self, total, label, **options):
+            super().__init__(total, label, show=False)
+            self.label = label
+
+    monkeypatch.setattr(engine_run, "Progress", Bar)
+    *parts, _ = advlab.run(trained, few, small, epsilon=0.05, selftest=0, progress=False)
+    last = dict(shown)
+    assert [last[f"{part.attack.method} on digits"] for part in parts] == [
+        f"{part.robust_accuracy.value:.1%}" for part in parts
+    ]
+    assert parts[-1].result.left_out.any()
+
+
+def test_a_part_of_a_cascade_averages_over_the_images_it_was_given(trained, few, small):
+    for part in advlab.run(trained, few, small, epsilon=0.05, progress=False)[:-1]:
+        result, given = part.result, part.result.attempted
+        rows = np.flatnonzero(given & result.correct)
+        labels = result.labels[rows]
+        shift = result.adversarial_probabilities[rows, labels] - result.clean_probabilities[rows, labels]
+        assert part.shift.mean == pytest.approx(shift.mean(), abs=1e-6)
+        assert part.shift_histogram.sum() == part.transitions.sum() == part.confidently_wrong.total == len(rows)
+        assert part.calibration.count.sum() == part.calibration_clean.count.sum() == given.sum()
+        assert part.robust_accuracy.total == len(few)
+
+
+def test_a_funnel_says_what_a_cascade_did(trained, few, small):
+    evaluations = advlab.run(trained, few, small, epsilon=0.05, progress=False)
+    *parts, worst = evaluations
+    counts = [worst.clean_accuracy.count, *(part.robust_accuracy.count for part in parts)]
+    text = advlab.table(evaluations).replace("\n", " ")
+    assert f"Robust after each attack: {' -> '.join(map(str, counts))}." in text
+    assert f"Robust after each attack: {' -> '.join(map(str, counts))}." in html.unescape(advlab.report(evaluations))
 
 
 def test_a_cascade_goes_on_to_its_end_once_no_image_is_left_to_attack(trained, few, small):

@@ -8,7 +8,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, parse_settings, print_evaluations, print_json, relative_path
+from advlab.cli.options import json_option, parse_settings, print_evaluations, print_json, relative_path, say_if_fewer
 
 
 def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
@@ -67,6 +67,7 @@ def attack(
     """
     parameters = parse_settings(settings, advlab.attack)
     result = advlab.attack(model, dataset, method, epsilon=epsilon, save=True, **options, **parameters)
+    say_if_fewer(len(result))
     path, evaluations = result.path, [advlab.evaluate(result)]
     if as_json:
         print_json(advlab.to_records(evaluations, [path]))

@@ -8,13 +8,11 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json, relative_path
+from advlab.cli.options import json_option, model_option, print_json, relative_path, say_if_fewer
 
 
 @main.command()
-@click.option(
-    "--model", "classifier", default="fashion", show_default=True, help="A name ('advlab list models') or a path."
-)
+@model_option("classifier")
 @click.option("--dataset", help="A name or path [default: what the model was trained on].")
 @click.option(
     "--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: linf 0.1, l2 1.5, l1 10]."
@@ -23,7 +21,7 @@ from advlab.cli.options import json_option, print_json, relative_path
 @click.option("--samples", type=click.IntRange(1), default=200, show_default=True, help="The first N test images.")
 @click.option("--surrogate", metavar="NAME|PATH", help="Another model: images crafted on it are evaluated on this one.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
-@click.option("--output", metavar="PATH", help="Write a report about all attacks as well, such as audit.html.")
+@click.option("--output", metavar="PATH", help="Write the answers and all attacks as a page as well: audit.html.")
 @json_option
 @click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
 def audit(output: str | None, as_json: bool, **options: Any) -> None:
@@ -35,8 +33,9 @@ def audit(output: str | None, as_json: bool, **options: Any) -> None:
     Example: advlab audit --model digits --surrogate mnist
     """
     result = advlab.audit(**options)
+    say_if_fewer(result.robust_accuracy.total)
     if output:
-        advlab.report(list(result.evaluations.values()), output)
+        advlab.report(result, output)
     if as_json:
         print_json(result.to_dict())
         return

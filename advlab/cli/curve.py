@@ -9,7 +9,7 @@ from click.core import ParameterSource
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, parse_settings, print_json, relative_path
+from advlab.cli.options import json_option, parse_settings, print_json, relative_path, say_if_fewer
 
 
 @main.command()
@@ -61,6 +61,7 @@ def curve(
     else:
         parameters = parse_settings(settings, advlab.curve)
         result = advlab.curve(model, save=True, **options, **parameters)
+        say_if_fewer(len(result))
     epsilons = at.split(",") if at else None
     if as_json:
         print_json(result.to_dict(epsilons))

@@ -26,8 +26,32 @@ First steps:
 """
 
 
-class _Group(click.Group):
+class _GivenOnce:
+    """Refuses an option given twice where only the last value would count, in silence."""
+
+    def parse_args(self: Any, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse, once no option that takes one value has been found twice."""
+        if not ctx.resilient_parsing:
+            _, _, found = self.make_parser(ctx).parse_args(args=list(args))
+            single = [p for p in found if isinstance(p, click.Option) and not (p.multiple or p.is_flag or p.count)]
+            twice = next((p for p in single if single.count(p) > 1), None)
+            if twice is not None:
+                raise click.UsageError(
+                    f"{twice.opts[0]} takes one value, and was given {single.count(twice)} times. Keep one of them; "
+                    f"for several values run '{ctx.command_path}' once for each.",
+                    ctx,
+                )
+        return super().parse_args(ctx, args)  # type: ignore[misc]
+
+
+class _Command(_GivenOnce, click.Command):
+    """A subcommand."""
+
+
+class _Group(_GivenOnce, click.Group):
     """Shows errors without a traceback, unless ``--debug``; loads a command only when it runs."""
+
+    command_class = _Command
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the files in this folder."""

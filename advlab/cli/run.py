@@ -8,12 +8,12 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_evaluations, print_json
+from advlab.cli.options import json_option, model_option, print_evaluations, print_json, say_if_fewer
 
 
 @main.command()
 @click.argument("suite")
-@click.option("--model", default="fashion", show_default=True, help="A name ('advlab list models') or a path.")
+@model_option()
 @click.option("--dataset", help="A name or path [default: what the model was trained on].")
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")
 @click.option("--norm", help="linf, l2, l1 or l0 [default: the suite's].")
@@ -30,6 +30,7 @@ def run(suite: str, model: str, dataset: str | None, output: str, as_json: bool,
     Example: advlab run standard --model mnist --epsilon 0.2
     """
     evaluations = advlab.run(model, dataset, suite, save=True, **options)
+    say_if_fewer(len(evaluations[0]))
     advlab.report(evaluations, output)
     if as_json:
         print_json(advlab.to_records(evaluations))

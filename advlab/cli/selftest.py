@@ -8,12 +8,12 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, parse_settings, print_json
+from advlab.cli.options import json_option, model_option, parse_settings, print_json, say_if_fewer
 
 
 @main.command()
 @click.option("--method", default="pgd", show_default=True, help="See 'advlab list methods'.")
-@click.option("--model", "classifier", default="fashion", show_default=True, help="A name or a path.")
+@model_option("classifier")
 @click.option("--dataset", help="A name or path [default: what the model was trained on].")
 @click.option("--norm", help="linf, l2, l1 or l0 [default: the method's first].")
 @click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1] [default: linf 0.1, l2 1.5, l1 10, l0 20].")
@@ -30,6 +30,7 @@ def selftest(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     Example: advlab selftest --method apgd --model mnist --epsilon 0.2
     """
     result = advlab.selftest(**options, **parse_settings(settings, advlab.selftest))
+    say_if_fewer(result.samples)
     if as_json:
         print_json(result.to_dict())
         return

@@ -21,6 +21,7 @@ from advlab.errors import AdvlabError, InvalidValue, unknown
 from advlab.provenance import command_line, versions
 from advlab.results.diagnostics import Diagnostics
 from advlab.results.result import AttackResult
+from advlab.threat import ThreatModel
 from advlab.validation import as_int
 
 COMPILE = ("auto", "xla", "graph")
@@ -34,6 +35,7 @@ def craft(
     batch_size: int | None = None,
     compile: str = "auto",
     attempted: np.ndarray | None = None,
+    judged: ThreatModel | None = None,
     unfinished: Path | None = None,
     progress: bool | None = None,
 ) -> AttackResult:
@@ -46,6 +48,7 @@ def craft(
         batch_size: Images at a time; None: by the size of the model.
         compile: ``auto``, ``xla`` or ``graph``.
         attempted: bool ``(n,)``, the images to attack; the others count as not robust. None: all.
+        judged: The threat model under which the bar counts successes; None: that of ``spec``.
         unfinished: A file that keeps the work where it is interrupted, and from which it continues; None keeps nothing.
         progress: Whether to show a bar; None: on a terminal.
 
@@ -71,7 +74,7 @@ def craft(
             f"Got {np.asarray(attempted).dtype} {np.shape(attempted)}."
         )
     method = spec.craft or import_module(f"advlab.methods.{spec.method}").craft
-    run = Run(make_plan(classifier, dataset, method, spec, batch_size, compile, attempted))
+    run = Run(make_plan(classifier, dataset, method, spec, batch_size, compile, attempted, judged))
     run.execute(unfinished, progress, f"{spec.method} on {classifier.name}")
     return _result(run)
 

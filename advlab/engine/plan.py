@@ -17,6 +17,7 @@ from advlab.engine import steps
 from advlab.engine.compile import Slices, slices, xla_pays
 from advlab.errors import InvalidValue
 from advlab.problem.problem import START, Craft, ExternalLoop, Loop, Problem, Query, UniversalLoop
+from advlab.threat import ThreatModel
 
 
 class Refinement(NamedTuple):
@@ -42,6 +43,7 @@ class Plan:
         refinement: The round after all others, which begins at the nearest success of each image; None for none.
         n_target_classes: How many likeliest wrong classes are aimed at, 0 for none.
         attempted: bool ``(n,)``, the images in scope.
+        judged: The threat model that successes are reported under, where a suite's is another one than the method's.
         pending: bool ``(n,)``, those of them that there is something to do for.
         clean_probabilities: float32 ``(n, k)``.
         repeat_difference: float32, see ``results.diagnostics.Diagnostics``.
@@ -60,6 +62,7 @@ class Plan:
     refinement: Refinement | None
     n_target_classes: int
     attempted: np.ndarray
+    judged: ThreatModel | None
     pending: np.ndarray
     clean_probabilities: np.ndarray
     repeat_difference: np.ndarray
@@ -103,6 +106,11 @@ class Plan:
         return _targets(self.spec, len(self.dataset))
 
     @property
+    def left_out(self) -> np.ndarray:
+        """bool ``(n,)``: not attempted, because an earlier attack of a suite had succeeded; see ``AttackResult``."""
+        return ~self.attempted & (self.dataset.y != self.target)
+
+    @property
     def correct(self) -> np.ndarray:
         """bool ``(n,)``: the clean image is classified as its label."""
         return self.clean_probabilities.argmax(1) == self.dataset.y
@@ -116,6 +124,7 @@ def make_plan(
     batch_size: int | None,
     compile: str,
     attempted: np.ndarray | None,
+    judged: ThreatModel | None = None,
 ) -> Plan:
     """Decide how an attack is run; raises ``InvalidValue`` for what its method cannot do."""
     n, target = len(dataset), _targets(spec, len(dataset))
@@ -146,6 +155,7 @@ def make_plan(
         refinement=_refinement(spec, loop),
         n_target_classes=classes,
         attempted=in_scope,
+        judged=judged,
         pending=pending,
         clean_probabilities=clean,
         repeat_difference=classifier.repeat_difference(dataset.x, clean),

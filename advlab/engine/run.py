@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from advlab.distances import exceeds
 from advlab.engine import best, resume, steps
 from advlab.engine.external import run_external
 from advlab.engine.plan import Plan
@@ -233,7 +234,11 @@ class Run:
         return wrong[:, rank].astype(np.int32)
 
     def _robust_fraction(self) -> float:
-        return float(np.mean(self.plan.correct & ~self.best["success"]))
+        """What the table will print: images left out do not count, nor does a success beyond the epsilon judged."""
+        plan, success = self.plan, self.best["success"]
+        if plan.judged is not None and plan.spec.goal == "minimal":
+            success = success & ~exceeds(self.best["distance"], plan.judged.norm, plan.judged.epsilon)
+        return float(np.mean(plan.correct & ~plan.left_out & ~success))
 
     def _specification(self) -> dict[str, Any]:
         plan = self.plan

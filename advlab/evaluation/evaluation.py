@@ -83,7 +83,8 @@ class Evaluation:
     a norm). ``transitions`` int64 ``(k, k)`` counts label -> prediction of the perturbed image on initially correct
     samples; ``flow_distance`` float64 ``(k, k)`` is the median distance in the norm of the threat of those where the
     attack succeeded, NaN where there is none. ``transfer_from`` names the classifier that the images were crafted
-    against where that is another one. ``result`` holds the images and predictions behind the numbers.
+    against where that is another one. In a part of a cascade ``shift`` and all below it are over the images that the
+    parts before it left; the accuracies stay over all. ``result`` holds the images and predictions behind the numbers.
     """
 
     result: AttackResult
@@ -212,6 +213,9 @@ def _evaluated(result: AttackResult, transfer_from: str | None) -> Evaluation:
     labels, correct, robust = result.labels, result.correct, result.robust
     threat = result.attack.threat
     scope = correct & result.attempted
+    # What earlier attacks of a cascade left to this one: an image that it never saw says nothing about it.
+    shown = ~result.left_out
+    compared = correct & shown
     success = result.success & scope
     k = result.clean_probabilities.shape[1]
     clean, adversarial = result.clean_probabilities, result.adversarial_probabilities
@@ -226,7 +230,7 @@ def _evaluated(result: AttackResult, transfer_from: str | None) -> Evaluation:
         metrics.per_class(correct, labels, k),
         metrics.per_class(robust, labels, k),
         metrics.per_class(success, labels, k, scope),
-        (metrics.summary(shift[correct & (labels == c)]).mean for c in range(k)),
+        (metrics.summary(shift[compared & (labels == c)]).mean for c in range(k)),
         strict=True,
     )
     return Evaluation(
@@ -235,17 +239,17 @@ def _evaluated(result: AttackResult, transfer_from: str | None) -> Evaluation:
         clean_accuracy=clean_accuracy,
         robust_accuracy=robust_accuracy,
         success_rate=metrics.rate(success, scope),
-        shift=metrics.summary(shift[correct]),
-        shift_histogram=metrics.shift_histogram(shift[correct]),
-        shift_predicted=metrics.summary(shift_predicted),
-        shift_predicted_histogram=metrics.shift_histogram(shift_predicted),
-        calibration_clean=calibration.reliability(clean, labels),
-        calibration=calibration.reliability(adversarial, labels),
-        confidently_wrong=calibration.confidently_wrong(adversarial, labels, correct),
+        shift=metrics.summary(shift[compared]),
+        shift_histogram=metrics.shift_histogram(shift[compared]),
+        shift_predicted=metrics.summary(shift_predicted[shown]),
+        shift_predicted_histogram=metrics.shift_histogram(shift_predicted[shown]),
+        calibration_clean=calibration.reliability(clean[shown], labels[shown]),
+        calibration=calibration.reliability(adversarial[shown], labels[shown]),
+        confidently_wrong=calibration.confidently_wrong(adversarial, labels, compared),
         distances={name: metrics.size(values[success]) for name, values in sizes_by_norm._asdict().items()},
         median_distance=_median_distance(sizes, threat.norm, success, scope),
         per_class=tuple(ClassScore(*score) for score in scores),
-        transitions=metrics.transitions(labels, predicted, correct, k),
+        transitions=metrics.transitions(labels, predicted, compared, k),
         flow_distance=metrics.flow_distance(labels, predicted, sizes, success, k),
         findings=findings(Facts(result, sizes_by_norm, clean_accuracy, robust_accuracy, transfer_from is not None)),
         transfer_from=transfer_from,

@@ -109,7 +109,9 @@ def caption(evaluations: Sequence[Evaluation]) -> list[str]:
     if any(math.isinf(distance(e)) for e in evaluations):
         lines.append(_INFINITE)
     if any(e.result.left_out.any() for e in evaluations):
-        lines.append("The attacks of a cascade get only the images that are still robust; robust counts all so far.")
+        lines.append(
+            "The attacks of a cascade get only the images that are still robust; robust counts all so far, shift those."
+        )
     return lines + [line for e in evaluations if e.joins for line in _suite_lines(e)]
 
 
@@ -124,17 +126,22 @@ def _difference(first: Evaluation, second: Evaluation) -> str:
 
 
 def _suite_lines(evaluation: Evaluation) -> list[str]:
-    """How many images each attack of a suite succeeded on, and what its self-test found."""
+    """How many images each attack of a suite succeeded on and left, and what its self-test found."""
     result = evaluation.result
     counts = Counter(
         map(int, () if result.diagnostics.misclassified_by is None else result.diagnostics.misclassified_by)
     )
     successes = ", ".join(f"{part} {counts[number]:,}" for number, part in enumerate(result.parts))
     wrong, robust = int((~result.correct).sum()), int(result.robust.sum())
+    left = [int(result.correct.sum())]
+    for part in range(len(result.parts)):
+        left.append(left[-1] - counts[part])
+    funnel = [] if result.minimal else [f"Robust after each attack: {' -> '.join(f'{n:,}' for n in left)}."]
     lines = [
         f"{label(evaluation)}: wrong before any attack {wrong:,}; misclassified by {successes}; "
         f"still robust {robust:,}."
     ]
+    lines += funnel
     if test := result.selftest:
         lines.append(
             f"Self-test: the suite found {test.found} of {test.planted} planted adversarial examples, a random "

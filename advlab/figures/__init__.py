@@ -1,6 +1,6 @@
 """Pictures of an evaluation: the only user of matplotlib, without pyplot and without a global backend.
 
-Figures are plain ``matplotlib.figure.Figure`` objects: a notebook shows them, ``svg`` puts them into a page.
+Figures are ``matplotlib.figure.Figure`` objects that a notebook shows by themselves; ``svg`` puts them into a page.
 """
 
 from advlab.figures.accuracy import accuracy_bars, confidence_shift

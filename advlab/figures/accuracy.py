@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from advlab.evaluation.metrics import Rate
 from advlab.evaluation.table import as_evaluations
-from advlab.figures.style import CLEAN, INK, MEAN, ROBUST, STYLE, WIDTH, names, remove_frame
+from advlab.figures.style import CLEAN, INK, MEAN, ROBUST, STYLE, WIDTH, Figure, names, remove_frame
 
 if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation

@@ -7,10 +7,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
-from matplotlib.figure import Figure
 
 from advlab.evaluation.table import as_evaluations
-from advlab.figures.style import CLEAN, INK, ROBUST, STYLE, WIDTH, names, remove_frame
+from advlab.figures.style import CLEAN, INK, ROBUST, STYLE, WIDTH, Figure, names, remove_frame
 from advlab.formatting import shortened
 
 if TYPE_CHECKING:

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
-from advlab.figures.style import CLEAN, MEAN, ROBUST, STYLE, WIDTH, remove_frame
+from advlab.figures.style import CLEAN, MEAN, ROBUST, STYLE, WIDTH, Figure, remove_frame
 from advlab.formatting import as_list
 
 if TYPE_CHECKING:

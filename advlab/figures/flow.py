@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 from matplotlib.colors import to_rgb
-from matplotlib.figure import Figure
 
-from advlab.figures.style import ROBUST, STYLE, WIDTH, names, remove_frame
+from advlab.figures.style import ROBUST, STYLE, WIDTH, Figure, names, remove_frame
 
 if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation

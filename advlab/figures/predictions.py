@@ -7,11 +7,10 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 
 from advlab.errors import InvalidValue, Mismatch
 from advlab.evaluation.predictions import SIGNS, Predictions
-from advlab.figures.style import CLEAN, INK, MEAN, ROBUST, STYLE, remove_frame
+from advlab.figures.style import CLEAN, INK, MEAN, ROBUST, STYLE, Figure, remove_frame
 from advlab.formatting import shortened
 
 _MAX_IMAGES = 60

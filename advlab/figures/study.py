@@ -7,13 +7,12 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import NullLocator
 
 from advlab.declarations.studies import flat
 from advlab.errors import InvalidValue
 from advlab.evaluation.study import StudyResult
-from advlab.figures.style import CLEAN, INK, ROBUST, STYLE, WIDTH, remove_frame
+from advlab.figures.style import CLEAN, INK, ROBUST, STYLE, WIDTH, Figure, remove_frame
 
 
 def study(result: StudyResult) -> Figure:

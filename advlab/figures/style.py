@@ -8,7 +8,7 @@ import re
 from typing import TYPE_CHECKING, Any
 
 import matplotlib
-from matplotlib.figure import Figure
+from matplotlib import figure as matplotlib_figure
 
 from advlab.evaluation.table import labels
 
@@ -20,6 +20,7 @@ CLEAN = "#8d929b"
 ROBUST = "#4a86cf"
 MEAN = "#d9624f"
 WIDTH = 4.7
+_SCREEN_DPI = 110  # in a notebook: sharp, and a few tens of kilobytes
 STYLE = {
     "font.family": "sans-serif",
     "font.size": 9,
@@ -31,7 +32,17 @@ STYLE = {
 _NO_METADATA: dict[str, Any] = dict.fromkeys(("Date", "Creator", "Format", "Type"))
 
 
-def svg(figure: Figure) -> str:
+class Figure(matplotlib_figure.Figure):
+    """A figure that a notebook shows as the last line of a cell, whether or not pyplot was imported there."""
+
+    def _repr_png_(self) -> bytes:
+        buffer = io.BytesIO()
+        with matplotlib.rc_context(STYLE):
+            self.savefig(buffer, format="png", dpi=_SCREEN_DPI, facecolor="white")
+        return buffer.getvalue()
+
+
+def svg(figure: matplotlib_figure.Figure) -> str:
     """The figure as one ``<svg>`` element for an HTML page: the same bytes every time, transparent, text as text.
 
     Ink takes the text colour around it (``currentColor``), so it reads in light and dark; ids are unique to the figure.

@@ -7,11 +7,10 @@ from typing import Any
 
 import matplotlib
 import numpy as np
-from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from advlab.errors import InvalidValue
-from advlab.figures.style import INK, MEAN, ROBUST, STYLE, WIDTH, remove_frame
+from advlab.figures.style import INK, MEAN, ROBUST, STYLE, WIDTH, Figure, remove_frame
 
 _MAX_MARKERS = 20  # markers of more epochs would overlap
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from importlib.resources import files
 from os import PathLike
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import jinja2
 from markupsafe import Markup
@@ -14,6 +15,7 @@ from markupsafe import Markup
 from advlab import figures, workspace
 from advlab.errors import InvalidValue
 from advlab.evaluation.evaluation import Evaluation
+from advlab.evaluation.findings.checklists import TITLES, VERDICTS, Answer
 from advlab.evaluation.findings.checks import CHECKS, SEVERITIES, Finding
 from advlab.evaluation.findings.cross import CROSS_CHECKS, cross_findings
 from advlab.evaluation.table import as_evaluations, caption, cells, labels
@@ -21,15 +23,45 @@ from advlab.reporting import phrases, sections
 from advlab.reporting.inspector import embedded, inspector
 from advlab.reporting.pictures import samples
 from advlab.reporting.summary import summarize
+from advlab.threat import ThreatModel
 
 
-def report(evaluations: Evaluation | Iterable[Evaluation], path: str | PathLike[str] | None = None) -> str:
+@runtime_checkable
+class Audited(Protocol):
+    """What a report shows of an audit; ``advlab.audit`` returns one."""
+
+    @property
+    def evaluations(self) -> Mapping[str, Evaluation]:
+        """Role -> evaluation."""
+        ...
+
+    @property
+    def threat(self) -> ThreatModel:
+        """What it is about; all else that it ran is a control."""
+        ...
+
+    @property
+    def answers(self) -> tuple[Answer, ...]:
+        """Of its checklists."""
+        ...
+
+    @property
+    def findings(self) -> tuple[Finding, ...]:
+        """Each code once."""
+        ...
+
+
+def report(evaluations: Evaluation | Iterable[Evaluation] | Audited, path: str | PathLike[str] | None = None) -> str:
     """The page as HTML text; with ``path`` it is also written there, whole or not at all.
+
+    Of an audit it has the answers as its first table, and its headline is the worst case under the audit's own threat
+    model, whatever its controls found. Otherwise each threat model has a headline of its own.
 
     It opens from disk without a server, adapts to light and dark, and stays below 5 MB: at most 40 sampled images of
     each attack are embedded. Raises ``InvalidValue`` without any evaluation.
     """
-    evaluations = as_evaluations(evaluations)
+    audit = evaluations if isinstance(evaluations, Audited) else None
+    evaluations = as_evaluations(evaluations.evaluations.values() if isinstance(evaluations, Audited) else evaluations)
     if not evaluations:
         raise InvalidValue("A report needs at least one evaluation. Got none.")
     if path is not None and Path(path).suffix not in (".html", ".htm"):
@@ -48,20 +80,21 @@ def report(evaluations: Evaluation | Iterable[Evaluation], path: str | PathLike[
         "budget": phrases.budget,
         "allowance": phrases.allowance,
     }
-    text = environment.get_template("template.html").render(_context(evaluations))
+    text = environment.get_template("template.html").render(_context(evaluations, audit))
     if path is not None:
         with workspace.atomic_write(Path(path)) as temporary:
             temporary.write_bytes(text.encode("utf-8", "replace"))
     return text
 
 
-def _context(evaluations: list[Evaluation]) -> dict[str, Any]:
+def _context(evaluations: list[Evaluation], audit: Audited | None) -> dict[str, Any]:
     names = labels(evaluations)
     pictures = samples(evaluations)
-    summaries = summarize(evaluations, pictures)
+    summaries = summarize(evaluations, pictures, audit.threat if audit else None)
     curves = sections.curve_groups(evaluations)
     parts = {
         "findings": ("Findings", True),
+        "checklists": ("Checklists", _checklists(audit.answers) if audit else None),
         "attacks": ("Attacks", True),
         "curves": ("Security curves", sections.curve_plots(curves)),
         "shift": ("Confidence", True),
@@ -77,7 +110,7 @@ def _context(evaluations: list[Evaluation]) -> dict[str, Any]:
         "style": Markup(_resource("style.css")),
         "script": Markup(_resource("script.js")),
         "summaries": summaries,
-        "findings": _findings(evaluations, names),
+        "findings": _findings(evaluations, names, audit.findings if audit else ()),
         "checks": len(CHECKS) + len(CROSS_CHECKS),
         "rows": [(e, name, cells(e, name)) for e, name in zip(evaluations, names, strict=True)],
         "caption": caption(evaluations),
@@ -88,7 +121,23 @@ def _context(evaluations: list[Evaluation]) -> dict[str, Any]:
     }
 
 
-def _findings(evaluations: list[Evaluation], names: list[str]) -> list[tuple[Finding, list[tuple[str, str]]]]:
+def _checklists(answers: tuple[Answer, ...]) -> dict[str, Any]:
+    """The answers by checklist, each with its counts."""
+    groups = {source: [answer for answer in answers if answer.source == source] for source in TITLES}
+    return {
+        "counts": _counts(answers),
+        "groups": [(TITLES[source], source, _counts(group), group) for source, group in groups.items()],
+    }
+
+
+def _counts(answers: Iterable[Answer]) -> str:
+    counts = Counter(answer.verdict for answer in answers)
+    return ", ".join(f"{counts[verdict]} {verdict}" for verdict in VERDICTS)
+
+
+def _findings(
+    evaluations: list[Evaluation], names: list[str], audited: tuple[Finding, ...]
+) -> list[tuple[Finding, list[tuple[str, str]]]]:
     """Each code once, gravest first, with the attacks that raised it and their evidence."""
     by_code: dict[str, tuple[Finding, list[tuple[str, str]]]] = {}
     for evaluation, name in zip(evaluations, names, strict=True):
@@ -97,6 +146,8 @@ def _findings(evaluations: list[Evaluation], names: list[str]) -> list[tuple[Fin
             by_code.setdefault(finding.code, (finding, []))[1].append((attack, finding.evidence))
     for finding in cross_findings(evaluations):
         by_code.setdefault(finding.code, (finding, []))[1].append(("attacks compared", finding.evidence))
+    for finding in audited:  # what only the audit as a whole knows
+        by_code.setdefault(finding.code, (finding, [("audit", finding.evidence)]))
     return sorted(by_code.values(), key=lambda item: SEVERITIES.index(item[0].severity))
 
 

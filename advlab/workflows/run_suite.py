@@ -93,7 +93,16 @@ def run(
             unfinished = _unfinished(classifier, spec, attempted) if save else None
             if force and unfinished is not None:
                 unfinished.unlink(missing_ok=True)
-            result = craft(classifier, data, spec, attempted=attempted, unfinished=unfinished, progress=progress)
+            judged = threat if folder else None
+            result = craft(
+                classifier,
+                data,
+                spec,
+                attempted=attempted,
+                judged=judged,
+                unfinished=unfinished,
+                progress=progress,
+            )
             if threat is not None and folder:
                 result = combine.within(result, threat)
             if save:
