@@ -2,7 +2,7 @@
 
 Attacks are compared sample by sample, never by their averages alone: Carlini et al. 2019, "On evaluating adversarial
 robustness", arXiv:1902.06705, section 5. A difference counts when McNemar's exact test does not take it for chance and
-it is at least one point of accuracy.
+it is at least one point of accuracy; the parts of a cascade are compared on the images that both attacked.
 """
 
 from __future__ import annotations
@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 NOISE = ("noise", "naive")
 POINT = 0.01
+LEFT_BY_WHITE_BOX = 0.002  # of all images: what the reference AutoAttack warns of where Square still succeeds on more
+FAR = 0.10  # of all images: far more than a minimal and a bounded attack with the same gradients differ by
 STILL_ROBUST = 0.10  # of the clean accuracy: where fewer images are still robust, more successes are not expected
 LISTED = 2  # comparisons that the evidence names in full
 _SMALLER = 0.99  # a perturbation counts as smaller than another below this fraction of it
@@ -55,6 +57,17 @@ class Member(NamedTuple):
     def white_box(self) -> bool:
         """Whether it used gradients of the classifier that it is evaluated on."""
         return self.evaluation.transfer_from is None and bool(self.evaluation.result.backward_passes.any())
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a later part of a cascade, which attacked only what was still robust after those before it."""
+        return bool(self.evaluation.result.left_out.any())
+
+    @property
+    def success(self) -> np.ndarray:
+        """bool ``(n,)``: it turned a correct prediction into an error itself, within its own epsilon."""
+        result = self.evaluation.result
+        return np.asarray(result.correct & result.attempted & result.success)
 
     @property
     def is_noise(self) -> bool:
@@ -93,14 +106,14 @@ Predicate = Callable[[Member], bool]
 def cross_findings(evaluations: Evaluation | Iterable[Evaluation]) -> tuple[Finding, ...]:
     """What evaluations show about each other, gravest first; each one's own findings are not repeated.
 
-    Compared are those on one classifier and the same samples. Joined results and the parts of a cascade stay out: a
-    part attacks only the images that are still robust after the parts before it.
+    Compared are those on one classifier and the same samples. Joined results stay out. The later parts of a cascade
+    attack only the images that are still robust after the parts before them, and are compared on these alone.
     """
     evaluations = as_evaluations(evaluations)
     groups: dict[tuple[str, str], list[tuple[str, Evaluation]]] = {}
     for evaluation, name in zip(evaluations, labels(evaluations), strict=True):
         result = evaluation.result
-        if len(evaluation) and not evaluation.joins and not result.left_out.any():
+        if len(evaluation) and not evaluation.joins:
             key = (result.classifier_digest, result.dataset_digest)
             groups.setdefault(key, []).append((printable(name), evaluation))
     comparable = [tuple(_member(*pair) for pair in group) for group in groups.values() if len(group) > 1]
@@ -120,6 +133,11 @@ def _significantly_more(more: np.ndarray, less: np.ndarray) -> bool:
     return test.only_first - test.only_second >= POINT * len(more) and test.p_value < SIGNIFICANCE
 
 
+def _whole(group: Group) -> Group:
+    """Those that attacked every image in scope."""
+    return tuple(member for member in group if not member.is_part)
+
+
 def _by_threat_model(group: Group) -> Iterator[tuple[ThreatModel, Group]]:
     """Each threat model with a ball, and the attacks that can be evaluated under it: its own, and minimal ones."""
     for threat in dict.fromkeys(member.attack.threat for member in group):
@@ -131,7 +149,7 @@ def _by_threat_model(group: Group) -> Iterator[tuple[ThreatModel, Group]]:
 def _outperformed(group: Group, strong: Predicate, weak: Predicate, together: bool = False) -> str:
     """Where an attack that ought to be weaker succeeds on clearly more images than each strong one, or all together."""
     comparisons = []
-    for threat, members in _by_threat_model(group):
+    for threat, members in _by_threat_model(_whole(group)):
         strong_members = [member for member in members if strong(member)]
         rivals = [strong_members] if together and strong_members else [[member] for member in strong_members]
         for weaker in filter(weak, members):
@@ -172,9 +190,51 @@ def _weaker_than_transfer(group: Group) -> str:
     return _outperformed(group, lambda m: m.white_box, lambda m: m.evaluation.transfer_from is not None, together=True)
 
 
-def _no_better_than_noise(group: Group) -> str:
+def _black_box_after_white_box(group: Group) -> str:
+    """Only for parts of a cascade; where all attack the same images, ``weaker-than-black-box`` compares them."""
+
+    def black_box_part(member: Member) -> bool:
+        return member.is_part and (member.black_box or member.is_noise)
+
+    return _only_by(group, black_box_part, lambda m: m.white_box, LEFT_BY_WHITE_BOX, "all attacks with gradients")
+
+
+def _weaker_than_minimal(group: Group) -> str:
+    def minimal(member: Member) -> bool:
+        return member.white_box and member.evaluation.result.minimal
+
+    def bounded(member: Member) -> bool:
+        return member.white_box and not minimal(member) and member.last_query != 1
+
+    return _only_by(group, minimal, bounded, FAR, "all bounded attacks")
+
+
+def _only_by(group: Group, strong: Predicate, others: Predicate, fraction: float, names: str) -> str:
+    """Where an attack succeeds on more images than a fraction, and significantly many, on which the others failed.
+
+    An image counts where the one succeeded and each of the others tried and failed; subtracted are those where the
+    one tried and failed and any of the others succeeded, which a cascade leaves out.
+    """
     comparisons = []
     for threat, members in _by_threat_model(group):
+        bounded = [m for m in members if m.attack.threat == threat and math.isfinite(threat.epsilon) and others(m)]
+        for member in filter(strong, members) if bounded else ():
+            result = member.evaluation.result
+            success = member.success & np.isfinite(member.required_size(threat))
+            failed_others = np.all([m.evaluation.result.attempted & ~m.success for m in bounded], axis=0)
+            success_others = np.any([m.success for m in bounded], axis=0)
+            test = mcnemar(success & failed_others, result.attempted & ~success & success_others)
+            more = test.only_first - test.only_second
+            if more > fraction * len(success) and test.p_value < SIGNIFICANCE:
+                comparisons.append(
+                    f"{member.name} succeeds on {test.only_first:,} {member.images} on which {names} had failed"
+                )
+    return _listed(list(dict.fromkeys(comparisons)))
+
+
+def _no_better_than_noise(group: Group) -> str:
+    comparisons = []
+    for threat, members in _by_threat_model(_whole(group)):
         baselines = [member for member in members if member.is_noise and math.isfinite(threat.epsilon)]
         for baseline in baselines:
             by_noise = np.isfinite(baseline.required_size(threat))
@@ -200,7 +260,7 @@ def _listed(comparisons: list[str]) -> str:
 def _series(group: Group, key: Callable[[Attack], object], size: Callable[[Attack], float]) -> Iterator[Group]:
     """Bounded attacks that are equal by ``key``, in the order of ``size``."""
     series: dict[object, list[Member]] = {}
-    for member in group:
+    for member in _whole(group):
         if math.isfinite(member.attack.threat.epsilon) and not member.is_noise:
             series.setdefault((member.evaluation.transfer_from, key(member.attack)), []).append(member)
     return (tuple(sorted(members, key=lambda m: size(m.attack))) for members in series.values() if len(members) > 1)
@@ -220,7 +280,8 @@ def _flat_in_epsilon(group: Group) -> str:
             )
             is_flat = is_large and large_success.sum() <= small_success.sum()
             can_improve = np.count_nonzero(correct & ~large_success) > STILL_ROBUST * np.count_nonzero(correct)
-            if (is_flat and can_improve) or _significantly_more(small_success, large_success):
+            larger = large.attack.threat.epsilon > small.attack.threat.epsilon
+            if larger and ((is_flat and can_improve) or _significantly_more(small_success, large_success)):
                 comparisons.append(
                     f"{small.name} succeeds on {small_success.sum():,} {small.images}, "
                     f"{large.name} on {large_success.sum():,}"
@@ -264,6 +325,23 @@ CROSS_CHECKS: tuple[Check[Group], ...] = (
         "A white-box attack must not do worse: its gradients mislead it (masked gradients).",
         "Believe the lower number, and look for what masks the gradient: saturation, rounding, randomness.",
         _weaker_than_black_box,
+    ),
+    Check(
+        "black-box-after-white-box",
+        "warning",
+        f"in a cascade, an attack without gradients succeeds on more than {LEFT_BY_WHITE_BOX:.1%} of the images, and "
+        "significantly many, after all those with gradients had failed",
+        "Gradients did not find what a search without them finds: they may be masked, and more images may yet succeed.",
+        "Look for what masks the gradient: saturation, rounding, randomness; give the search more queries.",
+        _black_box_after_white_box,
+    ),
+    Check(
+        "weaker-than-minimal",
+        "warning",
+        f"a minimal attack succeeds within epsilon on over {FAR:.0%} of the images more than all bounded ones together",
+        "Both follow gradients of the same model, so the loss of the bounded ones is masked: it saturates, or is flat.",
+        "Believe the lower number; attack with another loss ('dlr'), and look for large logits and saturation.",
+        _weaker_than_minimal,
     ),
     Check(
         "weaker-than-transfer",
