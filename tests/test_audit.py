@@ -3,9 +3,11 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from broken import Noisy, Rounded, guarded
 from click.testing import CliRunner
+from results import build
 
 import advlab
 from advlab import workspace
@@ -14,6 +16,7 @@ from advlab.errors import FileExists, InvalidValue, UnknownName
 from advlab.evaluation.findings.checklists import EVALUATION, INDICATORS, ITEMS, VERDICTS, AuditRun, answers
 
 FEW = 60
+ROLES = ("noise", "fgsm", "pgd", "longer", "restarted", "apgd", "square", "half", "double", "unbounded")
 
 
 @pytest.fixture(scope="module")
@@ -135,11 +138,59 @@ def test_a_random_classifier_fails_in_both_checklists(trained, digits):
     random, data = guarded(trained, Noisy()), digits.take(FEW)
     evaluation = advlab.evaluate(advlab.attack(random, data, "pgd", steps=2, progress=False))
     targeted = advlab.evaluate(advlab.attack(random, data, "apgd", steps=1, n_target_classes=2, progress=False))
-    roles = ("noise", "fgsm", "pgd", "longer", "restarted", "square", "half", "double", "unbounded")
-    run = AuditRun({**dict.fromkeys(roles, evaluation), "apgd": targeted}, evaluation.findings, planted=0, found=0)
+    run = AuditRun({**dict.fromkeys(ROLES, evaluation), "apgd": targeted}, evaluation.findings, planted=0, found=0)
     verdicts_by_code = {answer.code: answer.verdict for answer in answers(run)}
     assert verdicts_by_code["randomness"] == verdicts_by_code["unstable-predictions"] == "fail"
     assert verdicts_by_code["attacks-validated"] == "not tested"
+
+
+def compared(n, successes, **fields):
+    """The verdicts of an audit whose attacks succeed on so many of the first of ``n`` images, by role."""
+    labels = np.arange(n) % 3
+    gradients = {role: {"backward_passes": np.zeros(n, np.int32)} for role in ("noise", "square")}
+    evaluations = {
+        role: advlab.evaluate(
+            build(
+                labels,
+                labels,
+                np.where(np.arange(n) < count, (labels + 1) % 3, labels),
+                apart=0.2,
+                method="noise" if role == "noise" else "square" if role == "square" else "pgd",
+                attack={"parameters": {"steps": 40, "n_target_classes": 2}},
+                **fields,
+                **gradients.get(role, {}),
+            )
+        )
+        for role, count in (dict.fromkeys(ROLES, successes["pgd"]) | successes).items()
+    }
+    findings = advlab.cross_findings([evaluations["noise"], evaluations["pgd"]])
+    return {answer.code: answer.verdict for answer in answers(AuditRun(evaluations, findings, planted=0, found=0))}
+
+
+@pytest.mark.parametrize(
+    ("n", "epsilon", "pgd", "noise", "verdict"),
+    [
+        (20, 0.1, 7, 0, "not tested"),
+        (200, 0.01, 9, 2, "not tested"),
+        (1000, 0.01, 9, 2, "not tested"),
+        (1000, 0.01, 0, 0, "not tested"),
+        (1000, 0.1, 0, 0, "fail"),
+        (400, 0.01, 100, 100, "fail"),
+        (20, 0.1, 8, 0, "pass"),
+        (400, 0.01, 100, 50, "pass"),
+    ],
+)
+def test_too_few_images_to_tell_an_attack_from_noise_are_not_tested(n, epsilon, pgd, noise, verdict):
+    verdicts_by_code = compared(n, {"pgd": pgd, "noise": noise}, epsilon=epsilon)
+    assert verdicts_by_code["random-noise"] == verdicts_by_code["white-box-is-best"] == verdict
+
+
+def test_a_comparison_of_fewer_successes_than_can_differ_is_not_tested():
+    """Seven against none has p = 2 / 2**7 = 0.016, eight p = 0.008."""
+    comparisons = {"steps-beat-one-step", "budget-helps", "gradient-free", "converged", "random-starts"}
+    few, enough = (compared(200, {"pgd": count, "noise": 0}) for count in (7, 8))
+    assert {few[code] for code in comparisons} == {"not tested"}
+    assert {enough[code] for code in comparisons} == {"pass"}
 
 
 @pytest.mark.parametrize(

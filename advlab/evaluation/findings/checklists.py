@@ -15,6 +15,8 @@ import numpy as np
 from advlab.evaluation.evaluation import Evaluation, worst_case
 from advlab.evaluation.findings import trace
 from advlab.evaluation.findings.checks import Finding
+from advlab.evaluation.findings.cross import significantly_more
+from advlab.evaluation.findings.evidence import LEAST, unstable
 from advlab.evaluation.metrics import Rate
 
 EVALUATION = "arXiv:1902.06705"
@@ -100,6 +102,37 @@ def _fail_if_raised(codes: tuple[str, ...], evidence: Evidence) -> Verdict:
     return answer
 
 
+def _fail_if_compared(codes: tuple[str, ...], evidence: Evidence, roles: tuple[str, ...]) -> Verdict:
+    """The same of a comparison of successes; not tested where none of the roles has enough to show a difference."""
+
+    def answer(run: AuditRun) -> tuple[str, str]:
+        verdict, text = _fail_if_raised(codes, evidence)(run)
+        if verdict == "pass" and max(run.successes(role) for role in roles) < LEAST:
+            return "not tested", f"{text}; below {LEAST} images a difference may be chance"
+        return verdict, text
+
+    return answer
+
+
+def _stronger_than_noise(codes: tuple[str, ...], evidence: Evidence) -> Verdict:
+    """Passed where pgd is significantly stronger than noise; not tested where neither that nor a finding shows."""
+
+    def answer(run: AuditRun) -> tuple[str, str]:
+        verdict, text = _fail_if_raised(codes, evidence)(run)
+        noise, pgd = (run.main.result.correct & ~run.evaluations[role].robust for role in ("noise", "pgd"))
+        if verdict == "pass" and not significantly_more(pgd, noise):
+            return "not tested", f"{_noise(run)}: too few to tell them apart; try a larger epsilon or more images"
+        return verdict, text
+
+    return answer
+
+
+def _kept_successes(run: AuditRun) -> tuple[str, str]:
+    if unstable(run.main.result):
+        return "not tested", "on a random classifier a success at one query need not be one at the next"
+    return _fail_if_raised(("last-iterate",), _missed_successes)(run)
+
+
 def _curve_reaches_all(run: AuditRun) -> tuple[str, str]:
     roles = ("half", "pgd", "double", "unbounded")
     accuracies = {run.evaluations[role].attack.threat.epsilon: run.robust(role) for role in roles}
@@ -111,7 +144,7 @@ def _curve_reaches_all(run: AuditRun) -> tuple[str, str]:
 def _transfer(run: AuditRun) -> tuple[str, str]:
     if "transfer" not in run.evaluations:
         return "not tested", "no second classifier was given to craft on (surrogate)"
-    return _fail_if_raised(("weaker-than-transfer",), _transfer_evidence)(run)
+    return _fail_if_compared(("weaker-than-transfer",), _transfer_evidence, ("transfer", "pgd"))(run)
 
 
 def _transfer_evidence(run: AuditRun) -> str:
@@ -218,20 +251,22 @@ ITEMS: dict[str, tuple[Item, ...]] = {
         Item(
             "steps-beat-one-step",
             "Do many steps beat one?",
-            _fail_if_raised(
+            _fail_if_compared(
                 ("weaker-than-single-step", "loss-decreases", "above-clean"),
                 lambda run: f"pgd succeeds on {run.successes('pgd'):,} images, fgsm on {run.successes('fgsm'):,}",
+                ("pgd", "fgsm"),
             ),
         ),
         Item(
             "budget-helps",
             "Does success grow with epsilon?",
-            _fail_if_raised(
+            _fail_if_compared(
                 ("flat-in-epsilon",),
                 lambda run: (
                     f"half: {run.successes('half'):,}, epsilon: {run.successes('pgd'):,}, "
                     f"double: {run.successes('double'):,} images"
                 ),
+                ("half", "pgd", "double"),
             ),
         ),
         Item(
@@ -240,7 +275,7 @@ ITEMS: dict[str, tuple[Item, ...]] = {
             _fail_if_raised(("survives-unbounded",), lambda run: f"robust accuracy {run.robust('unbounded')}"),
         ),
         Item("curve-reaches-all", "Does success over epsilon reach 100%?", _curve_reaches_all),
-        Item("white-box-is-best", "Is the white box the strongest?", _fail_if_raised(_WEAKER, _black_box)),
+        Item("white-box-is-best", "Is the white box the strongest?", _stronger_than_noise(_WEAKER, _black_box)),
         Item("attacks-described", "Are all hyperparameters listed?", _always_pass(_parameters_listed)),
         Item(
             "diverse-attacks",
@@ -250,7 +285,7 @@ ITEMS: dict[str, tuple[Item, ...]] = {
         Item(
             "gradient-free",
             "Are gradient-free attacks weaker?",
-            _fail_if_raised(("weaker-than-black-box",), _black_box),
+            _fail_if_compared(("weaker-than-black-box",), _black_box, ("square", "pgd", "apgd")),
         ),
         Item("hard-label", "Was a label-only attack tried?", _not_tested("slow; run 'boundary' or 'hopskipjump'")),
         Item("transfer", "Are transferred images weaker?", _transfer),
@@ -260,8 +295,16 @@ ITEMS: dict[str, tuple[Item, ...]] = {
             _fail_if_raised(("unstable-predictions",), _repeat_difference),
         ),
         Item("differentiable", "Is every part differentiable?", _fail_if_raised(_GRADIENT, _gradients)),
-        Item("converged", "Does doubling steps change nothing?", _fail_if_raised(("not-converged",), _converged)),
-        Item("random-starts", "Do random restarts change nothing?", _fail_if_raised(("not-converged",), _restarts)),
+        Item(
+            "converged",
+            "Does doubling steps change nothing?",
+            _fail_if_compared(("not-converged",), _converged, ("pgd", "longer")),
+        ),
+        Item(
+            "random-starts",
+            "Do random restarts change nothing?",
+            _fail_if_compared(("not-converged",), _restarts, ("pgd", "restarted")),
+        ),
         Item("prior-work", "Is it compared with prior work?", _not_tested("that is for a person to do")),
         Item(
             "broader-threats",
@@ -269,7 +312,7 @@ ITEMS: dict[str, tuple[Item, ...]] = {
             _not_tested("one norm; see --norm, and the methods 'spatial' and 'noise'"),
         ),
         Item("provable", "Was a provable bound looked for?", _not_tested("advlab attacks; it does not prove")),
-        Item("random-noise", "Is random noise weaker?", _fail_if_raised(("no-better-than-noise",), _noise)),
+        Item("random-noise", "Is random noise weaker?", _stronger_than_noise(("no-better-than-noise",), _noise)),
         Item(
             "targeted",
             "Were targeted attacks used as well?",
@@ -291,7 +334,7 @@ ITEMS: dict[str, tuple[Item, ...]] = {
             "Are predictions stable?",
             _fail_if_raised(("unstable-predictions",), _repeat_difference),
         ),
-        Item("silent-success", "Was every success kept?", _fail_if_raised(("last-iterate",), _missed_successes)),
+        Item("silent-success", "Was every success kept?", _kept_successes),
         Item("incomplete-optimization", "Had the attack converged?", _fail_if_raised(_PATH, _loss_converged)),
         Item(
             "transfer-failure",
