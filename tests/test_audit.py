@@ -16,7 +16,8 @@ from advlab.errors import FileExists, InvalidValue, UnknownName
 from advlab.evaluation.findings.checklists import EVALUATION, INDICATORS, ITEMS, VERDICTS, AuditRun, answers
 
 FEW = 60
-ROLES = ("noise", "fgsm", "pgd", "longer", "restarted", "apgd", "square", "half", "double", "unbounded")
+AT_EPSILON = ("noise", "fgsm", "pgd", "longer", "restarted", "apgd", "fab", "square")
+ROLES = (*AT_EPSILON, "half", "double", "unbounded", "second")
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +73,7 @@ def test_every_answer_has_evidence_and_one_of_three_verdicts(audit):
 
 def test_what_software_cannot_decide_is_not_tested_and_says_why(audit):
     untested = {code for code, verdict in verdicts(audit).items() if verdict == "not tested"}
-    people = {"adaptive-attacks", "published", "prior-work", "ablation", "provable", "broader-threats"}
+    people = {"adaptive-attacks", "published", "prior-work", "ablation", "provable"}
     assert people <= untested
     assert ("transfer" in untested) == (audit.threat.epsilon == 0.3)  # the masked one was given no surrogate
 
@@ -93,14 +94,27 @@ def test_the_roles_differ_in_one_thing_each(honest):
     assert roles["restarted"].attack.restarts > 1
     assert [roles[role].attack.threat.epsilon for role in ("half", "double", "unbounded")] == [0.05, 0.2, 1.0]
     assert roles["transfer"].transfer_from == "mnist"
-    assert honest.selftest.planted > 0
+    assert roles["square"].attack.parameters["steps"] == 5000
+    assert roles["fab"].result.minimal
+    assert {role for role in roles if roles[role].attack.threat == honest.threat} == {*AT_EPSILON, "transfer"}
+    assert (roles["second"].attack.threat.norm, roles["second"].attack.threat.epsilon) == ("l2", math.inf)
+
+
+def test_each_attack_that_it_relies_on_has_a_self_test(honest):
+    assert list(honest.selftests) == ["pgd", "apgd", "fab", "square"]
+    for role, test in honest.selftests.items():
+        assert test.found == test.planted > 0
+        assert honest.evaluations[role].result.selftest == test.counts
+    evidence = {answer.code: answer.evidence for answer in honest.answers}
+    assert evidence["attacks-validated"].count(" of ") == 4
+    assert "fab in l2" in evidence["broader-threats"]
 
 
 def test_its_archives_are_saved_in_a_folder_of_their_own_and_not_overwritten(honest, folder, trained, digits):
     saved = {path.name: path for path in (folder / "attacks" / "digits" / "audit-linf-0.1").iterdir()}
     assert saved.keys() == {f"{e.attack.slug}.h5" for e in honest.evaluations.values()}
     stored = advlab.load_result(saved["pgd-linf-0.1.h5"])
-    assert stored.selftest.found == honest.selftest.found
+    assert stored.selftest == honest.selftests["pgd"].counts
     with workspace.using(folder), pytest.raises(FileExists, match="another result"):
         advlab.audit(trained, digits, samples=FEW - 1, save=True, progress=False)
 
@@ -126,7 +140,7 @@ def test_it_is_shown_in_a_notebook_with_names_escaped(honest):
 
 def test_its_json_holds_the_answers_and_all_evaluations(audit):
     read = json.loads(json.dumps(audit.to_dict(), allow_nan=False))
-    assert read["schema"] == 1
+    assert read["schema"] == 2
     assert len(read["answers"]) == len(audit.answers)
     assert set(read["answers"][0]) == {"code", "question", "verdict", "evidence", "source"}
     assert set(read["evaluations"]) == set(audit.evaluations)
@@ -138,7 +152,7 @@ def test_a_random_classifier_fails_in_both_checklists(trained, digits):
     random, data = guarded(trained, Noisy()), digits.take(FEW)
     evaluation = advlab.evaluate(advlab.attack(random, data, "pgd", steps=2, progress=False))
     targeted = advlab.evaluate(advlab.attack(random, data, "apgd", steps=1, n_target_classes=2, progress=False))
-    run = AuditRun({**dict.fromkeys(ROLES, evaluation), "apgd": targeted}, evaluation.findings, planted=0, found=0)
+    run = AuditRun({**dict.fromkeys(ROLES, evaluation), "apgd": targeted}, evaluation.findings, selftests={})
     verdicts_by_code = {answer.code: answer.verdict for answer in answers(run)}
     assert verdicts_by_code["randomness"] == verdicts_by_code["unstable-predictions"] == "fail"
     assert verdicts_by_code["attacks-validated"] == "not tested"
@@ -164,7 +178,7 @@ def compared(n, successes, **fields):
         for role, count in (dict.fromkeys(ROLES, successes["pgd"]) | successes).items()
     }
     findings = advlab.cross_findings([evaluations["noise"], evaluations["pgd"]])
-    return {answer.code: answer.verdict for answer in answers(AuditRun(evaluations, findings, planted=0, found=0))}
+    return {answer.code: answer.verdict for answer in answers(AuditRun(evaluations, findings, selftests={}))}
 
 
 @pytest.mark.parametrize(

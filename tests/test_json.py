@@ -135,7 +135,9 @@ def audit():
     pgd = evaluate(build([0, 1], [0, 1], [1, 1], selftest=SelfTestCounts(3, 2, 1)))
     self_test = SelfTest("pgd", "stub", ThreatModel("linf", 0.1), 1, 1, 1, 0, 0.5)
     answer = Answer("threat-model", "Is it precise?", "pass", "linf 0.1", "arXiv:1902.06705")
-    result = Audit("stub", pgd.attack.threat, {"pgd": pgd}, self_test, pgd.robust_accuracy, (answer,), pgd.findings)
+    result = Audit(
+        "stub", pgd.attack.threat, {"pgd": pgd}, {"pgd": self_test}, pgd.robust_accuracy, (answer,), pgd.findings
+    )
     return strict(json.dumps(result.to_dict()))
 
 

@@ -7,6 +7,7 @@ The questions are worded again. What no software can decide is not tested, and s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from advlab.evaluation.findings.checks import Finding
 from advlab.evaluation.findings.cross import significantly_more
 from advlab.evaluation.findings.evidence import LEAST, unstable
 from advlab.evaluation.metrics import Rate
+from advlab.results.diagnostics import SelfTestCounts
 
 EVALUATION = "arXiv:1902.06705"
 INDICATORS = "arXiv:2106.09947"
@@ -36,12 +38,11 @@ class Answer(NamedTuple):
 
 
 class AuditRun(NamedTuple):
-    """What an audit ran, by role, and its findings; ``planted`` and ``found`` are those of its self-test."""
+    """What an audit ran, by role, its findings, and the counts of its self-tests by role."""
 
     evaluations: Mapping[str, Evaluation]
     findings: tuple[Finding, ...]
-    planted: int
-    found: int
+    selftests: Mapping[str, SelfTestCounts]
 
     def robust(self, role: str) -> str:
         """Robust accuracy under the attack of that role, in per cent."""
@@ -156,10 +157,19 @@ def _transfer_evidence(run: AuditRun) -> str:
 
 
 def _planted_examples(run: AuditRun) -> tuple[str, str]:
-    if not run.planted:
+    tested = {role: test for role, test in run.selftests.items() if test.planted}
+    if not tested:
         return "not tested", "no adversarial example could be planted in the features of this model"
-    evidence = f"pgd finds {run.found} of {run.planted} planted adversarial examples"
+    counts = ", ".join(f"{role} {test.found} of {test.planted}" for role, test in tested.items())
+    evidence = f"planted adversarial examples found: {counts}"
     return _fail_if_raised(("selftest-failed",), lambda run: evidence)(run)
+
+
+def _second_norm(run: AuditRun) -> str:
+    second = run.evaluations["second"]
+    median = f"the median smallest change is {second.median_distance:.3g}"
+    successes = f"{second.attack.method} in {second.attack.threat.norm} succeeds on {run.successes('second'):,} images"
+    return f"{successes}; {median if math.isfinite(second.median_distance) else 'on fewer than half'}"
 
 
 def _threat_model(run: AuditRun) -> str:
@@ -184,8 +194,8 @@ def _clean_accuracy(run: AuditRun) -> str:
 
 
 def _black_box(run: AuditRun) -> str:
-    square, pgd, apgd = (run.successes(role) for role in ("square", "pgd", "apgd"))
-    return f"square succeeds on {square:,} images, pgd on {pgd:,}, apgd on {apgd:,}"
+    square, pgd, apgd, fab = (run.successes(role) for role in ("square", "pgd", "apgd", "fab"))
+    return f"square succeeds on {square:,} images, pgd on {pgd:,}, apgd on {apgd:,}, fab on {fab:,}"
 
 
 def _repeat_difference(run: AuditRun) -> str:
@@ -236,7 +246,7 @@ def _missed_successes(run: AuditRun) -> str:
 
 _WEAKER = ("weaker-than-black-box", "weaker-than-transfer", "no-better-than-noise")
 _GRADIENT = ("zero-gradients", "unchanged-images", "non-finite", "log-probabilities")
-_PATH = ("not-converged", "loss-still-rising")
+_PATH = ("not-converged", "loss-still-rising", "weaker-than-minimal")
 
 ITEMS: dict[str, tuple[Item, ...]] = {
     EVALUATION: (
@@ -280,12 +290,16 @@ ITEMS: dict[str, tuple[Item, ...]] = {
         Item(
             "diverse-attacks",
             "Are the attacks diverse?",
-            _always_pass(lambda run: "gradients of log-odds and of logit ratios, random search, random noise"),
+            _always_pass(
+                lambda run: (
+                    "gradients of log-odds and of logit ratios, the smallest change, random search, random noise"
+                )
+            ),
         ),
         Item(
             "gradient-free",
             "Are gradient-free attacks weaker?",
-            _fail_if_compared(("weaker-than-black-box",), _black_box, ("square", "pgd", "apgd")),
+            _fail_if_compared(("weaker-than-black-box",), _black_box, ("square", "pgd", "apgd", "fab")),
         ),
         Item("hard-label", "Was a label-only attack tried?", _not_tested("slow; run 'boundary' or 'hopskipjump'")),
         Item("transfer", "Are transferred images weaker?", _transfer),
@@ -309,7 +323,7 @@ ITEMS: dict[str, tuple[Item, ...]] = {
         Item(
             "broader-threats",
             "Were other threat models tried?",
-            _not_tested("one norm; see --norm, and the methods 'spatial' and 'noise'"),
+            _always_pass(_second_norm),
         ),
         Item("provable", "Was a provable bound looked for?", _not_tested("advlab attacks; it does not prove")),
         Item("random-noise", "Is random noise weaker?", _stronger_than_noise(("no-better-than-noise",), _noise)),

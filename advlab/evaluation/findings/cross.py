@@ -189,7 +189,7 @@ def _comparison(
 
 def _weaker_than_single_step(group: Group) -> str:
     return _outperformed(
-        group, lambda m: m.last_query > 1 and math.isfinite(m.attack.threat.epsilon), lambda m: m.last_query == 1
+        group, lambda m: m.last_query > 1 and not m.evaluation.result.minimal, lambda m: m.last_query == 1
     )
 
 
