@@ -34,16 +34,18 @@ def build(
     shape: tuple[int, int, int] = (4, 4, 1),
     goal: str | None = None,
     attack: dict[str, Any] | None = None,
+    apart: float = 0.0,
     **fields: Any,
 ) -> AttackResult:
     """A result with the given labels and predictions, int ``(n,)`` each.
 
     ``change`` is added to a grey image: a number, an array ``(n,)`` for the first pixel of each image, or a full array;
-    by default the whole budget of Linf on every pixel.
+    by default the whole budget of Linf on every pixel. Each class is brighter by ``apart`` than
+    the one before.
     """
     labels, clean, adversarial = (np.asarray(a, np.int64) for a in (labels, clean, adversarial))
     n = len(labels)
-    x = np.full((n, *shape), 0.5, np.float32)
+    x = np.full((n, *shape), 0.5, np.float32) + np.float32(apart) * labels.reshape(-1, 1, 1, 1).astype(np.float32)
     if change is None:
         change = epsilon if norm == "linf" and math.isfinite(epsilon) else 0.01
     change = np.asarray(change, np.float64)

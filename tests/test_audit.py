@@ -3,9 +3,11 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from broken import Noisy, Rounded, guarded
 from click.testing import CliRunner
+from results import build
 
 import advlab
 from advlab import workspace
@@ -14,6 +16,8 @@ from advlab.errors import FileExists, InvalidValue, UnknownName
 from advlab.evaluation.findings.checklists import EVALUATION, INDICATORS, ITEMS, VERDICTS, AuditRun, answers
 
 FEW = 60
+AT_EPSILON = ("noise", "fgsm", "pgd", "longer", "restarted", "apgd", "fab", "square")
+ROLES = (*AT_EPSILON, "half", "double", "unbounded", "second")
 
 
 @pytest.fixture(scope="module")
@@ -69,7 +73,7 @@ def test_every_answer_has_evidence_and_one_of_three_verdicts(audit):
 
 def test_what_software_cannot_decide_is_not_tested_and_says_why(audit):
     untested = {code for code, verdict in verdicts(audit).items() if verdict == "not tested"}
-    people = {"adaptive-attacks", "published", "prior-work", "ablation", "provable", "broader-threats"}
+    people = {"adaptive-attacks", "published", "prior-work", "ablation", "provable"}
     assert people <= untested
     assert ("transfer" in untested) == (audit.threat.epsilon == 0.3)  # the masked one was given no surrogate
 
@@ -90,14 +94,27 @@ def test_the_roles_differ_in_one_thing_each(honest):
     assert roles["restarted"].attack.restarts > 1
     assert [roles[role].attack.threat.epsilon for role in ("half", "double", "unbounded")] == [0.05, 0.2, 1.0]
     assert roles["transfer"].transfer_from == "mnist"
-    assert honest.selftest.planted > 0
+    assert roles["square"].attack.parameters["steps"] == 5000
+    assert roles["fab"].result.minimal
+    assert {role for role in roles if roles[role].attack.threat == honest.threat} == {*AT_EPSILON, "transfer"}
+    assert (roles["second"].attack.threat.norm, roles["second"].attack.threat.epsilon) == ("l2", math.inf)
+
+
+def test_each_attack_that_it_relies_on_has_a_self_test(honest):
+    assert list(honest.selftests) == ["pgd", "apgd", "fab", "square"]
+    for role, test in honest.selftests.items():
+        assert test.found == test.planted > 0
+        assert honest.evaluations[role].result.selftest == test.counts
+    evidence = {answer.code: answer.evidence for answer in honest.answers}
+    assert evidence["attacks-validated"].count(" of ") == 4
+    assert "fab in l2" in evidence["broader-threats"]
 
 
 def test_its_archives_are_saved_in_a_folder_of_their_own_and_not_overwritten(honest, folder, trained, digits):
     saved = {path.name: path for path in (folder / "attacks" / "digits" / "audit-linf-0.1").iterdir()}
     assert saved.keys() == {f"{e.attack.slug}.h5" for e in honest.evaluations.values()}
     stored = advlab.load_result(saved["pgd-linf-0.1.h5"])
-    assert stored.selftest.found == honest.selftest.found
+    assert stored.selftest == honest.selftests["pgd"].counts
     with workspace.using(folder), pytest.raises(FileExists, match="another result"):
         advlab.audit(trained, digits, samples=FEW - 1, save=True, progress=False)
 
@@ -123,7 +140,7 @@ def test_it_is_shown_in_a_notebook_with_names_escaped(honest):
 
 def test_its_json_holds_the_answers_and_all_evaluations(audit):
     read = json.loads(json.dumps(audit.to_dict(), allow_nan=False))
-    assert read["schema"] == 1
+    assert read["schema"] == 2
     assert len(read["answers"]) == len(audit.answers)
     assert set(read["answers"][0]) == {"code", "question", "verdict", "evidence", "source"}
     assert set(read["evaluations"]) == set(audit.evaluations)
@@ -135,11 +152,59 @@ def test_a_random_classifier_fails_in_both_checklists(trained, digits):
     random, data = guarded(trained, Noisy()), digits.take(FEW)
     evaluation = advlab.evaluate(advlab.attack(random, data, "pgd", steps=2, progress=False))
     targeted = advlab.evaluate(advlab.attack(random, data, "apgd", steps=1, n_target_classes=2, progress=False))
-    roles = ("noise", "fgsm", "pgd", "longer", "restarted", "square", "half", "double", "unbounded")
-    run = AuditRun({**dict.fromkeys(roles, evaluation), "apgd": targeted}, evaluation.findings, planted=0, found=0)
+    run = AuditRun({**dict.fromkeys(ROLES, evaluation), "apgd": targeted}, evaluation.findings, selftests={})
     verdicts_by_code = {answer.code: answer.verdict for answer in answers(run)}
     assert verdicts_by_code["randomness"] == verdicts_by_code["unstable-predictions"] == "fail"
     assert verdicts_by_code["attacks-validated"] == "not tested"
+
+
+def compared(n, successes, **fields):
+    """The verdicts of an audit whose attacks succeed on so many of the first of ``n`` images, by role."""
+    labels = np.arange(n) % 3
+    gradients = {role: {"backward_passes": np.zeros(n, np.int32)} for role in ("noise", "square")}
+    evaluations = {
+        role: advlab.evaluate(
+            build(
+                labels,
+                labels,
+                np.where(np.arange(n) < count, (labels + 1) % 3, labels),
+                apart=0.2,
+                method="noise" if role == "noise" else "square" if role == "square" else "pgd",
+                attack={"parameters": {"steps": 40, "n_target_classes": 2}},
+                **fields,
+                **gradients.get(role, {}),
+            )
+        )
+        for role, count in (dict.fromkeys(ROLES, successes["pgd"]) | successes).items()
+    }
+    findings = advlab.cross_findings([evaluations["noise"], evaluations["pgd"]])
+    return {answer.code: answer.verdict for answer in answers(AuditRun(evaluations, findings, selftests={}))}
+
+
+@pytest.mark.parametrize(
+    ("n", "epsilon", "pgd", "noise", "verdict"),
+    [
+        (20, 0.1, 7, 0, "not tested"),
+        (200, 0.01, 9, 2, "not tested"),
+        (1000, 0.01, 9, 2, "not tested"),
+        (1000, 0.01, 0, 0, "not tested"),
+        (1000, 0.1, 0, 0, "fail"),
+        (400, 0.01, 100, 100, "fail"),
+        (20, 0.1, 8, 0, "pass"),
+        (400, 0.01, 100, 50, "pass"),
+    ],
+)
+def test_too_few_images_to_tell_an_attack_from_noise_are_not_tested(n, epsilon, pgd, noise, verdict):
+    verdicts_by_code = compared(n, {"pgd": pgd, "noise": noise}, epsilon=epsilon)
+    assert verdicts_by_code["random-noise"] == verdicts_by_code["white-box-is-best"] == verdict
+
+
+def test_a_comparison_of_fewer_successes_than_can_differ_is_not_tested():
+    """Seven against none has p = 2 / 2**7 = 0.016, eight p = 0.008."""
+    comparisons = {"steps-beat-one-step", "budget-helps", "gradient-free", "converged", "random-starts"}
+    few, enough = (compared(200, {"pgd": count, "noise": 0}) for count in (7, 8))
+    assert {few[code] for code in comparisons} == {"not tested"}
+    assert {enough[code] for code in comparisons} == {"pass"}
 
 
 @pytest.mark.parametrize(

@@ -86,9 +86,11 @@ RAISED = {
     "unstable-predictions": [result(diagnostics={"repeat_difference": np.full(N, 0.01, np.float32)})],
     "clean-near-chance": [result(clean=np.where(leading(0.35), LABELS, WRONG))],
     "perturbed-equals-clean": [
-        result(adversarial=LABELS),
-        result(adversarial=LABELS, norm="l2", epsilon=1.5),
-        result(adversarial=LABELS, norm="l2", epsilon=math.inf),
+        result(adversarial=LABELS, apart=0.2, epsilon=0.05),
+        result(adversarial=LABELS, apart=0.2, norm="l2", epsilon=0.2),
+        result(adversarial=LABELS, apart=0.2, norm="l1", epsilon=0.8),
+        result(adversarial=LABELS, apart=0.2, norm="l0", epsilon=4),
+        result(adversarial=LABELS, apart=0.2, norm="l2", epsilon=math.inf),
     ],
     "log-probabilities": [result(notes=("log-probabilities",))],
     "independent-sigmoids": [result(notes=("independent-sigmoids",))],
@@ -96,7 +98,7 @@ RAISED = {
     "step-budget-too-small": [
         result(attack={"parameters": {"steps": 10, "relative_step_size": 0.5}}, goal="bounded"),
     ],
-    "loss-decreases": [result(diagnostics=loss_trace(2, 1, last=251))],
+    "loss-decreases": [result(diagnostics=loss_trace(2, 1, last=280))],
     "above-clean": [
         result(adversarial=LABELS, clean=np.where(np.arange(N) < 490, LABELS, WRONG)),
         result(adversarial=LABELS, clean=np.where(leading(0.5), LABELS, WRONG), backward_passes=np.zeros(N, np.int32)),
@@ -145,7 +147,8 @@ def test_raised_with_evidence(code, case):
         result(diagnostics={"loss_trace": np.zeros((N, 4), np.float32), "trace_steps": np.arange(4, dtype=np.int32)}),
         result(attack=STEPS, diagnostics=loss_trace(0, 5, 8, 9, 9.5, 10, 10, 10, 10, 10, 10.1)),
         result(attack=STEPS, diagnostics=loss_trace(0, math.nan)),
-        result(diagnostics=loss_trace(2, 1, last=250)),
+        result(diagnostics=loss_trace(2, 1, last=251)),
+        result(diagnostics=loss_trace(2, 1, last=278)),
         result(diagnostics=returned_last(0.1)),
         result(diagnostics={"first_success": np.where(PERTURBED == LABELS, -1, 1).astype(np.int32)}),
         result(norm="l2", epsilon=1.99, change=0.4, adversarial=np.where(np.arange(N) < 200, LABELS, WRONG)),
@@ -172,17 +175,27 @@ def test_a_sound_archive_raises_nothing(sound):
         ("selftest-failed", result(selftest=SelfTestCounts(100, 95, 1))),
         ("unchanged-images", result(change=np.where(np.arange(N) < 49, 0, 0.05))),
         ("unchanged-images", result(np.where(np.arange(N) < 4, LABELS, WRONG), change=PARTLY_UNCHANGED)),
-        ("perturbed-equals-clean", result(adversarial=LABELS, epsilon=0.01)),
-        ("perturbed-equals-clean", result(adversarial=LABELS, backward_passes=np.zeros(N, np.int32))),
-        ("perturbed-equals-clean", result(adversarial=LABELS, target=1)),
+        ("perturbed-equals-clean", result(adversarial=LABELS, apart=0.2, epsilon=0.049)),
+        ("perturbed-equals-clean", result(adversarial=LABELS, apart=0.2, norm="l2", epsilon=0.19)),
+        ("perturbed-equals-clean", result(adversarial=LABELS)),
+        ("perturbed-equals-clean", build([0] * 20, [0] * 20, [0] * 20, apart=0.2)),
+        ("perturbed-equals-clean", build(LABELS[:7], LABELS[:7], LABELS[:7], apart=0.2)),
+        ("perturbed-equals-clean", result(LABELS, apart=0.2, backward_passes=np.zeros(N, np.int32))),
+        ("perturbed-equals-clean", result(adversarial=LABELS, apart=0.2, target=1)),
         ("loss-still-rising", result(diagnostics=loss_trace(0, 1))),
         ("loss-still-rising", result(WRONG, attack=STEPS, diagnostics=loss_trace(*range(11)))),
         ("loss-still-rising", result(attack=STEPS, diagnostics=loss_trace(*range(11)), goal="minimal")),
         ("loss-decreases", result(diagnostics=loss_trace(2, 1), goal="minimal")),
+        ("loss-decreases", result(diagnostics={**loss_trace(2, 1), "zero_gradient": leading(1)})),
+        ("loss-decreases", build(*[LABELS[:7]] * 3, diagnostics={k: v[:7] for k, v in loss_trace(2, 1).items()})),
         ("loss-decreases", result(diagnostics=loss_trace(2, 1), backward_passes=np.zeros(N, np.int32))),
         (
             "last-iterate",
             result(adversarial=LABELS, diagnostics=loss_trace(0, 1, first=3), goal="minimal"),
+        ),
+        (
+            "last-iterate",
+            result(diagnostics={**returned_last(0.11), "repeat_difference": np.full(N, 0.01, np.float32)}),
         ),
         ("above-clean", result(adversarial=LABELS, clean=np.where(np.arange(N) < 493, LABELS, WRONG))),
         ("above-clean", result(LABELS, np.where(leading(0.5), LABELS, WRONG), method="noise")),
@@ -193,6 +206,15 @@ def test_a_sound_archive_raises_nothing(sound):
 )
 def test_what_is_natural_for_an_attack_raises_nothing(code, excused):
     assert code not in codes(excused)
+
+
+def test_a_decrease_is_that_of_images_with_a_gradient():
+    """With 150 of 500 images at zero gradients, 350 are left; all of them end higher, then 200 of them lower."""
+    diagnostics = {"zero_gradient": leading(0.3)}
+    assert trace.decreased(result(diagnostics={**loss_trace(2, 1, last=150), **diagnostics})) == (0, 350)
+    found = result(diagnostics={**loss_trace(2, 1, last=350), **diagnostics})
+    assert trace.decreased(found) == (200, 350)
+    assert "loss-decreases" in codes(found)
 
 
 def test_zero_gradients_are_counted_among_attempted_samples_only():

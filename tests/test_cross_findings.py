@@ -60,17 +60,23 @@ RAISED = {
         [minimal("ddn", 0.2), minimal("boundary", 0.1)],
         [attack(50, norm="l2", epsilon=0.3, change=0.01), minimal("boundary", 0.1)],
     ],
+    "black-box-after-white-box": [
+        [attack(100, "apgd"), attack(20, "square", first=100, attempted=np.arange(N) >= 100)],
+    ],
+    "weaker-than-minimal": [[attack(100), attack(200, "fab", goal="minimal")]],
     "weaker-than-transfer": [[attack(100), transferred(120)]],
     "no-better-than-noise": [
         [attack(100), attack(100, "noise")],
-        [attack(7), attack(0, "noise")],
+        [attack(103), attack(100, "noise")],
         [attack(100, "square"), attack(100, "noise")],
-        [attack(0), attack(0, "noise")],
+        [attack(8), attack(8, "noise")],
+        [attack(0, apart=0.2), attack(0, "noise", apart=0.2)],
+        [attack(3, apart=0.2, epsilon=0.05), attack(0, "noise", apart=0.2, epsilon=0.05)],
     ],
     "flat-in-epsilon": [
         [attack(100, epsilon=0.05), attack(90, epsilon=0.06)],
-        [attack(100, epsilon=0.05), attack(100, epsilon=0.1)],
-        [attack(0, epsilon=0.1), attack(0, epsilon=0.3)],
+        [attack(100, epsilon=0.025, apart=0.2), attack(100, epsilon=0.05, apart=0.2)],
+        [attack(0, epsilon=0.1, apart=0.2), attack(0, epsilon=0.3, apart=0.2)],
     ],
     "not-converged": [
         [attack(100), attack(110, steps=80)],
@@ -108,8 +114,15 @@ def test_raised_with_evidence_that_names_the_classifier(code, case):
         [attack(100), attack(107, "apgd"), attack(110, "square")],
         [attack(100), attack(103, steps=80), attack(103, attack={"parameters": {"steps": 40}, "restarts": 5})],
         [attack(380), attack(380, "noise")],
+        [attack(100, attack={"seed": 1}), attack(50)],
         [attack(50, epsilon=0.05), attack(100, epsilon=0.1), attack(390, epsilon=0.3), attack(395, epsilon=0.9)],
-        [attack(0, epsilon=0.001), attack(0, epsilon=0.002)],
+        [attack(0, epsilon=0.001, apart=0.2), attack(0, epsilon=0.002, apart=0.2)],
+        [attack(0, epsilon=0.02, apart=0.2), attack(0, epsilon=0.049, apart=0.2)],
+        [attack(0, epsilon=0.1), attack(0, epsilon=0.3)],
+        [attack(7), attack(0, "noise")],
+        [attack(9, epsilon=0.01, apart=0.2), attack(2, "noise", epsilon=0.01, apart=0.2)],
+        [attack(2, epsilon=0.01, apart=0.2), attack(2, "noise", epsilon=0.01, apart=0.2)],
+        [attack(7, apart=0.2), attack(0, "noise", apart=0.2)],
         [attack(395, epsilon=0.1), attack(395, epsilon=0.3)],
         [minimal("deepfool", 0.2, successes=0), attack(100, "fgsm", norm="l2", epsilon=0.3, change=0.01)],
         [minimal("ddn", 0.1), minimal("boundary", 0.2)],
@@ -140,9 +153,87 @@ def test_white_boxes_are_taken_together_image_by_image():
     assert codes(together[::2]) == ["weaker-than-black-box"]
 
 
-def test_the_parts_of_a_cascade_are_not_compared_since_each_gets_what_is_still_robust():
-    part = attack(200, "square", attempted=np.arange(N) < 300)
+def after(*parts):
+    """The images that the next part of a cascade attacks: still robust after all of these."""
+    return {"attempted": np.all([part.robust for part in parts], axis=0)}
+
+
+def minimal_part(successes, first=0, **fields):
+    """FAB as part of a cascade: a minimal method whose result was taken within epsilon."""
+    return attack(successes, "fab", first=first, goal="minimal", **fields)
+
+
+def test_a_black_box_part_that_still_succeeds_after_the_white_boxes_is_a_finding():
+    """8 of 400 images are more than 0.2 points, and have p = 2 / 2**8 = 0.008; 7 have p = 0.016."""
+    apgd = attack(100, "apgd")
+    fab = minimal_part(20, first=100, **after(apgd))
+    found = cross_findings([apgd, fab, attack(8, "square", first=120, **after(apgd, fab))])
+    assert [finding.code for finding in found] == ["black-box-after-white-box"]
+    assert found[0].evidence == (
+        "square linf 0.1 succeeds on 8 of 400 images on stub on which all attacks with gradients had failed"
+    )
+    assert codes([apgd, fab, attack(7, "square", first=120, **after(apgd, fab))]) == []
+    assert codes([apgd, fab, attack(8, "noise", first=120, **after(apgd, fab))]) == ["black-box-after-white-box"]
+
+
+def test_significantly_many_must_be_more_than_a_fifth_of_a_point():
+    """Of 5,000 images 10 are 0.2 points, and not by chance."""
+    labels, rows = np.arange(5000) % 3, np.arange(5000)
+
+    def part(first, successes, **fields):
+        rowwise = np.where((rows >= first) & (rows < first + successes), (labels + 1) % 3, labels)
+        return evaluate(build(labels, labels, rowwise, **fields))
+
+    apgd = part(0, 500, method="apgd")
+    search = {"method": "square", "backward_passes": np.zeros(5000, np.int32), "attempted": apgd.robust}
+    assert codes([apgd, part(500, 10, **search)]) == []
+    assert codes([apgd, part(500, 11, **search)]) == ["black-box-after-white-box"]
+
+
+def test_only_images_that_each_white_box_tried_count_for_a_black_box_part():
+    square = attack(100, "square")
+    apgd = attack(20, "apgd", first=100, **after(square))
+    assert codes([square, apgd]) == []
+    assert codes([attack(100, "apgd"), attack(0, "square", first=100, **after(attack(100, "apgd")))]) == []
+
+
+@pytest.mark.parametrize(
+    ("bounded", "fab"),
+    [
+        (attack(100, "apgd"), minimal_part(41, first=100, **after(attack(100, "apgd")))),
+        (attack(100, "apgd"), minimal_part(141)),
+        (attack(100, "apgd"), minimal_part(191, first=50)),
+        (attack(100, norm="l2", epsilon=0.3, change=0.01), minimal("fab", np.where(np.arange(N) < 141, 0.2, 0.4))),
+    ],
+    ids=["cascade", "all images", "not a superset", "in its own norm without epsilon"],
+)
+def test_a_minimal_attack_far_stronger_than_the_bounded_ones_is_a_finding(bounded, fab):
+    found = {finding.code: finding.evidence for finding in cross_findings([bounded, fab])}
+    assert list(found) == ["weaker-than-minimal"]
+    assert "on which all bounded attacks had failed" in found["weaker-than-minimal"]
+
+
+@pytest.mark.parametrize(
+    "sound",
+    [
+        [attack(100, "apgd"), minimal_part(40, first=100, **after(attack(100, "apgd")))],
+        [attack(100, "apgd"), minimal_part(140)],
+        [attack(100, "apgd"), minimal_part(140, first=100)],
+        [attack(100, "apgd"), attack(40, "apgd", first=100), minimal_part(180)],
+        [attack(100, "fgsm"), minimal_part(300)],
+        [minimal_part(300), attack(10, "apgd", first=300, **after(minimal_part(300)))],
+        [attack(100, norm="l2", epsilon=0.3, change=0.01), minimal("fab", 0.4)],
+    ],
+    ids=["10 points", "10 points of all", "as many others", "two together", "one step", "before", "beyond epsilon"],
+)
+def test_a_minimal_attack_as_strong_as_the_bounded_ones_is_none(sound):
+    assert codes(sound) == []
+
+
+def test_the_parts_of_a_cascade_enter_no_other_comparison():
+    part = attack(200, attempted=np.arange(N) < 300, first=100)
     assert codes([attack(0), part]) == []
+    assert codes([attack(0), attack(200, "fgsm", attempted=np.arange(N) < 300)]) == []
 
 
 def test_joined_results_are_not_compared():

@@ -17,6 +17,7 @@ from advlab.evaluation.curve import SecurityCurve
 from advlab.evaluation.evaluation import evaluate
 from advlab.evaluation.records import to_records
 from advlab.figures import png
+from advlab.results.diagnostics import SelfTestCounts
 from advlab.threat import ThreatModel
 from advlab.workflows.audit import Answer, Audit
 from advlab.workflows.selftest import SelfTest
@@ -131,10 +132,12 @@ def curve():
 
 def audit():
     """The JSON of an audit, built by hand: a real one is slow and has its own tests."""
-    pgd = evaluate(build([0, 1], [0, 1], [1, 1]))
+    pgd = evaluate(build([0, 1], [0, 1], [1, 1], selftest=SelfTestCounts(3, 2, 1)))
     self_test = SelfTest("pgd", "stub", ThreatModel("linf", 0.1), 1, 1, 1, 0, 0.5)
     answer = Answer("threat-model", "Is it precise?", "pass", "linf 0.1", "arXiv:1902.06705")
-    result = Audit("stub", pgd.attack.threat, {"pgd": pgd}, self_test, pgd.robust_accuracy, (answer,), pgd.findings)
+    result = Audit(
+        "stub", pgd.attack.threat, {"pgd": pgd}, {"pgd": self_test}, pgd.robust_accuracy, (answer,), pgd.findings
+    )
     return strict(json.dumps(result.to_dict()))
 
 

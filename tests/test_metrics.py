@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from advlab.distances import distance, distances, exceeds
+from advlab.distances import distance, distances, exceeds, nearest_other_class
 from advlab.errors import InvalidValue
 from advlab.evaluation import metrics
 
@@ -106,6 +106,29 @@ def test_transitions_count_label_to_prediction_among_the_chosen_samples():
 def test_per_class_splits_by_label():
     rates = metrics.per_class(np.array([True, False, True]), np.array([0, 0, 2]), 3)
     assert [(rate.count, rate.total) for rate in rates] == [(1, 2), (0, 0), (1, 1)]
+
+
+def test_the_nearest_of_another_class_by_hand():
+    x = np.array([0, 0.1, 0.4, 1], np.float32).reshape(-1, 1, 1, 1) * np.ones((1, 2, 2, 1), np.float32)
+    labels = np.array([0, 0, 1, 0])
+    for norm, factor in {"linf": 1, "l2": 2, "l1": 4}.items():
+        assert nearest_other_class(x, labels, norm) == pytest.approx(factor * np.array([0.4, 0.3, 0.3, 0.6]))
+    assert nearest_other_class(x, labels, "l0").tolist() == [4, 4, 4, 4]
+    assert np.isinf(nearest_other_class(x, np.zeros(4, int), "l2")).all()
+
+
+def test_equal_images_of_two_classes_say_nothing_about_their_distance():
+    x = np.array([0, 0, 0.5], np.float32).reshape(-1, 1, 1, 1)
+    assert nearest_other_class(x, np.array([0, 1, 1]), "linf").tolist() == [0.5, math.inf, 0.5]
+
+
+def test_of_many_images_the_first_are_compared():
+    x = np.random.default_rng(0).random((300, 28, 28, 1), np.float32)
+    labels = np.arange(300) % 3
+    nearest = nearest_other_class(x, labels, "l2")
+    assert len(nearest) == 159
+    assert np.array_equal(nearest, nearest_other_class(x[:159], labels[:159], "l2"))
+    assert len(nearest_other_class(np.zeros((60, 1000, 1000, 1), bool), np.zeros(60), "l2")) == 50
 
 
 def test_flow_distance_is_the_median_of_each_pair_among_the_chosen_samples():

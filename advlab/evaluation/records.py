@@ -47,6 +47,7 @@ def to_record(evaluation: Evaluation) -> dict[str, Any]:
             "transitions": evaluation.transitions,
             "flow_distance": evaluation.flow_distance,
             "findings": evaluation.findings,
+            "selftest": result.selftest,
             "forward_passes": evaluation.forward_passes,
             "backward_passes": evaluation.backward_passes,
             "seconds": result.seconds,

@@ -21,6 +21,7 @@ from advlab.evaluation.findings.cross import cross_findings
 from advlab.evaluation.metrics import Rate
 from advlab.evaluation.table import labels
 from advlab.formatting import WIDTH, printable
+from advlab.results import combine
 from advlab.results.result import AttackResult
 from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
 from advlab.workflows.inputs import require_archive, resolve_classifier, resolve_dataset
@@ -30,9 +31,15 @@ if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
     from advlab.workflows.inputs import ClassifierLike, DatasetLike
 
-SCHEMA = 1
-NORMS = ("linf", "l2", "l1")
-NOISE_RESTARTS, PGD_RESTARTS, SELFTEST_SAMPLES = 100, 5, 20
+SCHEMA = 2
+SECOND_NORM = {"linf": "l2", "l2": "linf", "l1": "l2"}  # norm -> the one tried as well
+NOISE_RESTARTS, PGD_RESTARTS, SQUARE_QUERIES = 100, 5, 5000
+SELFTESTED = {
+    "pgd": 20,
+    "apgd": 20,
+    "fab": 20,
+    "square": 10,
+}  # role -> images; square takes thousands of queries for each
 _MARGIN = 2
 
 
@@ -40,14 +47,15 @@ _MARGIN = 2
 class Audit:
     """What was run on a classifier, and the answers to two checklists.
 
-    ``evaluations``: role -> evaluation, of the attacks at ``threat`` and at half, double and unbounded epsilon.
+    ``evaluations``: role -> evaluation, of the attacks at ``threat``, at half, double and unbounded epsilon, and of a
+    minimal attack in a second norm. ``selftests``: role -> self-test, of the attacks that ``SELFTESTED`` names.
     ``findings`` has each code once, gravest first; ``robust_accuracy`` is against the worst attack of each image.
     """
 
     classifier: str
     threat: ThreatModel
     evaluations: Mapping[str, Evaluation]
-    selftest: SelfTest
+    selftests: Mapping[str, SelfTest]
     robust_accuracy: Rate
     answers: tuple[Answer, ...]
     findings: tuple[Finding, ...]
@@ -71,7 +79,7 @@ class Audit:
             "robust_accuracy": vars(self.robust_accuracy),
             "answers": [answer._asdict() for answer in self.answers],
             "findings": [finding._asdict() for finding in self.findings],
-            "selftest": self.selftest.to_dict(),
+            "selftests": {role: test.to_dict() for role, test in self.selftests.items()},
             "evaluations": {role: evaluation.to_dict() for role, evaluation in self.evaluations.items()},
         }
 
@@ -133,10 +141,10 @@ def audit(
     linf 0.1, l2 1.5, l1 10. ``save`` writes the archives to their own folder, ``attacks/<classifier>/audit-linf-0.1/``.
     Raises ``InvalidValue`` before any work.
     """
-    if norm not in NORMS:
+    if norm not in SECOND_NORM:
         raise InvalidValue(
             f"An audit needs attacks with and without gradients in its norm. Got '{norm}'; choose one of: "
-            f"{', '.join(NORMS)}."
+            f"{', '.join(SECOND_NORM)}."
         )
     radius = parse_epsilon(epsilon)
     threat = ThreatModel(norm, DEFAULT_EPSILON[norm] if radius is None else radius)
@@ -150,27 +158,39 @@ def audit(
     data = resolve_dataset(dataset, classifier, samples).take(samples)
     specs = _specs(threat, classifier.classes, math.prod(data.shape), seed)
     folder = f"audit-{norm}-{threat.epsilon_text}"
-    paths = {role: workspace.archive_path(classifier.name, spec.slug, folder) for role, spec in specs.items()}
-    for role in specs if save else ():
-        require_archive(paths[role], specs[role], data, classifier.digest, force=False)
+    # What FAB leaves in this norm is judged within epsilon, as in a cascade.
+    recorded = {**specs, "fab": specs["fab"].replace(threat=threat)}
+    paths = {role: workspace.archive_path(classifier.name, spec.slug, folder) for role, spec in recorded.items()}
+    for role in recorded if save else ():
+        require_archive(paths[role], recorded[role], data, classifier.digest, force=False)
 
     def run(target: Classifier, spec: Attack) -> AttackResult:
         # On so few images, most of which are dropped early, XLA would never repay its compilation.
         return craft(target, data, spec, compile="graph", progress=progress)
 
     results = {role: run(classifier, spec) for role, spec in specs.items()}
-    self_test = selftest(
-        classifier, data, specs["pgd"].replace(early_stop=True), samples=SELFTEST_SAMPLES, progress=progress
-    )
-    results["pgd"] = replace(results["pgd"], selftest=self_test.counts)
+    results["fab"] = combine.within(results["fab"], threat)
+    selftests = {
+        role: selftest(
+            classifier,
+            data,
+            specs[role] if role == "fab" else specs[role].replace(early_stop=True),
+            epsilon=threat.epsilon if role == "fab" else None,
+            samples=samples,
+            progress=progress,
+        )
+        for role, samples in SELFTESTED.items()
+    }
+    for role, test in selftests.items():
+        results[role] = replace(results[role], selftest=test.counts)
     for role in results if save else ():
         results[role].save(paths[role])
     evaluations = {role: evaluate(result) for role, result in results.items()}
     if surrogate is not None:
         evaluations["transfer"] = evaluate(run(surrogate, specs["pgd"]), classifier)
     findings = _findings(list(evaluations.values()))
-    done = AuditRun(evaluations, findings, self_test.planted, self_test.found)
-    return Audit(classifier.name, threat, evaluations, self_test, done.worst, answers(done), findings)
+    done = AuditRun(evaluations, findings, {role: test.counts for role, test in selftests.items()})
+    return Audit(classifier.name, threat, evaluations, selftests, done.worst, answers(done), findings)
 
 
 def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str, Attack]:
@@ -178,6 +198,7 @@ def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str,
     norm, epsilon = threat.norm, threat.epsilon
     largest_epsilon = {"linf": 1.0, "l2": math.sqrt(size), "l1": float(size)}[norm]
     steps = load_method("pgd").parameters["steps"]
+    wrong_classes, likeliest = min(9, classes - 1), min(3, classes - 1)
 
     def spec(
         method: str, radius: float = epsilon, early_stop: bool = False, restarts: int = 1, **parameters: Any
@@ -198,11 +219,13 @@ def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str,
         "pgd": spec("pgd"),
         "longer": spec("pgd", steps=2 * int(steps or 0)),
         "restarted": spec("pgd", restarts=PGD_RESTARTS),
-        "apgd": spec("apgd", early_stop=True, loss="dlr", n_target_classes=min(9, classes - 1)),
-        "square": spec("square", early_stop=True, steps=1000),
+        "apgd": spec("apgd", early_stop=True, loss="dlr", n_target_classes=wrong_classes),
+        "fab": Attack("fab", norm=norm, seed=seed, n_target_classes=wrong_classes),
+        "square": spec("square", early_stop=True, steps=SQUARE_QUERIES),
         "half": spec("pgd", epsilon / 2),
         "double": spec("pgd", 2 * epsilon),
         "unbounded": spec("pgd", largest_epsilon),
+        "second": Attack("fab", norm=SECOND_NORM[norm], seed=seed, n_target_classes=likeliest),
     }
 
 

@@ -7,6 +7,7 @@ The questions are worded again. What no software can decide is not tested, and s
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
@@ -15,7 +16,10 @@ import numpy as np
 from advlab.evaluation.evaluation import Evaluation, worst_case
 from advlab.evaluation.findings import trace
 from advlab.evaluation.findings.checks import Finding
+from advlab.evaluation.findings.cross import significantly_more
+from advlab.evaluation.findings.evidence import LEAST, unstable
 from advlab.evaluation.metrics import Rate
+from advlab.results.diagnostics import SelfTestCounts
 
 EVALUATION = "arXiv:1902.06705"
 INDICATORS = "arXiv:2106.09947"
@@ -34,12 +38,11 @@ class Answer(NamedTuple):
 
 
 class AuditRun(NamedTuple):
-    """What an audit ran, by role, and its findings; ``planted`` and ``found`` are those of its self-test."""
+    """What an audit ran, by role, its findings, and the counts of its self-tests by role."""
 
     evaluations: Mapping[str, Evaluation]
     findings: tuple[Finding, ...]
-    planted: int
-    found: int
+    selftests: Mapping[str, SelfTestCounts]
 
     def robust(self, role: str) -> str:
         """Robust accuracy under the attack of that role, in per cent."""
@@ -100,6 +103,37 @@ def _fail_if_raised(codes: tuple[str, ...], evidence: Evidence) -> Verdict:
     return answer
 
 
+def _fail_if_compared(codes: tuple[str, ...], evidence: Evidence, roles: tuple[str, ...]) -> Verdict:
+    """The same of a comparison of successes; not tested where none of the roles has enough to show a difference."""
+
+    def answer(run: AuditRun) -> tuple[str, str]:
+        verdict, text = _fail_if_raised(codes, evidence)(run)
+        if verdict == "pass" and max(run.successes(role) for role in roles) < LEAST:
+            return "not tested", f"{text}; below {LEAST} images a difference may be chance"
+        return verdict, text
+
+    return answer
+
+
+def _stronger_than_noise(codes: tuple[str, ...], evidence: Evidence) -> Verdict:
+    """Passed where pgd is significantly stronger than noise; not tested where neither that nor a finding shows."""
+
+    def answer(run: AuditRun) -> tuple[str, str]:
+        verdict, text = _fail_if_raised(codes, evidence)(run)
+        noise, pgd = (run.main.result.correct & ~run.evaluations[role].robust for role in ("noise", "pgd"))
+        if verdict == "pass" and not significantly_more(pgd, noise):
+            return "not tested", f"{_noise(run)}: too few to tell them apart; try a larger epsilon or more images"
+        return verdict, text
+
+    return answer
+
+
+def _kept_successes(run: AuditRun) -> tuple[str, str]:
+    if unstable(run.main.result):
+        return "not tested", "on a random classifier a success at one query need not be one at the next"
+    return _fail_if_raised(("last-iterate",), _missed_successes)(run)
+
+
 def _curve_reaches_all(run: AuditRun) -> tuple[str, str]:
     roles = ("half", "pgd", "double", "unbounded")
     accuracies = {run.evaluations[role].attack.threat.epsilon: run.robust(role) for role in roles}
@@ -111,7 +145,7 @@ def _curve_reaches_all(run: AuditRun) -> tuple[str, str]:
 def _transfer(run: AuditRun) -> tuple[str, str]:
     if "transfer" not in run.evaluations:
         return "not tested", "no second classifier was given to craft on (surrogate)"
-    return _fail_if_raised(("weaker-than-transfer",), _transfer_evidence)(run)
+    return _fail_if_compared(("weaker-than-transfer",), _transfer_evidence, ("transfer", "pgd"))(run)
 
 
 def _transfer_evidence(run: AuditRun) -> str:
@@ -123,10 +157,19 @@ def _transfer_evidence(run: AuditRun) -> str:
 
 
 def _planted_examples(run: AuditRun) -> tuple[str, str]:
-    if not run.planted:
+    tested = {role: test for role, test in run.selftests.items() if test.planted}
+    if not tested:
         return "not tested", "no adversarial example could be planted in the features of this model"
-    evidence = f"pgd finds {run.found} of {run.planted} planted adversarial examples"
+    counts = ", ".join(f"{role} {test.found} of {test.planted}" for role, test in tested.items())
+    evidence = f"planted adversarial examples found: {counts}"
     return _fail_if_raised(("selftest-failed",), lambda run: evidence)(run)
+
+
+def _second_norm(run: AuditRun) -> str:
+    second = run.evaluations["second"]
+    median = f"the median smallest change is {second.median_distance:.3g}"
+    successes = f"{second.attack.method} in {second.attack.threat.norm} succeeds on {run.successes('second'):,} images"
+    return f"{successes}; {median if math.isfinite(second.median_distance) else 'on fewer than half'}"
 
 
 def _threat_model(run: AuditRun) -> str:
@@ -151,8 +194,8 @@ def _clean_accuracy(run: AuditRun) -> str:
 
 
 def _black_box(run: AuditRun) -> str:
-    square, pgd, apgd = (run.successes(role) for role in ("square", "pgd", "apgd"))
-    return f"square succeeds on {square:,} images, pgd on {pgd:,}, apgd on {apgd:,}"
+    square, pgd, apgd, fab = (run.successes(role) for role in ("square", "pgd", "apgd", "fab"))
+    return f"square succeeds on {square:,} images, pgd on {pgd:,}, apgd on {apgd:,}, fab on {fab:,}"
 
 
 def _repeat_difference(run: AuditRun) -> str:
@@ -203,7 +246,7 @@ def _missed_successes(run: AuditRun) -> str:
 
 _WEAKER = ("weaker-than-black-box", "weaker-than-transfer", "no-better-than-noise")
 _GRADIENT = ("zero-gradients", "unchanged-images", "non-finite", "log-probabilities")
-_PATH = ("not-converged", "loss-still-rising")
+_PATH = ("not-converged", "loss-still-rising", "weaker-than-minimal")
 
 ITEMS: dict[str, tuple[Item, ...]] = {
     EVALUATION: (
@@ -218,20 +261,22 @@ ITEMS: dict[str, tuple[Item, ...]] = {
         Item(
             "steps-beat-one-step",
             "Do many steps beat one?",
-            _fail_if_raised(
+            _fail_if_compared(
                 ("weaker-than-single-step", "loss-decreases", "above-clean"),
                 lambda run: f"pgd succeeds on {run.successes('pgd'):,} images, fgsm on {run.successes('fgsm'):,}",
+                ("pgd", "fgsm"),
             ),
         ),
         Item(
             "budget-helps",
             "Does success grow with epsilon?",
-            _fail_if_raised(
+            _fail_if_compared(
                 ("flat-in-epsilon",),
                 lambda run: (
                     f"half: {run.successes('half'):,}, epsilon: {run.successes('pgd'):,}, "
                     f"double: {run.successes('double'):,} images"
                 ),
+                ("half", "pgd", "double"),
             ),
         ),
         Item(
@@ -240,17 +285,21 @@ ITEMS: dict[str, tuple[Item, ...]] = {
             _fail_if_raised(("survives-unbounded",), lambda run: f"robust accuracy {run.robust('unbounded')}"),
         ),
         Item("curve-reaches-all", "Does success over epsilon reach 100%?", _curve_reaches_all),
-        Item("white-box-is-best", "Is the white box the strongest?", _fail_if_raised(_WEAKER, _black_box)),
+        Item("white-box-is-best", "Is the white box the strongest?", _stronger_than_noise(_WEAKER, _black_box)),
         Item("attacks-described", "Are all hyperparameters listed?", _always_pass(_parameters_listed)),
         Item(
             "diverse-attacks",
             "Are the attacks diverse?",
-            _always_pass(lambda run: "gradients of log-odds and of logit ratios, random search, random noise"),
+            _always_pass(
+                lambda run: (
+                    "gradients of log-odds and of logit ratios, the smallest change, random search, random noise"
+                )
+            ),
         ),
         Item(
             "gradient-free",
             "Are gradient-free attacks weaker?",
-            _fail_if_raised(("weaker-than-black-box",), _black_box),
+            _fail_if_compared(("weaker-than-black-box",), _black_box, ("square", "pgd", "apgd", "fab")),
         ),
         Item("hard-label", "Was a label-only attack tried?", _not_tested("slow; run 'boundary' or 'hopskipjump'")),
         Item("transfer", "Are transferred images weaker?", _transfer),
@@ -260,16 +309,24 @@ ITEMS: dict[str, tuple[Item, ...]] = {
             _fail_if_raised(("unstable-predictions",), _repeat_difference),
         ),
         Item("differentiable", "Is every part differentiable?", _fail_if_raised(_GRADIENT, _gradients)),
-        Item("converged", "Does doubling steps change nothing?", _fail_if_raised(("not-converged",), _converged)),
-        Item("random-starts", "Do random restarts change nothing?", _fail_if_raised(("not-converged",), _restarts)),
+        Item(
+            "converged",
+            "Does doubling steps change nothing?",
+            _fail_if_compared(("not-converged",), _converged, ("pgd", "longer")),
+        ),
+        Item(
+            "random-starts",
+            "Do random restarts change nothing?",
+            _fail_if_compared(("not-converged",), _restarts, ("pgd", "restarted")),
+        ),
         Item("prior-work", "Is it compared with prior work?", _not_tested("that is for a person to do")),
         Item(
             "broader-threats",
             "Were other threat models tried?",
-            _not_tested("one norm; see --norm, and the methods 'spatial' and 'noise'"),
+            _always_pass(_second_norm),
         ),
         Item("provable", "Was a provable bound looked for?", _not_tested("advlab attacks; it does not prove")),
-        Item("random-noise", "Is random noise weaker?", _fail_if_raised(("no-better-than-noise",), _noise)),
+        Item("random-noise", "Is random noise weaker?", _stronger_than_noise(("no-better-than-noise",), _noise)),
         Item(
             "targeted",
             "Were targeted attacks used as well?",
@@ -291,7 +348,7 @@ ITEMS: dict[str, tuple[Item, ...]] = {
             "Are predictions stable?",
             _fail_if_raised(("unstable-predictions",), _repeat_difference),
         ),
-        Item("silent-success", "Was every success kept?", _fail_if_raised(("last-iterate",), _missed_successes)),
+        Item("silent-success", "Was every success kept?", _kept_successes),
         Item("incomplete-optimization", "Had the attack converged?", _fail_if_raised(_PATH, _loss_converged)),
         Item(
             "transfer-failure",

@@ -114,7 +114,8 @@ CHECKS: tuple[Check[Facts], ...] = (
     Check(
         "perturbed-equals-clean",
         "warning",
-        "a gradient attack with a large budget costs one point of accuracy or less",
+        f"a gradient attack costs one point of accuracy or less, where epsilon is at least {evidence.LARGE_EPSILON} of "
+        "the median distance to the nearest image of another class",
         "Ordinary networks do not withstand this; more often the attack has failed.",
         "Try more steps, restarts, another method, and an attack without gradients.",
         evidence.perturbed_equals_clean,
@@ -146,7 +147,8 @@ CHECKS: tuple[Check[Facts], ...] = (
     Check(
         "loss-decreases",
         "warning",
-        "more than half of the images end at a lower loss than they began with",
+        "more than half of the images whose gradient is not zero, and significantly many, end at a lower loss than "
+        "they began with",
         "The steps lead the wrong way: a flipped sign, or catastrophic overfitting of the model to single steps.",
         "Check the sign of the loss. Attack with more and smaller steps, such as 'pgd' with steps=100.",
         evidence.loss_decreases,
@@ -163,7 +165,8 @@ CHECKS: tuple[Check[Facts], ...] = (
         "last-iterate",
         "warning",
         f"more than {evidence.MISSED_SUCCESSES:.0%} of the images were misclassified at an earlier iterate but not as "
-        f"returned, or more than {evidence.BELOW_HIGHEST_LOSS:.0%} were returned below their highest loss",
+        f"returned, or more than {evidence.BELOW_HIGHEST_LOSS:.0%} were returned below their highest loss "
+        "(not where predictions are unstable)",
         "The attack returned its last iterate, not the best, and so hides adversarial examples that it found.",
         "Return the best iterate of each image, as the engine does unless a method sets keep='last'.",
         evidence.last_iterate,

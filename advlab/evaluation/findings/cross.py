@@ -2,7 +2,7 @@
 
 Attacks are compared sample by sample, never by their averages alone: Carlini et al. 2019, "On evaluating adversarial
 robustness", arXiv:1902.06705, section 5. A difference counts when McNemar's exact test does not take it for chance and
-it is at least one point of accuracy.
+it is at least one point of accuracy; the parts of a cascade are compared on the images that both attacked.
 """
 
 from __future__ import annotations
@@ -18,17 +18,19 @@ import numpy as np
 from advlab.declarations.attack import Attack
 from advlab.distances import distance, exceeds
 from advlab.evaluation.findings.checks import Check, Finding, gravest_first, raised
-from advlab.evaluation.findings.evidence import SIGNIFICANCE
+from advlab.evaluation.findings.evidence import LEAST, SIGNIFICANCE, epsilon_is_large
 from advlab.evaluation.significance import mcnemar
 from advlab.evaluation.table import as_evaluations, labels
 from advlab.formatting import printable
-from advlab.threat import DEFAULT_EPSILON, ThreatModel
+from advlab.threat import ThreatModel
 
 if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation
 
 NOISE = ("noise", "naive")
 POINT = 0.01
+LEFT_BY_WHITE_BOX = 0.002  # of all images: what the reference AutoAttack warns of where Square still succeeds on more
+FAR = 0.10  # of all images: far more than a minimal and a bounded attack with the same gradients differ by
 STILL_ROBUST = 0.10  # of the clean accuracy: where fewer images are still robust, more successes are not expected
 LISTED = 2  # comparisons that the evidence names in full
 _SMALLER = 0.99  # a perturbation counts as smaller than another below this fraction of it
@@ -55,6 +57,17 @@ class Member(NamedTuple):
     def white_box(self) -> bool:
         """Whether it used gradients of the classifier that it is evaluated on."""
         return self.evaluation.transfer_from is None and bool(self.evaluation.result.backward_passes.any())
+
+    @property
+    def is_part(self) -> bool:
+        """Whether it is a later part of a cascade, which attacked only what was still robust after those before it."""
+        return bool(self.evaluation.result.left_out.any())
+
+    @property
+    def success(self) -> np.ndarray:
+        """bool ``(n,)``: it turned a correct prediction into an error itself, within its own epsilon."""
+        result = self.evaluation.result
+        return np.asarray(result.correct & result.attempted & result.success)
 
     @property
     def is_noise(self) -> bool:
@@ -93,14 +106,14 @@ Predicate = Callable[[Member], bool]
 def cross_findings(evaluations: Evaluation | Iterable[Evaluation]) -> tuple[Finding, ...]:
     """What evaluations show about each other, gravest first; each one's own findings are not repeated.
 
-    Compared are those on one classifier and the same samples. Joined results and the parts of a cascade stay out: a
-    part attacks only the images that are still robust after the parts before it.
+    Compared are those on one classifier and the same samples. Joined results stay out. The later parts of a cascade
+    attack only the images that are still robust after the parts before them, and are compared on these alone.
     """
     evaluations = as_evaluations(evaluations)
     groups: dict[tuple[str, str], list[tuple[str, Evaluation]]] = {}
     for evaluation, name in zip(evaluations, labels(evaluations), strict=True):
         result = evaluation.result
-        if len(evaluation) and not evaluation.joins and not result.left_out.any():
+        if len(evaluation) and not evaluation.joins:
             key = (result.classifier_digest, result.dataset_digest)
             groups.setdefault(key, []).append((printable(name), evaluation))
     comparable = [tuple(_member(*pair) for pair in group) for group in groups.values() if len(group) > 1]
@@ -114,10 +127,26 @@ def _member(name: str, evaluation: Evaluation) -> Member:
     return Member(name, evaluation, sizes)
 
 
-def _significantly_more(more: np.ndarray, less: np.ndarray) -> bool:
+def significantly_more(more: np.ndarray, less: np.ndarray) -> bool:
     """Whether the first, bool ``(n,)``, holds for more samples than the second, by a point and not by chance."""
     test = mcnemar(more, less)
     return test.only_first - test.only_second >= POINT * len(more) and test.p_value < SIGNIFICANCE
+
+
+def _would_show(images: int, total: int) -> bool:
+    """Whether so many images, all on one side, would be a significant difference of attacks on ``total`` images."""
+    return images >= max(LEAST, POINT * total)
+
+
+def _can_improve(correct: np.ndarray, success: np.ndarray) -> bool:
+    """Whether enough images are still robust for a stronger attack to show itself."""
+    robust = int(np.count_nonzero(correct & ~success))
+    return robust > STILL_ROBUST * int(np.count_nonzero(correct)) and _would_show(robust, len(correct))
+
+
+def _whole(group: Group) -> Group:
+    """Those that attacked every image in scope."""
+    return tuple(member for member in group if not member.is_part)
 
 
 def _by_threat_model(group: Group) -> Iterator[tuple[ThreatModel, Group]]:
@@ -131,14 +160,14 @@ def _by_threat_model(group: Group) -> Iterator[tuple[ThreatModel, Group]]:
 def _outperformed(group: Group, strong: Predicate, weak: Predicate, together: bool = False) -> str:
     """Where an attack that ought to be weaker succeeds on clearly more images than each strong one, or all together."""
     comparisons = []
-    for threat, members in _by_threat_model(group):
+    for threat, members in _by_threat_model(_whole(group)):
         strong_members = [member for member in members if strong(member)]
         rivals = [strong_members] if together and strong_members else [[member] for member in strong_members]
         for weaker in filter(weak, members):
             weak_size = weaker.required_size(threat)
             for rival in rivals:
                 strong_size = np.min([member.required_size(threat) for member in rival], axis=0)
-                if _significantly_more(weak_size < _SMALLER * strong_size, strong_size < _SMALLER * weak_size):
+                if significantly_more(weak_size < _SMALLER * strong_size, strong_size < _SMALLER * weak_size):
                     comparisons.append(_comparison(weaker, weak_size, rival, strong_size, threat))
     return _listed(list(dict.fromkeys(comparisons)))
 
@@ -160,7 +189,7 @@ def _comparison(
 
 def _weaker_than_single_step(group: Group) -> str:
     return _outperformed(
-        group, lambda m: m.last_query > 1 and math.isfinite(m.attack.threat.epsilon), lambda m: m.last_query == 1
+        group, lambda m: m.last_query > 1 and not m.evaluation.result.minimal, lambda m: m.last_query == 1
     )
 
 
@@ -172,22 +201,73 @@ def _weaker_than_transfer(group: Group) -> str:
     return _outperformed(group, lambda m: m.white_box, lambda m: m.evaluation.transfer_from is not None, together=True)
 
 
-def _no_better_than_noise(group: Group) -> str:
+def _black_box_after_white_box(group: Group) -> str:
+    """Only for parts of a cascade; where all attack the same images, ``weaker-than-black-box`` compares them."""
+
+    def black_box_part(member: Member) -> bool:
+        return member.is_part and (member.black_box or member.is_noise)
+
+    return _only_by(group, black_box_part, lambda m: m.white_box, LEFT_BY_WHITE_BOX, "all attacks with gradients")
+
+
+def _weaker_than_minimal(group: Group) -> str:
+    def minimal(member: Member) -> bool:
+        return member.white_box and member.evaluation.result.minimal
+
+    def bounded(member: Member) -> bool:
+        return member.white_box and not minimal(member) and member.last_query != 1
+
+    return _only_by(group, minimal, bounded, FAR, "all bounded attacks")
+
+
+def _only_by(group: Group, strong: Predicate, others: Predicate, fraction: float, names: str) -> str:
+    """Where an attack succeeds on more images than a fraction, and significantly many, on which the others failed.
+
+    An image counts where the one succeeded and each of the others tried and failed; subtracted are those where the
+    one tried and failed and any of the others succeeded, which a cascade leaves out.
+    """
     comparisons = []
     for threat, members in _by_threat_model(group):
+        bounded = [m for m in members if m.attack.threat == threat and math.isfinite(threat.epsilon) and others(m)]
+        for member in filter(strong, members) if bounded else ():
+            result = member.evaluation.result
+            success = member.success & np.isfinite(member.required_size(threat))
+            failed_others = np.all([m.evaluation.result.attempted & ~m.success for m in bounded], axis=0)
+            success_others = np.any([m.success for m in bounded], axis=0)
+            test = mcnemar(success & failed_others, result.attempted & ~success & success_others)
+            more = test.only_first - test.only_second
+            if more > fraction * len(success) and test.p_value < SIGNIFICANCE:
+                comparisons.append(
+                    f"{member.name} succeeds on {test.only_first:,} {member.images} on which {names} had failed"
+                )
+    return _listed(list(dict.fromkeys(comparisons)))
+
+
+def _no_better_than_noise(group: Group) -> str:
+    """Not where the attack is better by a little, or where noise and a small epsilon leave nothing to tell them by."""
+    comparisons = []
+    for threat, members in _by_threat_model(_whole(group)):
         baselines = [member for member in members if member.is_noise and math.isfinite(threat.epsilon)]
         for baseline in baselines:
-            by_noise = np.isfinite(baseline.required_size(threat))
-            correct = baseline.evaluation.result.correct
-            can_improve = np.count_nonzero(correct & ~by_noise) > STILL_ROBUST * np.count_nonzero(correct)
-            for member in members:
-                success = np.isfinite(member.required_size(threat))
-                is_attack = member.white_box or member.black_box
-                if can_improve and is_attack and not _significantly_more(success, by_noise):
-                    comparisons.append(
-                        f"{member.name} succeeds on {success.sum():,} {member.images}, "
-                        f"{baseline.name} on {by_noise.sum():,}"
-                    )
+            result, by_noise = baseline.evaluation.result, np.isfinite(baseline.required_size(threat))
+            n, correct = len(by_noise), result.correct
+            equal = [
+                (member, success)
+                for member in members
+                if (member.white_box or member.black_box)
+                and (success := np.isfinite(member.required_size(threat))).sum() - by_noise.sum() < POINT * n
+            ]
+            # What works succeeds on twice as many as noise does, and on many where epsilon is large.
+            if (
+                equal
+                and _can_improve(correct, by_noise)
+                and (_would_show(by_noise.sum(), n) or epsilon_is_large(result))
+            ):
+                comparisons += [
+                    f"{member.name} succeeds on {success.sum():,} {member.images}, "
+                    f"{baseline.name} on {by_noise.sum():,}"
+                    for member, success in equal
+                ]
     return _listed(comparisons)
 
 
@@ -200,7 +280,7 @@ def _listed(comparisons: list[str]) -> str:
 def _series(group: Group, key: Callable[[Attack], object], size: Callable[[Attack], float]) -> Iterator[Group]:
     """Bounded attacks that are equal by ``key``, in the order of ``size``."""
     series: dict[object, list[Member]] = {}
-    for member in group:
+    for member in _whole(group):
         if math.isfinite(member.attack.threat.epsilon) and not member.is_noise:
             series.setdefault((member.evaluation.transfer_from, key(member.attack)), []).append(member)
     return (tuple(sorted(members, key=lambda m: size(m.attack))) for members in series.values() if len(members) > 1)
@@ -215,12 +295,15 @@ def _flat_in_epsilon(group: Group) -> str:
         for small, large in pairwise(series):
             small_success, large_success = (np.isfinite(m.required_size(m.attack.threat)) for m in (small, large))
             correct = large.evaluation.result.correct
-            is_large = large.attack.threat.epsilon >= max(
-                2 * small.attack.threat.epsilon, DEFAULT_EPSILON[large.attack.threat.norm]
+            if large.attack.threat.epsilon == small.attack.threat.epsilon:
+                continue
+            is_flat = (
+                large.attack.threat.epsilon >= 2 * small.attack.threat.epsilon
+                and large_success.sum() <= small_success.sum()
+                and _can_improve(correct, large_success)
+                and epsilon_is_large(large.evaluation.result)
             )
-            is_flat = is_large and large_success.sum() <= small_success.sum()
-            can_improve = np.count_nonzero(correct & ~large_success) > STILL_ROBUST * np.count_nonzero(correct)
-            if (is_flat and can_improve) or _significantly_more(small_success, large_success):
+            if is_flat or significantly_more(small_success, large_success):
                 comparisons.append(
                     f"{small.name} succeeds on {small_success.sum():,} {small.images}, "
                     f"{large.name} on {large_success.sum():,}"
@@ -240,7 +323,7 @@ def _not_converged(group: Group) -> str:
     for series in _series(group, key, work):
         for short, long in pairwise(series):
             short_success, long_success = (np.isfinite(m.required_size(m.attack.threat)) for m in (short, long))
-            if work(long.attack) > work(short.attack) and _significantly_more(long_success, short_success):
+            if work(long.attack) > work(short.attack) and significantly_more(long_success, short_success):
                 comparisons.append(
                     f"{short.name} succeeds on {short_success.sum():,} {short.images}, "
                     f"with {work(long.attack) / work(short.attack):.3g} times the steps on {long_success.sum():,}"
@@ -266,6 +349,23 @@ CROSS_CHECKS: tuple[Check[Group], ...] = (
         _weaker_than_black_box,
     ),
     Check(
+        "black-box-after-white-box",
+        "warning",
+        f"in a cascade, an attack without gradients succeeds on more than {LEFT_BY_WHITE_BOX:.1%} of the images, and "
+        "significantly many, after all those with gradients had failed",
+        "Gradients did not find what a search without them finds: they may be masked, and more images may yet succeed.",
+        "Look for what masks the gradient: saturation, rounding, randomness; give the search more queries.",
+        _black_box_after_white_box,
+    ),
+    Check(
+        "weaker-than-minimal",
+        "warning",
+        f"a minimal attack succeeds within epsilon on over {FAR:.0%} of the images more than all bounded ones together",
+        "Both follow gradients of the same model, so the loss of the bounded ones is masked: it saturates, or is flat.",
+        "Believe the lower number; attack with another loss ('dlr'), and look for large logits and saturation.",
+        _weaker_than_minimal,
+    ),
+    Check(
         "weaker-than-transfer",
         "warning",
         "images crafted on another classifier succeed clearly more often than all white-box attacks together",
@@ -276,15 +376,17 @@ CROSS_CHECKS: tuple[Check[Group], ...] = (
     Check(
         "no-better-than-noise",
         "warning",
-        "an attack does not succeed on clearly more images than random noise of the same size",
-        "It found nothing that chance would not find: a faulty attack, a masked gradient, or a very small epsilon.",
+        f"an attack succeeds on under {POINT:.0%} of the images more than random noise of the same size, where noise "
+        "succeeds on that many or epsilon is as large as for `perturbed-equals-clean`",
+        "It found nothing that chance would not find: a faulty attack or a masked gradient.",
         "Raise epsilon to see whether accuracy ever drops; try more steps and another method.",
         _no_better_than_noise,
     ),
     Check(
         "flat-in-epsilon",
         "warning",
-        "a larger epsilon gives clearly fewer successes, or at twice the size and a usual epsilon not one more",
+        "a larger epsilon gives clearly fewer successes, or one at twice the size and as large as for "
+        "`perturbed-equals-clean` not one more",
         "A larger ball holds the smaller one, so an attack that works gets stronger as it grows.",
         "Tie the step size to epsilon, take more steps, and look for a masked gradient.",
         _flat_in_epsilon,

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from itertools import count
 from typing import NamedTuple
 
 import numpy as np
 
-from advlab.distances import Distances, exceeds
+from advlab.distances import Distances, exceeds, nearest_other_class
 from advlab.evaluation.findings import trace
 from advlab.evaluation.metrics import Rate
 from advlab.evaluation.significance import mcnemar
 from advlab.results.result import AttackResult
-from advlab.threat import DEFAULT_EPSILON
 
 ZERO_GRADIENT_FRACTION = 0.05
 REPEAT_TOLERANCE = 1e-3
@@ -26,6 +26,8 @@ LATE_RISE = 0.05
 MISSED_SUCCESSES = 0.01
 BELOW_HIGHEST_LOSS = 0.10
 SIGNIFICANCE = 0.01  # p-value of the two-sided exact test below which a difference is not taken for chance
+LEAST = next(n for n in count(1) if 2 / 2**n < SIGNIFICANCE)  # images on one side only, that are not taken for chance
+LARGE_EPSILON = 0.25  # of the way to the nearest image of another class; at 0.5 no classifier can be robust at both
 
 
 class Facts(NamedTuple):
@@ -51,6 +53,25 @@ class Facts(NamedTuple):
     def maximizes_loss(self) -> bool:
         """Whether it maximised the loss of this very classifier inside a ball, as minimal methods do not."""
         return self.uses_gradients and not self.result.minimal
+
+
+def epsilon_is_large(result: AttackResult) -> bool:
+    """Whether epsilon is at least a quarter of the median distance between an image and the nearest of another class.
+
+    That is half of the way to the point in the middle of both, which no classifier can call by both labels: an ordinary
+    one gives way long before. Unknown, and so False, where all images have one label or the threat model has no norm.
+    """
+    threat = result.attack.threat
+    if threat.norm == "none":
+        return False
+    middle = np.median(nearest_other_class(result.x, result.labels, threat.norm))
+    return math.isfinite(middle) and bool(threat.epsilon >= LARGE_EPSILON * middle)
+
+
+def unstable(result: AttackResult) -> bool:
+    """Whether two predictions of the same image differed."""
+    difference = result.diagnostics.repeat_difference
+    return difference is not None and bool(np.any(difference > REPEAT_TOLERANCE))
 
 
 def budget_exceeded(facts: Facts) -> str:
@@ -103,8 +124,8 @@ def unstable_predictions(facts: Facts) -> str:
     difference = facts.result.diagnostics.repeat_difference
     if difference is None:
         return ""
-    unstable = difference > REPEAT_TOLERANCE
-    return f"{_images(unstable)} differ at a second query, by up to {difference.max():.3g}" if unstable.any() else ""
+    differing = difference > REPEAT_TOLERANCE
+    return f"{_images(differing)} differ at a second query, by up to {difference.max():.3g}" if differing.any() else ""
 
 
 def clean_near_chance(facts: Facts) -> str:
@@ -115,14 +136,13 @@ def clean_near_chance(facts: Facts) -> str:
 
 def perturbed_equals_clean(facts: Facts) -> str:
     threat = facts.result.attack.threat
-    large = threat.epsilon >= DEFAULT_EPSILON.get(threat.norm, math.inf)
     clean, robust = facts.clean_accuracy, facts.robust_accuracy
-    if not (facts.uses_gradients and large and threat.target is None and clean.count):
+    if not (facts.uses_gradients and threat.target is None and clean.count >= LEAST):
         return ""
     equal = clean.count - robust.count <= 0.01 * clean.total
-    return (
-        f"clean {clean.value:.1%}, perturbed {robust.value:.1%} at {threat.norm} {threat.epsilon_text}" if equal else ""
-    )
+    if not equal or not epsilon_is_large(facts.result):
+        return ""
+    return f"clean {clean.value:.1%}, perturbed {robust.value:.1%} at {threat.norm} {threat.epsilon_text}"
 
 
 def few_samples(facts: Facts) -> str:
@@ -161,7 +181,8 @@ def loss_still_rising(facts: Facts) -> str:
 
 
 def last_iterate(facts: Facts) -> str:
-    if facts.transfer or facts.result.minimal:
+    # A random classifier misclassifies an image at one query and not at the next.
+    if facts.transfer or facts.result.minimal or unstable(facts.result):
         return ""
     missed = trace.missed_successes(facts.result)
     if missed.sum() > MISSED_SUCCESSES * facts.result.attempted.sum():
@@ -173,7 +194,9 @@ def last_iterate(facts: Facts) -> str:
 
 def loss_decreases(facts: Facts) -> str:
     lower, compared = trace.decreased(facts.result) if facts.maximizes_loss else (0, 0)
-    return f"{lower:,} of {compared:,} images end at a lower loss than they began with" if lower > compared / 2 else ""
+    ended_lower = np.arange(compared) < lower
+    most = lower > compared / 2 and mcnemar(ended_lower, ~ended_lower).p_value < SIGNIFICANCE
+    return f"{lower:,} of {compared:,} images end at a lower loss than they began with" if most else ""
 
 
 def above_clean(facts: Facts) -> str:

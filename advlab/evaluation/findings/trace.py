@@ -41,8 +41,14 @@ def late_rise(result: AttackResult) -> float:
 
 
 def decreased(result: AttackResult) -> tuple[int, int]:
-    """How many samples ended at a lower loss than they began with, and how many ran all steps."""
+    """How many samples ended at a lower loss than they began with, and how many ran all steps.
+
+    Samples that met a gradient of exactly zero are left out of both: no step of theirs had a direction.
+    """
     rows, loss = complete_traces(result)
+    if result.diagnostics.zero_gradient is not None:
+        has_gradient = ~result.diagnostics.zero_gradient[rows].astype(bool)
+        rows, loss = rows[has_gradient], loss[has_gradient]
     return int(np.count_nonzero(loss[:, -1] < loss[:, 0] - _TOLERANCE)), len(rows)
 
 
