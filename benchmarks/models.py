@@ -160,6 +160,8 @@ def training(recipe: Recipe, epochs_run: int | None = None) -> str:
     ]
     words += [f"first {options.train_samples:,} images"] if options.train_samples else []
     words += [f"validation split {options.validation_split:g}"] if options.validation_split else []
+    if options.adversary is not None:
+        words.append(f"adversary {options.adversary.method}, {options.adversary.norm} {options.adversary.epsilon:g}")
     words += [options.precision] if options.precision != "float32" else []
     return ", ".join(words)
 

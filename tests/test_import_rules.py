@@ -21,7 +21,7 @@ ROOMS = {  # room: what it may import beside itself and the root
     "figures": "evaluation declarations",
     "evaluation": "results declarations data",
     "results": "declarations",
-    "training": "classifiers data declarations engine",
+    "training": "engine methods problem classifiers data declarations",
     "certification": "problem classifiers data declarations results engine",
     "engine": "problem classifiers data declarations results",
     "methods": "problem",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
@@ -15,7 +16,9 @@ from typing import Any
 
 from advlab import renamed, workspace
 from advlab.declarations import toml
+from advlab.declarations.methods import method_names
 from advlab.errors import InvalidValue, unknown
+from advlab.threat import parse_epsilon, parse_norm
 from advlab.validation import (
     MOST,
     invalid,
@@ -29,7 +32,10 @@ from advlab.validation import (
 
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
-MONITORS = ("accuracy", "loss", "val_accuracy", "val_loss")
+MONITORS = ("accuracy", "loss", "val_accuracy", "val_loss", "val_robust_accuracy")
+ADVERSARY_NORMS = ("linf", "l2")
+# Method of an adversary: its steps, and the relative step size of its authors.
+ADVERSARIES = {"fgsm-rs": (1, 1.25), "n-fgsm": (1, 1.0), "pgd": (10, 2.5), "trades": (10, 2.5)}
 PUBLISHED = ("note", "parameters", "test_accuracy", "train_accuracy", "validation_accuracy")
 
 
@@ -46,12 +52,84 @@ class EarlyStopping:
 
 
 @dataclass(frozen=True)
+class Adversary:
+    """Adversarial training: every batch is replaced, inside the train step, by adversarial examples against it.
+
+    ``method`` is ``fgsm-rs`` (one step of 1.25 epsilon from a random start; Wong et al. 2020, arXiv:2001.03994),
+    ``n-fgsm`` (one step from noise of twice epsilon, not projected back, so up to 3 epsilon away; de Jorge et al. 2022,
+    arXiv:2202.01181; Linf only), ``pgd`` (Madry et al. 2017, arXiv:1706.06083) or ``trades`` (the loss of the clean
+    images plus ``beta`` times how far the predictions on the adversarial ones diverge from it; Zhang et al. 2019,
+    arXiv:1901.08573). ``epsilon`` is in pixel units, a number or text such as ``8/255``; ``relative_step_size`` is in
+    units of epsilon / steps. None: the method's own, and for ``beta`` 6, which only ``trades`` takes.
+    After each epoch PGD with ``validation_steps`` steps attacks the first ``validation_images`` validation images.
+    """
+
+    method: str
+    epsilon: float
+    norm: str = "linf"
+    steps: int = None  # type: ignore[assignment]  # set from the method
+    relative_step_size: float = None  # type: ignore[assignment]
+    beta: float | None = None
+    validation_images: int = 256
+    validation_steps: int = 10
+
+    def __post_init__(self) -> None:
+        key = "training.adversary"
+        if self.method not in ADVERSARIES and self.method in method_names():
+            raise InvalidValue(
+                f"{key}.method '{self.method}' is a method of attacks that cannot run inside a train step. "
+                f"Use one of {', '.join(ADVERSARIES)}."
+            )
+        require_choice(f"{key}.method", self.method, tuple(ADVERSARIES))
+        object.__setattr__(self, "norm", parse_norm(self.norm))
+        require_choice(f"{key}.norm", self.norm, ADVERSARY_NORMS)
+        if self.method == "n-fgsm" and self.norm != "linf":
+            raise InvalidValue(f"{key}.norm must be 'linf' with method 'n-fgsm'. Got '{self.norm}'. Use 'fgsm-rs'.")
+        object.__setattr__(self, "epsilon", self._parse_epsilon(f"{key}.epsilon"))
+        steps, relative_step_size = ADVERSARIES[self.method]
+        object.__setattr__(self, "steps", steps if self.steps is None else self.steps)
+        require_int(f"{key}.steps", self.steps, 1)
+        if steps == 1 and self.steps != 1:
+            raise InvalidValue(f"{key}.steps must be 1 with method '{self.method}'. Got {self.steps}. Use 'pgd'.")
+        if self.relative_step_size is None:
+            object.__setattr__(self, "relative_step_size", relative_step_size)
+        if not (is_number(self.relative_step_size) and 0 < self.relative_step_size < math.inf):
+            raise invalid(f"{key}.relative_step_size", self.relative_step_size, "a number above 0")
+        if self.method == "trades":
+            beta = 6.0 if self.beta is None else self.beta
+            object.__setattr__(self, "beta", beta)
+            if not (is_number(beta) and 0 <= beta < math.inf):
+                raise invalid(f"{key}.beta", beta, "a float in the range [0, inf)")
+        elif self.beta is not None:
+            raise InvalidValue(f"{key}.beta belongs to method 'trades', not to '{self.method}'. Leave it out.")
+        require_int(f"{key}.validation_images", self.validation_images, 1)
+        require_int(f"{key}.validation_steps", self.validation_steps, 1)
+
+    def _parse_epsilon(self, key: str) -> float:
+        try:
+            epsilon = parse_epsilon(self.epsilon) or 0.0
+        except InvalidValue:
+            epsilon = math.nan
+        if not 0 < epsilon < math.inf:
+            raise invalid(key, self.epsilon, 'a number above 0, such as 0.1 or "8/255"')
+        if self.norm == "linf" and epsilon > 1:
+            raise InvalidValue(
+                f"{key} must be at most 1 with norm 'linf', since pixels lie in [0, 1]. Got {epsilon:g}. "
+                f'If it counts steps of 0-255 pixels, write "{epsilon:g}/255".'
+            )
+        return epsilon
+
+
+@dataclass(frozen=True)
 class Training:
     """How Keras' ``fit`` is called. ``learning_rate`` None: the optimizer's own; ``train_samples`` None: all.
 
     ``validation_split`` is the fraction in [0, 1) held out of the end of the training images, as Keras does it.
     Every ``checkpoint_every`` epochs the whole state is saved, so that an interrupted run can be resumed (0: never).
     ``precision`` is that of the arithmetic, a Keras dtype policy; weights stay float32, also in the file.
+    Two baselines of adversarial training: ``label_smoothing`` in [0, 1) is the fraction of each label that is spread
+    over all classes (Szegedy et al. 2016, arXiv:1512.00567); ``gaussian_noise`` is the standard deviation, in pixel
+    units, of noise added to each training image, which then is clipped to [0, 1].
     """
 
     optimizer: str
@@ -64,6 +142,9 @@ class Training:
     early_stopping: EarlyStopping | None = None
     checkpoint_every: int = 1
     precision: str = "float32"
+    adversary: Adversary | None = None
+    label_smoothing: float = 0.0
+    gaussian_noise: float = 0.0
 
     def __post_init__(self) -> None:
         require_choice("training.optimizer", self.optimizer, OPTIMIZERS)
@@ -77,7 +158,23 @@ class Training:
             raise invalid("training.learning_rate", self.learning_rate, "a number above 0")
         if self.train_samples is not None:
             require_int("training.train_samples", self.train_samples, 1)
+        require_fraction("training.label_smoothing", self.label_smoothing)
+        require_fraction("training.gaussian_noise", self.gaussian_noise)
+        if self.adversary is not None and self.gaussian_noise:
+            raise InvalidValue(
+                "training.gaussian_noise is a baseline without an adversary. Leave it out, or training.adversary."
+            )
+        if self.adversary is not None and not self.validation_split:
+            raise InvalidValue(
+                "training.adversary needs validation images, on which robust accuracy is measured after each epoch. "
+                "Set training.validation_split above 0, such as 0.1."
+            )
         stopping = self.early_stopping
+        if stopping is not None and stopping.monitor == "val_robust_accuracy" and self.adversary is None:
+            raise InvalidValue(
+                "training.early_stopping.monitor 'val_robust_accuracy' is measured only in adversarial training. "
+                "Add the table [training.adversary], or monitor 'val_accuracy'."
+            )
         if stopping is not None and stopping.monitor.startswith("val_") and not self.validation_split:
             raise InvalidValue(
                 f"training.early_stopping.monitor '{stopping.monitor}' needs validation images. "
@@ -127,17 +224,24 @@ def load_recipe(name_or_path: str | Path) -> Recipe:
     table = toml.read(path)
     with toml.about(path):
         toml.known_keys(Recipe, table, "")
-        training = toml.table(table.get("training", {}), "training")
-        toml.known_keys(Training, training, "training.")
-        if "early_stopping" in training:
-            stopping = toml.table(training["early_stopping"], "training.early_stopping")
-            toml.known_keys(EarlyStopping, stopping, "training.early_stopping.")
-            training["early_stopping"] = EarlyStopping(**stopping)
+        training = training_from(toml.table(table.get("training", {}), "training"))
         for key in ("architecture", "published"):
             toml.table(table.get(key, {}), key)
         if "architecture" in table:
             table["architecture"] = renamed.architecture(table["architecture"])
-        return Recipe(**{**table, "name": path.stem, "training": Training(**training)})
+        return Recipe(**{**table, "name": path.stem, "training": training})
+
+
+def training_from(table: Mapping[str, Any]) -> Training:
+    """The settings in a table ``[training]``, whose inner tables are TOML's or have been read already."""
+    toml.known_keys(Training, table, "training.")
+    training = dict(table)
+    for key, cls in (("adversary", Adversary), ("early_stopping", EarlyStopping)):
+        inner = training.get(key)
+        if inner is not None and not isinstance(inner, cls):
+            toml.known_keys(cls, toml.table(inner, f"training.{key}"), f"training.{key}.")
+            training[key] = cls(**inner)
+    return Training(**training)
 
 
 def settings(recipe: Recipe | Mapping[str, Any]) -> dict[str, Any]:

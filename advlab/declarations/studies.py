@@ -17,7 +17,7 @@ from typing import Any
 
 from advlab import renamed, workspace
 from advlab.declarations import toml
-from advlab.declarations.recipes import EarlyStopping, Recipe, Training, load_recipe, settings
+from advlab.declarations.recipes import Adversary, EarlyStopping, Recipe, load_recipe, settings, training_from
 from advlab.declarations.suites import load_suite
 from advlab.errors import InvalidValue, unknown
 from advlab.threat import parse_epsilon
@@ -242,19 +242,14 @@ def _with_settings(base: Recipe, row: Mapping[str, Any]) -> Recipe:
     if architecture.get("name", base.architecture["name"]) == base.architecture["name"]:
         architecture = {**base.architecture, **architecture}
     training = {**vars(base.training), **toml.table(row.get("training", {}), "training")}
-    toml.known_keys(Training, training, "training.")
-    stopping = training["early_stopping"]
-    if stopping is not None and not isinstance(stopping, EarlyStopping):
-        toml.known_keys(EarlyStopping, toml.table(stopping, "training.early_stopping"), "training.early_stopping.")
-        training["early_stopping"] = EarlyStopping(**stopping)
-    return replace(base, architecture=architecture, training=Training(**training))
+    return replace(base, architecture=architecture, training=training_from(training))
 
 
 def in_words(value: Any) -> str:
     """A setting as a table shows it: ``256-256``, ``0.45``, ``adam``; empty where it is not set."""
     if isinstance(value, list | tuple):
         return "-".join(map(in_words, value)) or "none"
-    if isinstance(value, Mapping | EarlyStopping):
+    if isinstance(value, Mapping | EarlyStopping | Adversary):
         return " ".join(map(in_words, (value if isinstance(value, Mapping) else vars(value)).values()))
     if value is None or isinstance(value, bool):
         return "yes" if value else "" if value is None else "no"

@@ -50,6 +50,15 @@ def targeted_dlr(logits: tf.Tensor, labels: tf.Tensor, aim: tf.Tensor) -> tf.Ten
     return gap / (first - (third + fourth) / 2 + 1e-12)
 
 
+def divergence(logits: tf.Tensor, reference: tf.Tensor) -> tf.Tensor:
+    """The Kullback-Leibler divergence of the softmax of ``logits`` from that of ``reference``: KL(reference || logits).
+
+    Zhang et al. 2019 (TRADES), arXiv:1901.08573, maximise it within the ball; it needs no label.
+    """
+    log_p, log_q = tf.nn.log_softmax(reference), tf.nn.log_softmax(logits)
+    return tf.reduce_sum(tf.exp(log_p) * (log_p - log_q), -1)
+
+
 def _highest(logits: tf.Tensor, count: int) -> list[tf.Tensor]:
     """The largest logits in order, each float32 ``(n,)``: for few classes far faster than sorting."""
     highest = []

@@ -34,11 +34,11 @@ _threefry_any_shape = tf.function(threefry, autograph=False, reduce_retracing=Tr
 _threefry_by_shape = tf.function(threefry, autograph=False)  # once for each shape, however many draws a graph has
 
 
-def streams(seed: int, restart: int, indices: tf.Tensor) -> tf.Tensor:
+def streams(seed: int, restart: int | tf.Tensor, indices: tf.Tensor) -> tf.Tensor:
     """uint32 ``(n, 2)``: the key of each sample, from the seed, the restart and its index in the full split."""
     key = tf.constant([seed & 0xFFFFFFFF, (seed >> 32) & 0xFFFFFFFF], tf.uint32)
     index = tf.cast(indices, tf.uint32)
-    return _threefry_any_shape(key, tf.stack([index, tf.fill(tf.shape(index), tf.constant(restart, tf.uint32))], -1))
+    return _threefry_any_shape(key, tf.stack([index, tf.fill(tf.shape(index), tf.cast(restart, tf.uint32))], -1))
 
 
 def bits(key: tf.Tensor, step: tf.Tensor | int, draw: int, count: int) -> tf.Tensor:

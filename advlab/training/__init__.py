@@ -1,4 +1,4 @@
 """Training of a recipe: Keras' ``fit`` around one compiled loop, with checkpoints.
 
-Imports classifiers, data, declarations and engine.
+Imports engine, methods, problem, classifiers, data and declarations.
 """

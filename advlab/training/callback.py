@@ -13,12 +13,15 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from advlab.declarations.recipes import Recipe
+from advlab.declarations.recipes import Adversary, Recipe
 from advlab.errors import AdvlabError
 from advlab.progress import Progress
 from advlab.training import checkpoint
 from advlab.training.checkpoint import TrainingState
 from advlab.training.fit import BATCHES_PER_CALL, batch_count
+
+_POSTFIX = ("val_accuracy", "val_robust_accuracy")
+_COLLAPSE = 0.2  # the fall of robust accuracy that Wong et al. 2020 stop at
 
 
 class TrainingCallback(keras.callbacks.Callback):
@@ -59,7 +62,7 @@ class TrainingCallback(keras.callbacks.Callback):
             self._stop_diverged(f"the loss became {figures['loss']}")
         # A call takes several batches; the last one of an epoch may be cut short.
         current_batch = min(self._batch + self._batches_per_call, self._batches)
-        validation = {name: values[-1] for name, values in self._state.history.items() if name == "val_accuracy"}
+        validation = {name: values[-1] for name, values in self._state.history.items() if name in _POSTFIX}
         postfix = {name: f"{value:.3f}" for name, value in {**figures, **validation}.items()}
         self._bar.advance(
             current_batch - self._batch,
@@ -81,7 +84,11 @@ class TrainingCallback(keras.callbacks.Callback):
         for name, value in figures.items():
             self._state.history.setdefault(name, []).append(float(value))
         self._state.seconds = self._earlier_seconds + time.perf_counter() - self._start_time
-        self._select_weights(weights)
+        adversary = self._recipe.training.adversary
+        if adversary is not None and self._overfits_catastrophically(adversary):
+            self._stop_overfitted(adversary)
+        else:
+            self._select_weights(weights)
         every = self._recipe.training.checkpoint_every
         if self._checkpoint_path is not None and every and self._state.epochs % every == 0:
             self._save_checkpoint(self._checkpoint_path)
@@ -108,6 +115,32 @@ class TrainingCallback(keras.callbacks.Callback):
                     )
                 return
         self._state.weights, self._state.weights_epoch = weights, last
+
+    def _overfits_catastrophically(self, adversary: Adversary) -> bool:
+        """Whether a single-step adversary is still met, but PGD no longer: robust validation accuracy collapsed."""
+        if adversary.steps != 1 or not self._state.weights:
+            return False
+        robust, accuracy = self._state.history["val_robust_accuracy"], self._state.history["accuracy"]
+        best = int(np.argmax(robust))
+        return robust[best] - robust[-1] > _COLLAPSE and accuracy[-1] >= accuracy[best]
+
+    def _stop_overfitted(self, adversary: Adversary) -> None:
+        """Stop with the weights from before the collapse, and say what to do."""
+        robust, accuracy = self._state.history["val_robust_accuracy"], self._state.history["accuracy"]
+        epochs = self._state.epochs
+        best = int(np.argmax(robust))
+        self._stop(
+            f"Catastrophic overfitting in epoch {epochs} of {self._recipe.training.epochs}: robust validation accuracy "
+            f"fell from {robust[best]:.2%} (epoch {best + 1}) to {robust[-1]:.2%}; the weights of epoch "
+            f"{self._state.weights_epoch + 1} are kept."
+        )
+        instead = "method 'pgd'" if adversary.method == "n-fgsm" else "method 'n-fgsm' or 'pgd'"
+        warnings.warn(
+            f"Recipe '{self._recipe.name}' overfitted to its single-step adversary: on the images of "
+            f"'{adversary.method}' its accuracy is {accuracy[-1]:.2%}, but it does not withstand PGD. Use {instead}, "
+            "or a smaller training.adversary.relative_step_size, learning_rate or epsilon.",
+            stacklevel=2,
+        )
 
     def _stop_diverged(self, reason: str) -> None:
         """Stop with the last good weights, or raise where there are none."""

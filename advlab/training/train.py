@@ -24,7 +24,7 @@ from advlab.declarations.recipes import Recipe, Training
 from advlab.errors import InvalidValue, Mismatch
 from advlab.progress import Progress
 from advlab.provenance import versions
-from advlab.training import checkpoint, fit
+from advlab.training import adversary, checkpoint, fit
 from advlab.training.callback import TrainingCallback
 
 # Listing a model reads its card: it need not hold each of a thousand epochs.
@@ -48,14 +48,17 @@ def fit_recipe(
     data = _training_data(recipe)
     test = _test_data(recipe, data)
     settings = recipe.training
+    _check_adversary(settings, data)
     train_count = _train_count(len(data), settings)
     keras.utils.set_random_seed(settings.seed)
     with _devices(), _precision(settings.precision):
         start_time = time.perf_counter()
         model = build(recipe, data)
-        model.compile(optimizer=_optimizer(settings), loss="sparse_categorical_crossentropy", metrics=["accuracy"])
+        model.compile(optimizer=_optimizer(settings), loss=_loss(settings, data), metrics=["accuracy"])
         x = data.x.reshape(-1, *model.input_shape[1:])
         fit.prepare(model, x, data.y)
+        if settings.adversary is not None or settings.gaussian_noise:
+            adversary.attach(model, settings, data.shape)
         specification = checkpoint.specification(recipe, data)
         state = checkpoint.TrainingState()
         if resume and checkpoint_path is not None and checkpoint_path.exists():
@@ -70,6 +73,7 @@ def fit_recipe(
         batches = fit.batch_count(train_count, settings.batch_size)
         with Progress(batches * settings.epochs, f"train {recipe.name}", show=progress) as bar:
             sample = x[: settings.batch_size]
+            robust_validation = _robust_validation(model, data.x[train_count:], data.y[train_count:], settings)
             callback = TrainingCallback(recipe, train_count, sample, state, bar, checkpoint_path, specification)
             if not state.ended:
                 fit.fit(
@@ -78,16 +82,18 @@ def fit_recipe(
                     data.y[:train_count],
                     settings,
                     validation=validation,
-                    callbacks=[callback, *callbacks],
+                    callbacks=[*robust_validation, callback, *callbacks],
                     first_epoch=state.epochs,
                 )
         seconds = time.perf_counter() - start_time
     # Outside of the devices and the precision used for training.
     model = build(recipe, data)
     model.set_weights(state.weights)
+    robust = state.history.get("val_robust_accuracy")
     card = _card(recipe, data, model) | {
         "train_accuracy": state.history["accuracy"][state.weights_epoch],
         "validation_accuracy": state.history["val_accuracy"][state.weights_epoch] if validation else None,
+        "robust_validation_accuracy": robust[state.weights_epoch] if robust else None,
         "epochs_run": state.epochs,
         "ended": state.ended,
         "history": _thin(state.history),
@@ -129,6 +135,16 @@ def _training_data(recipe: Recipe) -> Dataset:
     return data
 
 
+def _check_adversary(settings: Training, data: Dataset) -> None:
+    adversary = settings.adversary
+    farthest = math.sqrt(math.prod(data.shape))
+    if adversary is not None and adversary.norm == "l2" and adversary.epsilon > farthest:
+        raise Mismatch(
+            f"training.adversary.epsilon is {adversary.epsilon:g} with norm 'l2', but no two images of data set "
+            f"'{data.name}' can be farther apart than {farthest:.4g}. Set less."
+        )
+
+
 def _test_data(recipe: Recipe, data: Dataset) -> Dataset:
     test = load_dataset(recipe.dataset, split="test")
     if test.shape != data.shape or test.classes != data.classes:
@@ -168,6 +184,27 @@ def _precision(name: str) -> Iterator[None]:
 def _optimizer(settings: Training) -> keras.optimizers.Optimizer:
     config = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
     return keras.optimizers.get({"class_name": settings.optimizer, "config": config})
+
+
+def _loss(settings: Training, data: Dataset) -> Any:
+    if not settings.label_smoothing:
+        return "sparse_categorical_crossentropy"
+
+    def smoothed(labels: tf.Tensor, probabilities: tf.Tensor) -> tf.Tensor:
+        targets = tf.one_hot(tf.cast(tf.reshape(labels, [-1]), tf.int32), len(data.classes))
+        return keras.losses.categorical_crossentropy(targets, probabilities, label_smoothing=settings.label_smoothing)
+
+    return smoothed
+
+
+def _robust_validation(
+    model: keras.Model, x: np.ndarray, labels: np.ndarray, settings: Training
+) -> list[keras.callbacks.Callback]:
+    if settings.adversary is None:
+        return []
+    count = settings.adversary.validation_images
+    classifier = Classifier.from_keras(model)
+    return [adversary.RobustValidation(classifier, settings.adversary, x[:count], labels[:count], settings.seed)]
 
 
 def _tensorboard(folder: str | os.PathLike[str] | None) -> list[keras.callbacks.Callback]:

@@ -1,0 +1,174 @@
+"""Adversarial training: the batch of each train step is crafted against the model inside that compiled step.
+
+Nothing of an attack is written again here: the problem, its balls, losses and random streams and the method ``pgd`` are
+those that attacks run, traced into the train step without their records. The model stays a plain Keras model: its
+``train_step``, and for TRADES its ``compute_loss``, are replaced on this one object, and no file knows of it. While it
+crafts, the model runs in inference mode (dropout off, batch normalisation by its moving statistics), as the code of
+TRADES and of N-FGSM does; the step on the weights that follows runs in training mode.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from advlab.classifiers.classifier import Classifier
+from advlab.declarations.recipes import Adversary, Training
+from advlab.engine.steps import Batch, build_problem
+from advlab.methods import pgd
+from advlab.problem import random
+from advlab.problem.balls import BALLS
+from advlab.problem.gradients import value_and_gradients
+from advlab.problem.losses import divergence
+from advlab.problem.problem import START, Loop, Problem, Query
+
+_TRADES_NOISE = 0.001  # the standard deviation of the start of TRADES, in its authors' code
+_NOISE_RADIUS = 2  # of the start of N-FGSM, in units of epsilon
+_VALIDATION_STREAM = 2**32 - 1  # no train step has this number
+
+Ask = Callable[[Problem, tf.Tensor], Query]
+
+
+def craft(adversary: Adversary, logits: Callable[[tf.Tensor], tf.Tensor], batch: Batch) -> tf.Tensor:
+    """Adversarial examples float32 ``(b, h, w, c)`` in [0, 1]: the last iterate, as the methods' authors train on it.
+
+    They lie in the ball of ``adversary.epsilon`` around ``batch.x``; those of ``n-fgsm``, which is not projected, in
+    that of ``2 + relative_step_size`` times epsilon. Where a gradient is zero the image stays; attacks would draw.
+    """
+    size = adversary.relative_step_size
+    ask: Ask = _cross_entropy
+    if adversary.method == "n-fgsm":
+        radius = _NOISE_RADIUS + adversary.relative_step_size
+        problem = _problem(adversary, batch, logits, radius)
+        noise = BALLS[adversary.norm](batch.x, _float64(_NOISE_RADIUS * adversary.epsilon))
+        x = noise.start(partial(problem.random, START))
+        size /= radius
+    elif adversary.method == "trades":
+        problem = _problem(adversary, batch, logits)
+        x = problem.ball.project(batch.x + _TRADES_NOISE * problem.random(START, 0, "normal"))
+        ask = partial(_divergence, logits(batch.x))
+    else:
+        problem = _problem(adversary, batch, logits)
+        x = problem.ball.start(partial(problem.random, START))
+    loop = pgd.craft(problem, steps=adversary.steps, relative_step_size=size, random_start=False)
+    return tf.stop_gradient(_last_iterate(loop, problem, ask, x))
+
+
+def attach(model: keras.Model, settings: Training, image_shape: tuple[int, int, int]) -> None:
+    """Let the train step of a model, compiled and prepared, craft or perturb its batches as the settings say.
+
+    ``image_shape`` is ``(h, w, c)``, whatever shape the model's input has. What a step draws is a function of the seed,
+    the number of the step and the row of the batch, so that a resumed run draws the same.
+    """
+    adversary, classifier = settings.adversary, Classifier.from_keras(model)
+    plain_step, plain_loss = model.train_step, model.compute_loss
+
+    def batch_of(x: tf.Tensor, labels: tf.Tensor) -> Batch:
+        images = tf.reshape(tf.cast(x, tf.float32), [-1, *image_shape])
+        rows = tf.range(tf.shape(images)[0])
+        step = tf.convert_to_tensor(model.optimizer.iterations)
+        return _batch(images, labels, random.streams(settings.seed, step, rows))
+
+    def as_input(images: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
+        return tf.reshape(images, tf.shape(x)) if x.shape.rank != 4 else tf.ensure_shape(images, x.shape)
+
+    def step_on_noisy(data: tuple[tf.Tensor, tf.Tensor]) -> Any:
+        x, labels = data
+        problem = build_problem(batch_of(x, labels), "none", _float64(np.inf), classifier.logits)
+        noise = settings.gaussian_noise * problem.random(START, 0, "normal")
+        return plain_step((as_input(problem.ball.project(problem.x + noise), x), labels))
+
+    if adversary is None:
+        model.train_step = step_on_noisy
+        return
+
+    def step_on_adversarial(data: tuple[tf.Tensor, tf.Tensor]) -> Any:
+        x, labels = data
+        return plain_step((as_input(craft(adversary, classifier.logits, batch_of(x, labels)), x), labels))
+
+    def trades_loss(
+        x: tf.Tensor, y: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None, training: bool = True
+    ) -> tf.Tensor:
+        loss = plain_loss(x, y, y_pred, sample_weight, training)
+        if not training:
+            return loss
+        x_adv = as_input(craft(adversary, classifier.logits, batch_of(x, y)), x)
+        # Keras' loss takes the logits from before the softmax, and its mean over several devices. KL is the
+        # cross-entropy of the two less the entropy of the first.
+        cross_entropy = keras.losses.CategoricalCrossentropy()
+        diverged = cross_entropy(y_pred, model(x_adv, training=True)) - cross_entropy(y_pred, y_pred)
+        return loss + adversary.beta * diverged
+
+    if adversary.beta is None:
+        model.train_step = step_on_adversarial
+    else:
+        model.compute_loss = trades_loss
+
+
+class RobustValidation(keras.callbacks.Callback):
+    """Adds ``val_robust_accuracy`` to each epoch's figures: put it before the callbacks that read them.
+
+    It is the fraction of ``x (n, h, w, c)``, of ``labels (n,)``, that are classified correctly both clean and at the
+    last iterate of PGD, from the same random start in every epoch.
+    """
+
+    def __init__(self, classifier: Classifier, adversary: Adversary, x: np.ndarray, labels: np.ndarray, seed: int):
+        super().__init__()
+        pgd_adversary = Adversary("pgd", adversary.epsilon, adversary.norm, adversary.validation_steps)
+        images, y = tf.constant(x), tf.constant(labels, tf.int32)
+        batch = _batch(images, y, random.streams(seed, _VALIDATION_STREAM, tf.range(len(x))))
+
+        def robust_accuracy() -> tf.Tensor:
+            x_adv = craft(pgd_adversary, classifier.logits, batch)
+            correct = [tf.argmax(classifier.logits(images), -1, tf.int32) == y for images in (batch.x, x_adv)]
+            return tf.reduce_mean(tf.cast(correct[0] & correct[1], tf.float32))
+
+        self._robust_accuracy = tf.function(robust_accuracy, autograph=False)
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
+        """Attack the validation images."""
+        if logs is not None:
+            logs["val_robust_accuracy"] = float(self._robust_accuracy())
+
+
+def _batch(x: tf.Tensor, labels: tf.Tensor, streams: tf.Tensor) -> Batch:
+    """An untargeted batch."""
+    labels = tf.cast(tf.reshape(labels, [-1]), tf.int32)
+    return Batch(x, labels, tf.fill(tf.shape(labels), -1), tf.fill(tf.shape(labels), -1), streams)
+
+
+def _problem(
+    adversary: Adversary, batch: Batch, logits: Callable[[tf.Tensor], tf.Tensor], radius: float = 1.0
+) -> Problem:
+    return build_problem(batch, adversary.norm, _float64(radius * adversary.epsilon), logits)
+
+
+def _last_iterate(loop: Loop, problem: Problem, ask: Ask, x: tf.Tensor) -> tf.Tensor:
+    def take_step(step: tf.Tensor, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return step + 1, tf.ensure_shape(loop.update({"x": x}, ask(problem, x), step)["x"], x.shape)
+
+    if loop.steps == 1:
+        return take_step(tf.constant(0), x)[1]
+    return tf.while_loop(lambda step, x: step < loop.steps, take_step, (tf.constant(0), x))[1]
+
+
+def _cross_entropy(problem: Problem, x: tf.Tensor) -> Query:
+    return problem.query(x)
+
+
+def _divergence(reference: tf.Tensor, problem: Problem, x: tf.Tensor) -> Query:
+    def logits_and_divergence(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = problem.logits(x)
+        return logits, divergence(logits, reference)
+
+    logits, loss, gradients = value_and_gradients(logits_and_divergence, x)
+    return Query(x, logits, loss, tf.argmax(logits, -1, tf.int32) != problem.labels, gradients[0])
+
+
+def _float64(value: float) -> tf.Tensor:
+    return tf.constant(value, tf.float64)
