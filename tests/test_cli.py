@@ -40,7 +40,8 @@ def refused(*words: object) -> str:
 
 
 def attack(*words: object, code: int = 0):
-    return call("attack", "--model", "digits", "--samples", 40, *words, code=code)
+    defaults = {"--model": "digits", "--samples": 40}
+    return call("attack", *(w for o in defaults if o not in words for w in (o, defaults[o])), *words, code=code)
 
 
 @pytest.fixture(scope="module")

@@ -64,6 +64,7 @@ def _counts(
         size = min(BATCH, draws - start)
         key = np.random.SeedSequence([seed, index, purpose, start]).generate_state(2).astype(np.int32)
         noise = tf.random.stateless_normal([size, *image.shape], key)
-        named = classifier.probabilities((image + sigma * noise).numpy(), batch_size=BATCH).argmax(1)
+        noisy = (image + sigma * noise).numpy()
+        named = classifier.probabilities(noisy, batch_size=BATCH, in_box=False).argmax(1)
         counts += np.bincount(named, minlength=classifier.classes)
     return counts

@@ -315,15 +315,15 @@ class Classifier:
         logits = tf.cast(self._model_logits(self.adapted(x)), tf.float32)
         return tf.concat([tf.zeros_like(logits), logits], 1) if logits.shape[-1] == 1 else logits
 
-    def probabilities(self, x: np.ndarray, batch_size: int | None = None) -> np.ndarray:
+    def probabilities(self, x: np.ndarray, batch_size: int | None = None, in_box: bool = True) -> np.ndarray:
         """float32 ``(n, k)`` from images float32 ``(n, h, w, c)`` in [0, 1], in batches of bounded memory.
 
         Integers up to 255 are divided by 255, with a warning. Raises ``InvalidValue`` for pixels far outside [0, 1],
-        and ``Mismatch`` for images of another shape.
+        unless ``in_box`` is False, and ``Mismatch`` for images of another shape.
         """
         x = to_unit_range(x, f"Images for model '{self.name}'")
         self.check_images(x.shape[1:])
-        if x.size and (x.min() < -_MAX_OUTSIDE or x.max() > 1 + _MAX_OUTSIDE):
+        if in_box and x.size and (x.min() < -_MAX_OUTSIDE or x.max() > 1 + _MAX_OUTSIDE):
             raise InvalidValue(
                 f"Images for model '{self.name}' have pixels from {x.min():g} to {x.max():g}, not in [0, 1]. Divide "
                 "images in 0-255 by 255; a model that was trained on other pixels is told so: "

@@ -17,6 +17,7 @@ _MOST_BYTES = 1 << 20
 # for numbers, since "8/255" is one; what they hold is checked where they are used.
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "bool": ((bool,), "true or false"),
+    "Adversary": ((dict,), "a table"),
     "EarlyStopping": ((dict,), "a table"),
     "Training": ((dict,), "a table"),
     "float": ((int, float, str), "a number"),

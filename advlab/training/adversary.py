@@ -139,7 +139,8 @@ class RobustValidation(keras.callbacks.Callback):
 def _batch(x: tf.Tensor, labels: tf.Tensor, streams: tf.Tensor) -> Batch:
     """An untargeted batch."""
     labels = tf.cast(tf.reshape(labels, [-1]), tf.int32)
-    return Batch(x, labels, tf.fill(tf.shape(labels), -1), tf.fill(tf.shape(labels), -1), streams)
+    none = tf.fill(tf.shape(labels), -1)
+    return Batch(x, labels, aim=none, target=none, streams=streams, restart=tf.zeros_like(labels), nearest=x)
 
 
 def _problem(
