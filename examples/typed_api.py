@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import tensorflow as tf
 
 import advlab
 
@@ -21,7 +22,8 @@ def half_step(problem: advlab.Problem, *, fraction: float = 0.5) -> advlab.Loop:
     ball = problem.ball
 
     def update(state: advlab.State, query: advlab.Query, step: object) -> advlab.State:
-        return {"x": ball.project(query.x + ball.steepest(query.gradient, query.x, fraction * ball.epsilon))}
+        size = tf.cast(fraction * ball.epsilon, tf.float32)
+        return {"x": ball.project(query.x + ball.steepest(query.gradient, query.x, size))}
 
     return advlab.Loop(1, lambda: {"x": problem.x}, update)
 

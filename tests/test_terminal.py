@@ -86,7 +86,7 @@ def test_what_an_error_shows(text, shown):
         ["attack", "--model", "digits", "--samples", "4", "--output", "{long}.h5"],
         ["import", "{long}.npy", "--model", "digits"],
         ["show", "{long}.h5"],
-        ["run", "{long}.toml"],
+        ["run", "{long}.toml", "--model", "digits"],
     ],
     ids=lambda words: words[0],
 )
