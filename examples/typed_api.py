@@ -22,7 +22,7 @@ def half_step(problem: advlab.Problem, *, fraction: float = 0.5) -> advlab.Loop:
     ball = problem.ball
 
     def update(state: advlab.State, query: advlab.Query, step: object) -> advlab.State:
-        size = tf.cast(fraction * ball.epsilon, tf.float32)
+        size = fraction * tf.cast(ball.epsilon, tf.float32)
         return {"x": ball.project(query.x + ball.steepest(query.gradient, query.x, size))}
 
     return advlab.Loop(1, lambda: {"x": problem.x}, update)
