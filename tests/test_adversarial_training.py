@@ -63,11 +63,10 @@ def test_the_batch_is_that_of_the_public_attack_from_the_same_start(trained, dig
     np.testing.assert_allclose(ours, public.x_adv, atol=1e-6)
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize(
+    ("method", "norm"), [(m, n) for m in METHODS for n in ("linf", "l2") if (m, n) != ("n-fgsm", "l2")]
+)
 def test_the_batch_stays_in_ball_and_box_and_moves_towards_errors(trained, digits, method, norm):
-    if (method, norm) == ("n-fgsm", "l2"):
-        pytest.skip("refused")
     settings = Adversary(method, {"linf": 0.1, "l2": 1.5}[norm], norm)
     data = digits.take(100)
     x_adv = crafted(settings, trained, data)
@@ -342,9 +341,14 @@ def test_with_label_smoothing_the_loss_is_the_cross_entropy_of_smoothed_labels(r
 
 
 @pytest.mark.thorough
-def test_a_robust_recipe_withstands_what_breaks_the_plain_one(digits):
+@pytest.mark.parametrize(
+    ("method", "epsilon"),
+    # N-FGSM leaves the ball, up to 3 epsilon; within 0.3 of a digit nothing can be learned, by PGD neither.
+    [("pgd", 0.1), ("fgsm-rs", 0.1), ("trades", 0.1), ("n-fgsm", 0.04)],
+)
+def test_a_robust_recipe_withstands_what_breaks_the_plain_one(digits, method, epsilon):
     plain = load_recipe("digits")
-    settings = replace(plain.training, epochs=15, validation_split=0.1, adversary=Adversary("pgd", 0.1))
+    settings = replace(plain.training, epochs=15, validation_split=0.1, adversary=Adversary(method, epsilon))
     accuracies = []
     for recipe in (plain, replace(plain, training=settings)):
         classifier = train(recipe, save=False)

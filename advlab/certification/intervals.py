@@ -40,7 +40,7 @@ def propagate(network: Network, region: Region, known: Mapping[int, Interval], l
         largest = [tf.maximum(tf.abs(a), tf.abs(b)) for a, b in given]
         if isinstance(node, Activation):
             magnitude = 2 * largest[0] + 2
-            low, high = node.apply(given[0][0]), node.apply(given[0][1])
+            low, high = node.apply([given[0][0]]), node.apply([given[0][1]])
         elif isinstance(node, Linear):
             middle = node.apply([(a + b) / 2 for a, b in given])
             radius = node.absolute([(b - a) / 2 for a, b in given])

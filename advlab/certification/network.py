@@ -74,7 +74,7 @@ class Network:
         values = [tf.cast(x, tf.float64)]
         for node in self.nodes[1:]:
             given = [values[number] for number in node.inputs]
-            values.append(node.apply(given[0]) if isinstance(node, Activation) else node.apply(given))  # type: ignore[attr-defined]
+            values.append(node.apply(given))
         return values
 
     def logits(self, x: tf.Tensor) -> tf.Tensor:

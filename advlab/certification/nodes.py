@@ -9,7 +9,6 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
 
 import tensorflow as tf
 
@@ -29,6 +28,10 @@ class Node:
         """Numbers of its value for one image."""
         return math.prod(self.shape)
 
+    def apply(self, values: Tensors) -> tf.Tensor:
+        """The value, from the values of the inputs."""
+        raise NotImplementedError
+
 
 class Input(Node):
     """The image, ``(h, w, c)``."""
@@ -36,13 +39,12 @@ class Input(Node):
 
 @dataclass(frozen=True, eq=False)
 class Linear(Node):
-    """An affine map of its inputs. ``terms`` counts the products that are added up for one number."""
+    """An affine map of its inputs."""
 
-    terms: ClassVar[int] = 2
-
-    def apply(self, values: Tensors) -> tf.Tensor:
-        """The value, from the values of the inputs."""
-        raise NotImplementedError
+    @property
+    def terms(self) -> int:
+        """How many products are added up for one number."""
+        return 2
 
     def absolute(self, values: Tensors) -> tf.Tensor:
         """The map with the absolute values of its weights and without its bias, of values >= 0."""
@@ -66,7 +68,7 @@ class Dense(Linear):
     shift: tf.Tensor
 
     @property
-    def terms(self) -> int:  # type: ignore[override]
+    def terms(self) -> int:
         return int(self.kernel.shape[0]) + 1
 
     @property
@@ -94,7 +96,7 @@ class Convolution(Linear):
     padding: str
 
     @property
-    def terms(self) -> int:  # type: ignore[override]
+    def terms(self) -> int:
         return math.prod(self.kernel.shape[:3]) + 1
 
     @property
@@ -124,7 +126,7 @@ class AveragePool(Linear):
     padding: str
 
     @property
-    def terms(self) -> int:  # type: ignore[override]
+    def terms(self) -> int:
         return math.prod(self.window) + 1
 
     def apply(self, values: Tensors) -> tf.Tensor:
@@ -210,7 +212,7 @@ class Sum(Linear):
     signs: tuple[float, ...]
 
     @property
-    def terms(self) -> int:  # type: ignore[override]
+    def terms(self) -> int:
         return len(self.signs)
 
     def apply(self, values: Tensors) -> tf.Tensor:
@@ -257,8 +259,8 @@ class Activation(Node):
     function: str
     slope: float = 0.0
 
-    def apply(self, value: tf.Tensor) -> tf.Tensor:
-        """The function of a value."""
+    def apply(self, values: Tensors) -> tf.Tensor:
+        (value,) = values
         match self.function:
             case "sigmoid":
                 return tf.sigmoid(value)

@@ -26,10 +26,10 @@ First steps:
 """
 
 
-class _GivenOnce:
+class _Command(click.Command):
     """Refuses an option given twice where only the last value would count, in silence."""
 
-    def parse_args(self: Any, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse, once no option that takes one value has been found twice."""
         if not ctx.resilient_parsing:
             _, _, found = self.make_parser(ctx).parse_args(args=list(args))
@@ -41,14 +41,10 @@ class _GivenOnce:
                     f"for several values run '{ctx.command_path}' once for each.",
                     ctx,
                 )
-        return super().parse_args(ctx, args)  # type: ignore[misc]
+        return super().parse_args(ctx, args)
 
 
-class _Command(_GivenOnce, click.Command):
-    """A subcommand."""
-
-
-class _Group(_GivenOnce, click.Group):
+class _Group(_Command, click.Group):
     """Shows errors without a traceback, unless ``--debug``; loads a command only when it runs."""
 
     command_class = _Command

@@ -67,8 +67,8 @@ class Adversary:
     method: str
     epsilon: float
     norm: str = "linf"
-    steps: int = None  # type: ignore[assignment]  # set from the method
-    relative_step_size: float = None  # type: ignore[assignment]
+    steps: int | None = None
+    relative_step_size: float | None = None
     beta: float | None = None
     validation_images: int = 256
     validation_steps: int = 10
@@ -86,15 +86,16 @@ class Adversary:
         if self.method == "n-fgsm" and self.norm != "linf":
             raise InvalidValue(f"{key}.norm must be 'linf' with method 'n-fgsm'. Got '{self.norm}'. Use 'fgsm-rs'.")
         object.__setattr__(self, "epsilon", self._parse_epsilon(f"{key}.epsilon"))
-        steps, relative_step_size = ADVERSARIES[self.method]
-        object.__setattr__(self, "steps", steps if self.steps is None else self.steps)
-        require_int(f"{key}.steps", self.steps, 1)
-        if steps == 1 and self.steps != 1:
-            raise InvalidValue(f"{key}.steps must be 1 with method '{self.method}'. Got {self.steps}. Use 'pgd'.")
-        if self.relative_step_size is None:
-            object.__setattr__(self, "relative_step_size", relative_step_size)
-        if not (is_number(self.relative_step_size) and 0 < self.relative_step_size < math.inf):
-            raise invalid(f"{key}.relative_step_size", self.relative_step_size, "a number above 0")
+        own_steps, own_size = ADVERSARIES[self.method]
+        steps = own_steps if self.steps is None else self.steps
+        require_int(f"{key}.steps", steps, 1)
+        if own_steps == 1 and steps != 1:
+            raise InvalidValue(f"{key}.steps must be 1 with method '{self.method}'. Got {steps}. Use 'pgd'.")
+        size = own_size if self.relative_step_size is None else self.relative_step_size
+        if not (is_number(size) and 0 < size < math.inf):
+            raise invalid(f"{key}.relative_step_size", size, "a number above 0")
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "relative_step_size", size)
         if self.method == "trades":
             beta = 6.0 if self.beta is None else self.beta
             object.__setattr__(self, "beta", beta)
@@ -104,6 +105,12 @@ class Adversary:
             raise InvalidValue(f"{key}.beta belongs to method 'trades', not to '{self.method}'. Leave it out.")
         require_int(f"{key}.validation_images", self.validation_images, 1)
         require_int(f"{key}.validation_steps", self.validation_steps, 1)
+
+    @property
+    def schedule(self) -> tuple[int, float]:
+        """Steps, and the relative step size."""
+        own_steps, own_size = ADVERSARIES[self.method]
+        return self.steps or own_steps, self.relative_step_size or own_size
 
     def _parse_epsilon(self, key: str) -> float:
         try:

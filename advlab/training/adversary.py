@@ -40,10 +40,10 @@ def craft(adversary: Adversary, logits: Callable[[tf.Tensor], tf.Tensor], batch:
     They lie in the ball of ``adversary.epsilon`` around ``batch.x``; those of ``n-fgsm``, which is not projected, in
     that of ``2 + relative_step_size`` times epsilon. Where a gradient is zero the image stays; attacks would draw.
     """
-    size = adversary.relative_step_size
+    steps, size = adversary.schedule
     ask: Ask = _cross_entropy
     if adversary.method == "n-fgsm":
-        radius = _NOISE_RADIUS + adversary.relative_step_size
+        radius = _NOISE_RADIUS + size
         problem = _problem(adversary, batch, logits, radius)
         noise = BALLS[adversary.norm](batch.x, _float64(_NOISE_RADIUS * adversary.epsilon))
         x = noise.start(partial(problem.random, START))
@@ -55,7 +55,7 @@ def craft(adversary: Adversary, logits: Callable[[tf.Tensor], tf.Tensor], batch:
     else:
         problem = _problem(adversary, batch, logits)
         x = problem.ball.start(partial(problem.random, START))
-    loop = pgd.craft(problem, steps=adversary.steps, relative_step_size=size, random_start=False)
+    loop = pgd.craft(problem, steps=steps, relative_step_size=size, random_start=False)
     return tf.stop_gradient(_last_iterate(loop, problem, ask, x))
 
 
