@@ -108,6 +108,21 @@ def test_an_interrupted_universal_perturbation_promises_nothing(trained, digits,
     assert not list((workspace / "attacks").rglob("*.partial.h5"))
 
 
+def test_restarts_are_taken_of_a_method_that_draws_in_later_steps_alone(trained, digits):
+    def late(problem):
+        """A walk that is random from its third step on."""
+
+        def update(state, query, step):
+            noise = tf.where(step > 1, problem.random(step, 0, "normal"), 0.0)
+            return {"x": problem.ball.project(query.x + 0.1 * noise)}
+
+        return Loop(4, lambda: {"x": problem.x}, update)
+
+    late.NORMS, late.GOAL = ("linf",), "bounded"
+    one, three = (attack(trained, digits.take(60), late, epsilon=0.3, restarts=r) for r in (1, 3))
+    assert three.success.sum() > one.success.sum()
+
+
 def test_an_unfinished_attack_on_other_data_or_another_model_is_not_continued(trained, digits, monkeypatch, workspace):
     monkeypatch.setattr(run, "_SAVE_AFTER", -1.0)
     monkeypatch.setattr(run, "_CHUNK_WORK", 1e6)

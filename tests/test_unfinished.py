@@ -51,6 +51,29 @@ def partial(trained, hundred, uninterrupted, monkeypatch) -> Path:
     return path
 
 
+def test_one_that_ended_in_the_refinement_is_continued(trained, hundred, monkeypatch, recwarn):
+    """The refinement may have more steps than the method itself."""
+    few_steps = {"method": "ddn", "steps": 4, "batch_size": 100}
+    whole = attack(trained, hundred, **few_steps)
+    chunks = []
+
+    def advance(self, amount=1, **facts):
+        chunks.append(amount)
+        if sum(chunks) > 100 * (4 + 12):
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_SAVE_AFTER", -1.0)
+        patch.setattr(run, "_CHUNK_WORK", 1e5)
+        patch.setattr(Progress, "advance", advance)
+        with pytest.raises(KeyboardInterrupt, match="the same command continues"):
+            attack(trained, hundred, save=True, **few_steps)
+    with h5py.File(advlab_workspace.partial_path(trained.name, whole.attack.slug)) as file:
+        assert json.loads(file.attrs["advlab"])["position"]["step"] > 4
+    np.testing.assert_array_equal(attack(trained, hundred, save=True, **few_steps).x_adv, whole.x_adv)
+    assert not [w for w in recwarn if issubclass(w.category, AdvlabWarning)]
+
+
 def edited(change):
     def damage(path: Path) -> None:
         with h5py.File(path, "a") as file:

@@ -16,7 +16,7 @@ from advlab.declarations.attack import Attack
 from advlab.engine import steps
 from advlab.engine.compile import Slices, slices, xla_pays
 from advlab.errors import InvalidValue
-from advlab.problem.problem import START, Craft, ExternalLoop, Loop, Problem, Query, UniversalLoop
+from advlab.problem.problem import Craft, ExternalLoop, Loop, UniversalLoop
 from advlab.threat import ThreatModel
 
 
@@ -198,22 +198,17 @@ def _refuse_impossible(classifier: Classifier, dataset: Dataset, craft: Craft, s
 
 
 def _is_random(classifier: Classifier, dataset: Dataset, craft: Craft, spec: Attack) -> bool:
-    """Whether the first step of the method differs between two random streams."""
-    states = [_first_step(classifier, dataset, craft, spec, stream) for stream in (1, 2)]
-    return any(not np.array_equal(one, other) for one, other in zip(*states, strict=True))
+    """Whether the method reads its random streams, at the start or in any step: its graph shows that without a run."""
 
+    def start_and_step(streams: tf.Tensor, restart: tf.Tensor, step: tf.Tensor) -> Any:
+        x, labels = tf.constant(dataset.x[:1]), tf.constant(dataset.y[:1], tf.int32)
+        batch = steps.Batch(x, labels, aim=-restart, target=-restart, streams=streams, restart=restart, nearest=x)
+        epsilon = tf.constant(spec.threat.epsilon, tf.float64)
+        problem = steps.build_problem(batch, spec.threat.norm, epsilon, classifier.logits)
+        loop = craft(problem, **spec.parameters)
+        state = loop.start()
+        return loop.update(state, problem.query(state["x"], loop.loss, loop.gradient), step) if loop.steps else state
 
-def _first_step(classifier: Classifier, dataset: Dataset, craft: Craft, spec: Attack, stream: int) -> list[np.ndarray]:
-    """The state of a method after one step on the first image, with its start."""
-    one = tf.constant(dataset.y[:1], tf.int32)
-    x = tf.constant(dataset.x[:1])
-    streams = tf.fill([1, 2], tf.constant(stream, tf.uint32))
-    second = tf.ones_like(one)  # some methods draw from their second restart on
-    batch = steps.Batch(x, one, -second, -second, streams, restart=second, nearest=x)
-    epsilon = tf.constant(spec.threat.epsilon, tf.float64)
-    problem: Problem = steps.build_problem(batch, spec.threat.norm, epsilon, classifier.logits)
-    loop = craft(problem, **spec.parameters)
-    state = loop.start()
-    query: Query = problem.query(state["x"], loop.loss, loop.gradient)
-    after = loop.update(state, query, tf.constant(START + 1)) if loop.steps else {}
-    return [np.asarray(value) for value in (*state.values(), *after.values())]
+    arguments = tf.TensorSpec([1, 2], tf.uint32), tf.TensorSpec([1], tf.int32), tf.TensorSpec([], tf.int32)
+    graph = tf.function(start_and_step, autograph=False).get_concrete_function(*arguments).graph
+    return bool(graph.inputs[0].consumers())

@@ -256,7 +256,8 @@ class Run:
 
     def _resume_from(self, partial: Path) -> None:
         plan = self.plan
-        end = {"batch": plan.batches, "restart": plan.rounds + 1, "step": plan.steps, "computed": math.inf}
+        longest = max(plan.steps, plan.refinement.steps if plan.refinement else 0)
+        end = {"batch": plan.batches, "restart": plan.rounds + 1, "step": longest, "computed": math.inf}
         checkpoint = resume.load(partial, self._specification(), self.best, end)
         if checkpoint is not None:
             self.position, self.seconds, self.best, self.rows, self.carry = checkpoint
