@@ -34,12 +34,8 @@ if TYPE_CHECKING:
 SCHEMA = 2
 SECOND_NORM = {"linf": "l2", "l2": "linf", "l1": "l2"}  # norm -> the one tried as well
 NOISE_RESTARTS, PGD_RESTARTS, SQUARE_QUERIES = 100, 5, 5000
-SELFTESTED = {
-    "pgd": 20,
-    "apgd": 20,
-    "fab": 20,
-    "square": 10,
-}  # role -> images; square takes thousands of queries for each
+# Role -> images; Square takes thousands of queries for each.
+SELFTESTED = {"pgd": 20, "apgd": 20, "fab": 20, "square": 10}
 _MARGIN = 2
 
 
