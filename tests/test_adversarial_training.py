@@ -11,7 +11,8 @@ import tensorflow as tf
 
 from advlab.classifiers.classifier import Classifier
 from advlab.data.loading import load_dataset
-from advlab.declarations.recipes import Adversary, EarlyStopping, load_recipe
+from advlab.declarations.adversaries import Adversary
+from advlab.declarations.recipes import EarlyStopping, load_recipe
 from advlab.engine.steps import Batch
 from advlab.errors import InvalidValue, Mismatch, UnknownName
 from advlab.methods import pgd

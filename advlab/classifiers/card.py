@@ -11,7 +11,7 @@ import h5py
 
 from advlab.classifiers.formats.recognize import require_hdf5
 from advlab.errors import InvalidFile, InvalidValue
-from advlab.storage import attribute, open_hdf5
+from advlab.hdf5 import attribute, open_hdf5
 from advlab.validation import is_number, json_object, shown
 
 ATTRIBUTE = "advlab"

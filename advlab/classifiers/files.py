@@ -22,7 +22,7 @@ from advlab.classifiers.formats.recognize import require_hdf5
 from advlab.classifiers.formats.values import FAILURES
 from advlab.classifiers.outputs import loss_name
 from advlab.errors import DAMAGE, InvalidFile, InvalidValue
-from advlab.storage import attribute, open_hdf5
+from advlab.hdf5 import attribute, open_hdf5
 from advlab.validation import json_object, largest_content
 
 _SUFFIXES = (".h5", ".hdf5")

@@ -17,7 +17,8 @@ from typing import Any
 
 from advlab import renamed, workspace
 from advlab.declarations import toml
-from advlab.declarations.recipes import Adversary, EarlyStopping, Recipe, load_recipe, settings, training_from
+from advlab.declarations.adversaries import Adversary
+from advlab.declarations.recipes import EarlyStopping, Recipe, load_recipe, settings, training_from
 from advlab.declarations.suites import load_suite
 from advlab.errors import InvalidValue, unknown
 from advlab.threat import parse_epsilon

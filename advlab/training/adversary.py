@@ -18,7 +18,8 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.classifiers.classifier import Classifier
-from advlab.declarations.recipes import Adversary, Training
+from advlab.declarations.adversaries import Adversary
+from advlab.declarations.recipes import Training
 from advlab.engine.steps import Batch, build_problem
 from advlab.methods import pgd
 from advlab.problem import random

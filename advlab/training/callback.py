@@ -13,7 +13,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from advlab.declarations.recipes import Adversary, Recipe
+from advlab.declarations.adversaries import Adversary
+from advlab.declarations.recipes import Recipe
 from advlab.errors import AdvlabError
 from advlab.progress import Progress
 from advlab.training import checkpoint

@@ -11,7 +11,7 @@ import numpy as np
 
 from advlab.classifiers.formats.config import MODELS, layers_of, name_of, parts, valid_name
 from advlab.errors import InvalidFile
-from advlab.storage import attribute_list, read_array
+from advlab.hdf5 import attribute_list, read_array
 
 
 def assign(group: h5py.Group, model: keras.Model, config: Mapping[str, Any]) -> None:
