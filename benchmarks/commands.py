@@ -20,6 +20,7 @@ import numpy as np
 
 import advlab
 from advlab import workspace
+from advlab.results.diagnostics import Diagnostics
 
 
 def seconds(words: list[str], folder: str, repeat: int) -> float:
@@ -39,7 +40,9 @@ def ten_thousand(path: Path) -> None:
     fields = (
         "x x_adv labels indices clean_probabilities adversarial_probabilities attempted forward_passes backward_passes"
     )
-    large = replace(small, **{name: getattr(small, name)[rows] for name in fields.split()}, diagnostics={})
+    large = replace(
+        small, **{name: getattr(small, name)[rows] for name in fields.split()}, diagnostics=Diagnostics(), location=None
+    )
     noise = np.random.default_rng(0).normal(0, 0.01, large.x.shape).astype(np.float32)
     x = np.clip(large.x + noise, 0, 1)
     replace(large, x=x, x_adv=np.clip(large.x_adv, x - 0.1, x + 0.1)).save(path)

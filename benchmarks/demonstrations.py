@@ -128,13 +128,15 @@ def black_box(epochs: int, samples: int, keep: Path | None) -> Iterator[str]:
         "|---|---|---|",
     )
     attacks = {
-        "PGD, 100 steps, 1 restart": {"method": "pgd", "steps": 100},
-        "PGD, 100 steps, 100 restarts": {"method": "pgd", "steps": 100, "restarts": 100},
-        "APGD, 100 steps": {"method": "apgd", "steps": 100},
-        "Square, 5,000 queries": {"method": "square", "steps": 5000},
+        "PGD, 100 steps, 1 restart": ("pgd", 100, 1),
+        "PGD, 100 steps, 100 restarts": ("pgd", 100, 100),
+        "APGD, 100 steps": ("apgd", 100, 1),
+        "Square, 5,000 queries": ("square", 5000, 1),
     }
-    for name, options in attacks.items():
-        result = advlab.attack(model, data, norm="l2", epsilon=2.0, early_stop=True, **options)
+    for name, (method, steps, restarts) in attacks.items():
+        result = advlab.attack(
+            model, data, method, norm="l2", epsilon=2.0, early_stop=True, restarts=restarts, steps=steps
+        )
         yield row(advlab.evaluate(result), name)
     yield from (
         "",

@@ -65,7 +65,7 @@ def table(
     """One norm: the suite, each of its methods, and each peer, beside the nearest of all peers."""
     theirs = {key.partition("/")[2]: value for key, value in found.items() if key.startswith(f"{norm}/")}
     union = np.minimum.reduce(list(theirs.values()))
-    evaluations = advlab.run("minimal", classifier, data, norm=norm, progress=False)
+    evaluations = advlab.run(classifier, data, "minimal", norm=norm, progress=False)
     yield from (
         f"## {norm}",
         "",
@@ -98,7 +98,7 @@ def report(arguments: argparse.Namespace) -> Iterator[str]:
     else:
         found = run_peers(classifier, data, arguments.steps, arguments.python)
         if stored is not None:
-            np.savez(stored, **found)
+            np.savez(stored, allow_pickle=False, **found)
     yield from (
         "# How near the suite `minimal` comes",
         "",

@@ -13,9 +13,10 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 from advlab.declarations.methods import load_method, method_names
-from advlab.evaluation.findings.checks import CHECKS, SEVERITIES
+from advlab.evaluation.findings.checks import CHECKS, SEVERITIES, Check
 from advlab.evaluation.findings.cross import CROSS_CHECKS
 
 README = Path(__file__).parent.parent / "README.md"
@@ -34,7 +35,7 @@ def methods() -> str:
 def findings() -> str:
     """A row for each check, gravest first."""
     rows = ["| finding | | raised if | means | do |", "|---|---|---|---|---|"]
-    checks = sorted((*CHECKS, *CROSS_CHECKS), key=lambda check: SEVERITIES.index(check.severity))
+    checks: list[Check[Any]] = sorted((*CHECKS, *CROSS_CHECKS), key=lambda check: SEVERITIES.index(check.severity))
     rows += [f"| `{c.code}` | {c.severity} | {c.raised_if} | {c.means} | {c.do} |" for c in checks]
     return "\n".join(rows)
 
