@@ -33,6 +33,7 @@ bench: .venv/ready
 	$(python) benchmarks/commands.py
 	$(python) benchmarks/peers.py
 	$(python) benchmarks/training.py
+	$(python) benchmarks/certification.py
 
 # Set up once: the pinned versions, and advlab itself in place.
 .venv/ready: pyproject.toml constraints.txt
