@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab import figures as figures
     from advlab.classifiers.classifier import Classifier as Classifier
     from advlab.classifiers.classifier import load_classifier as load_classifier
+    from advlab.classifiers.devices import use_device as use_device
     from advlab.data.dataset import Dataset as Dataset
     from advlab.data.loading import load_dataset as load_dataset
     from advlab.declarations.attack import Attack as Attack
@@ -138,6 +139,7 @@ _ROOM = {
     "to_records": "evaluation.records",
     "train": "workflows.train",
     "transfer": "workflows.transfer",
+    "use_device": "classifiers.devices",
     "verify": "workflows.verify",
     "worst_case": "evaluation.evaluation",
 }

@@ -18,6 +18,7 @@ from click.testing import CliRunner
 
 from advlab import workspace as advlab_workspace
 from advlab.cli import main
+from advlab.errors import InvalidFile
 from advlab.results.result import load_result
 from tests.conftest import commands
 
@@ -188,6 +189,16 @@ def test_options_of_the_group_too_and_repeatable_ones_may_be_repeated(tmp_path):
     assert "--workspace takes one value" in call("--workspace", "a", "--workspace", tmp_path, "list", code=2).stderr
     message = attack("--method", "pgd", "--set", "steps=2", "--set", "random_start=no", "--json", "--json")
     assert json.loads(message.stdout)[0]["attack"]["parameters"]["steps"] == 2
+
+
+def test_options_of_the_group_are_taken_after_the_command_as_well(workspace, tmp_path):
+    (tmp_path / "models").mkdir()
+    assert (
+        call("list", "archives", "--workspace", tmp_path).stdout
+        == call("--workspace", tmp_path, "list", "archives").stdout
+    )
+    assert isinstance(CliRunner().invoke(main, ["evaluate", "none.h5", "--debug"]).exception, InvalidFile)
+    assert "'--debug'" in refused("evaluate", "--", "--debug")
 
 
 @pytest.mark.parametrize("words", [["audit"], ["run", "quick"], ["selftest"]])

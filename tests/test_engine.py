@@ -13,7 +13,7 @@ from advlab import workspace
 from advlab.classifiers.classifier import Classifier
 from advlab.data.loading import load_dataset
 from advlab.distances import distances
-from advlab.engine import run
+from advlab.engine import run, steps
 from advlab.errors import AdvlabError, FileExists, InvalidValue, Mismatch, UnknownName
 from advlab.problem.problem import Loop
 from advlab.progress import Progress
@@ -390,3 +390,37 @@ def test_data_and_model_must_fit(trained, grey, digits):
     eleven = replace(digits, y=np.full(len(digits), 10), classes=(*digits.classes, "ten"))
     with pytest.raises(Mismatch, match="has 10 classes, but data set"):
         attack(trained, eleven)
+
+
+class OutOfMemory:
+    """A device that cannot take a step of more than so many images at once, as TensorFlow says it."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, rows: int):
+        self.sizes: list[int] = []
+        take_steps = steps.CompiledMethod.run
+
+        def run_if_it_fits(compiled, slice_rows, batch, *arguments):
+            self.sizes.append(len(batch.labels))
+            if len(batch.labels) > rows:
+                raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+            return take_steps(compiled, slice_rows, batch, *arguments)
+
+        monkeypatch.setattr(steps.CompiledMethod, "run", run_if_it_fits)
+
+
+def test_memory_that_runs_out_halves_the_batches_and_the_result_is_the_same(trained, digits, monkeypatch):
+    options = {"method": "pgd", "steps": 5, "restarts": 2, "epsilon": 0.1}
+    whole = attack(trained, digits, **options)
+    device = OutOfMemory(monkeypatch, 120)
+    halved = attack(trained, digits, **options)
+    assert device.sizes[:2] == [449, 225]
+    assert set(device.sizes[2:]) == {113}
+    assert np.mean(whole.success == halved.success) >= 0.999
+    np.testing.assert_array_equal(whole.forward_passes, halved.forward_passes)
+    assert halved.execution.batch_size <= 120
+
+
+def test_memory_too_small_for_one_image_is_said(trained, digits, monkeypatch):
+    OutOfMemory(monkeypatch, 0)
+    with pytest.raises(AdvlabError, match=r"memory of CPU is too small.*1 images.*'digits'.*another --device"):
+        attack(trained, digits.take(3), "pgd", steps=2)

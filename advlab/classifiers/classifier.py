@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 from advlab import workspace
+from advlab.classifiers import devices
 from advlab.classifiers.card import read_card
 from advlab.classifiers.digest import network_digest
 from advlab.classifiers.files import read_loss, read_model, write_model
@@ -61,6 +62,7 @@ class Classifier:
                 f"Model '{name}' is a subclass of keras.Model that does not state its input shape. Wrap it: "
                 "inputs = keras.Input((28, 28, 1)); keras.Model(inputs, model(inputs))."
             )
+        devices.prepare()
         self.name = name
         self.source = name  # the argument of load_classifier: how to find it again
         self.settings = Settings(scale, offset, preprocess, output, output_layer)
@@ -319,8 +321,16 @@ class Classifier:
                 "Classifier.from_keras(model, scale=255)."
             )
         size = batch_size or int(np.clip(2**25 // self.activation_size, 16, 2000))
-        batches = [self._predict(tf.constant(x[i : i + size], tf.float32)).numpy() for i in range(0, len(x), size)]
-        return np.concatenate(batches) if batches else np.zeros((0, self.classes), np.float32)
+        batches, start = [np.zeros((0, self.classes), np.float32)], 0
+        while start < len(x):
+            try:
+                batches.append(self._predict(tf.constant(x[start : start + size], tf.float32)).numpy())
+                start += size
+            except tf.errors.ResourceExhaustedError:  # the memory of the device
+                if size == 1:
+                    raise
+                size //= 2
+        return np.concatenate(batches)
 
     def repeat_difference(self, x: np.ndarray, before: np.ndarray) -> np.ndarray:
         """float32 ``(m,)``: the largest change of each image's probabilities, ``before (n, k)``, when predicted again.

@@ -15,6 +15,7 @@ import h5py
 import keras
 
 from advlab import workspace
+from advlab.classifiers import devices
 from advlab.classifiers.card import ATTRIBUTE, write_card
 from advlab.classifiers.formats import layers, saved_model, weights, weights_only
 from advlab.classifiers.formats.config import MODELS, explain, refuse_code
@@ -44,6 +45,7 @@ def read_model(
     Raises ``InvalidFile`` for a file that is missing, damaged, not a Keras model, or holds what this Keras cannot
     build, naming the layer.
     """
+    devices.prepare()
     if path.is_dir() and trust and (path / "saved_model.pb").is_file():
         return saved_model.read(path)
     if path.suffix == ".keras" and zipfile.is_zipfile(path):

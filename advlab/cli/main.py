@@ -49,6 +49,21 @@ class _Group(_Command, click.Group):
 
     command_class = _Command
 
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Take the options of the whole program, which come before the command, after it as well."""
+        ahead, rest = [], list(args)
+        names = {name: option for option in self.params if isinstance(option, click.Option) for name in option.opts}
+        position = 0
+        while position < len(rest) and rest[position] != "--":
+            option = names.get(rest[position].partition("=")[0])
+            if option is None or option.is_eager:
+                position += 1
+                continue
+            count = 1 if option.is_flag or "=" in rest[position] else 2
+            ahead += rest[position : position + count]
+            del rest[position : position + count]
+        return super().parse_args(ctx, [*ahead, *rest])
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the files in this folder."""
         return sorted(path.stem.rstrip("_") for path in _FOLDER.glob("[a-z]*.py") if path.stem not in _NOT_COMMANDS)
@@ -83,11 +98,14 @@ class _Group(_Command, click.Group):
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.option("--workspace", metavar="DIR", help="Folder of models/ and attacks/ [default: $ADVLAB_WORKSPACE or .].")
+@click.option("--device", metavar="auto|cpu|gpu:N", help="Where networks run [default: $ADVLAB_DEVICE or auto].")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(advlab.__version__, prog_name="advlab")
 @click.pass_context
-def main(ctx: click.Context, workspace: str | None, debug: bool) -> None:
+def main(ctx: click.Context, workspace: str | None, device: str | None, debug: bool) -> None:
     """Run the command line."""
+    if device:
+        os.environ["ADVLAB_DEVICE"] = device
     if workspace:
         os.environ["ADVLAB_WORKSPACE"] = workspace
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from typing import Any, NamedTuple
 
@@ -11,11 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.classifiers.classifier import Classifier
+from advlab.classifiers.devices import device_name
 from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
 from advlab.engine import steps
 from advlab.engine.compile import Slices, slices, xla_pays
-from advlab.errors import InvalidValue
+from advlab.errors import AdvlabError, InvalidValue
 from advlab.problem.problem import Craft, ExternalLoop, Loop, UniversalLoop
 from advlab.threat import ThreatModel
 
@@ -163,6 +164,26 @@ def make_plan(
         batches=batches,
         slices=slices(rows, xla and not isinstance(loop, UniversalLoop)),
     )
+
+
+def in_smaller_batches(plan: Plan, finished: int, cause: Exception) -> Plan:
+    """The rest of a plan, after so many finished batches, with half as many images at a time.
+
+    Raises ``AdvlabError`` where that cannot help: a single image, or images that share one perturbation.
+    """
+    if plan.size == 1 or plan.is_universal:
+        kind = f"method '{plan.spec.method}' on {plan.size} images at a time"
+        raise AdvlabError(
+            f"The memory of {device_name()} is too small for {kind} of model '{plan.classifier.name}'. Choose "
+            + ("a smaller --batch-size." if plan.size > 1 else "another --device, or a smaller model.")
+        ) from cause
+    rows = np.array_split(np.flatnonzero(plan.pending), plan.batches)[finished:]
+    pending = np.zeros_like(plan.pending)
+    pending[np.concatenate(rows)] = True
+    size = math.ceil(plan.size / 2)
+    batches = math.ceil(pending.sum() / size)
+    rows_each = math.ceil(pending.sum() / batches)
+    return replace(plan, pending=pending, batches=batches, slices=slices(rows_each, plan.xla))
 
 
 def _refinement(spec: Attack, loop: Any) -> Refinement | None:

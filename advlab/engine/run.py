@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
+from advlab.classifiers.devices import device_name
 from advlab.distances import exceeds
 from advlab.engine import best, resume, steps
 from advlab.engine.external import run_external
-from advlab.engine.plan import Plan
+from advlab.engine.plan import Plan, in_smaller_batches
 from advlab.engine.resume import Checkpoint
 from advlab.engine.universal import UniversalRun
 from advlab.problem import random
@@ -41,6 +42,7 @@ class Run:
         self.rows = np.zeros(0, np.int64)  # those in progress
         self.carry: dict[str, Any] | None = None  # and their state, between two chunks
         self._steps_done = 0  # over all samples
+        self._finished = 0  # samples that were, when batches were made smaller
         self._streams: dict[int, np.ndarray] = {}  # by restart
 
     def execute(self, unfinished: Path | None, progress: bool | None, label: str) -> None:
@@ -58,7 +60,7 @@ class Run:
         try:
             with Progress(total, label, show=progress) as bar, patient_interrupt(not plan.is_external) as interrupt:
                 shown_steps = 0
-                for _ in self._work_through():
+                for _ in self._work_through_in_memory():
                     is_whole = True
                     now = time.perf_counter()
                     self.seconds = earlier_seconds + now - started
@@ -66,6 +68,8 @@ class Run:
                     bar.advance(new_steps, robust=f"{self._robust_fraction():.1%}")
                     if interrupt.is_set():
                         raise KeyboardInterrupt
+                    if self.plan is not plan:
+                        file = None  # a position in these batches is none in those that the next call begins with
                     if file is not None and now - last_saved > _SAVE_EVERY:
                         self._save(file)
                         last_saved = now
@@ -85,16 +89,30 @@ class Run:
         """How it was run."""
         plan = self.plan
         work = plan.size * plan.batches * plan.total_steps if plan.steps else 0
-        computed = self.position["computed"] / max(work, 1)
+        computed = min(self.position["computed"] / max(work, 1), 1)
         return Execution(
             batch_size=plan.size,
             compile="host" if plan.is_external else "xla" if plan.xla and not plan.is_universal else "graph",
-            device="GPU" if tf.config.list_logical_devices("GPU") else "CPU",
+            device=device_name(),
             model=plan.classifier.source,
             scale=plan.classifier.scale.tolist(),
             offset=plan.classifier.offset.tolist(),
             computed_fraction=round(computed, 4),
         )
+
+    def _work_through_in_memory(self) -> Iterator[None]:
+        """Go through all batches; where one does not fit into memory, go on with half as many images at a time."""
+        while True:
+            try:
+                yield from self._work_through()
+                return
+            except tf.errors.ResourceExhaustedError as error:
+                before = int(self.plan.pending.sum())
+                self.plan = in_smaller_batches(self.plan, self.position["batch"], error)
+                self._finished += before - int(self.plan.pending.sum())
+                self._steps_done = self._finished * self.plan.total_steps
+                self.position |= {"batch": 0, "restart": 0, "step": 0}
+                self.carry = None
 
     def _work_through(self) -> Iterator[None]:
         """Go through batches and restarts; yields wherever the work may be interrupted and saved."""

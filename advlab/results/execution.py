@@ -16,7 +16,7 @@ class Execution:
     Attributes:
         batch_size: Images at a time.
         compile: ``graph``, ``xla``, or ``host`` where another library ran it.
-        device: ``CPU`` or ``GPU``.
+        device: ``CPU``, or ``GPU`` with its name.
         model: The name or path that the classifier was loaded from.
         scale: What pixels in [0, 1] are multiplied by for the model, one number or one for each channel.
         offset: What is then added.

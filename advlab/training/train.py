@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from advlab.classifiers import architectures
+from advlab.classifiers import architectures, devices
 from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
 from advlab.data.loading import load_dataset
@@ -44,6 +44,7 @@ def fit_recipe(
     ``checkpoint_path`` is the file for the state between epochs; with ``resume`` training continues from that state.
     Several GPUs share each batch (``tf.distribute.MirroredStrategy``).
     """
+    devices.prepare()
     callbacks = _tensorboard(tensorboard)
     data = _training_data(recipe)
     test = _test_data(recipe, data)
