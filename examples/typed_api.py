@@ -31,6 +31,7 @@ def half_step(problem: advlab.Problem, *, fraction: float = 0.5) -> advlab.Loop:
 def main(folder: Path) -> None:
     """Train, attack, evaluate and report."""
     os.environ["ADVLAB_WORKSPACE"] = str(folder)
+    advlab.use_device("auto")
     recipe: advlab.Recipe = advlab.load_recipe("digits")
     classifier: advlab.Classifier = advlab.train(recipe, epochs=5)
     data: advlab.Dataset = advlab.load_dataset("digits", limit=50)

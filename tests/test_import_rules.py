@@ -261,6 +261,7 @@ def test_the_public_names():
         "to_records",
         "train",
         "transfer",
+        "use_device",
         "verify",
         "worst_case",
     ]
