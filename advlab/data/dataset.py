@@ -20,8 +20,9 @@ class Dataset:
     """Labelled images of one split, validated when created and read-only from then on.
 
     ``x`` float32 ``(n, h, w, c)`` in [0, 1], or given as ``(n, h, w)``; ``y`` int64 ``(n,)`` in 0..k-1; ``indices``
-    int64 ``(n,)``, the position of each sample in the full split; ``classes`` the k names. Writable arrays are copied.
-    Raises ``InvalidValue``.
+    int64 ``(n,)``, the position of each sample in the full split; ``classes`` the k names; ``provenance`` a sentence
+    on what distinguishes the images from those that ``name`` stands for. Writable arrays are copied. Raises
+    ``InvalidValue``.
     """
 
     name: str
@@ -30,6 +31,7 @@ class Dataset:
     y: np.ndarray
     indices: np.ndarray
     classes: tuple[str, ...]
+    provenance: str = ""
 
     def __post_init__(self) -> None:
         subject = f"Data set '{self.name}'"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from advlab import workspace
-from advlab.data import arrays, official
+from advlab.data import arrays, cifar10, official
 from advlab.data.conversion import MOST_CLASSES, ValueRange, default_class_names, to_labels
 from advlab.data.dataset import Dataset, choose
 from advlab.data.images import SPLITS, ImageShape, load_folder
@@ -36,8 +36,8 @@ def load_dataset(
 ) -> Dataset:
     """A data set by name or path, cut to ``limit`` samples as ``Dataset.take(limit, seed)`` does.
 
-    The names are ``digits``, ``fashion-mnist`` and ``mnist``. A path leads to a ``.npz`` file with ``x``, ``y`` and
-    perhaps ``classes``, or to a folder ``<class>/<image>``. These have a test split only; both splits come as
+    The names are ``digits``, ``cifar10``, ``fashion-mnist`` and ``mnist``. A path leads to a ``.npz`` file with ``x``,
+    ``y`` and perhaps ``classes``, or to a folder ``<class>/<image>``. These have a test split only; both splits come as
     ``x_train``, ``y_train``, ``x_test``, ``y_test`` or as folders ``train/<class>/`` and ``test/<class>/``. The classes
     of a folder alternate, so that the first n are balanced. ``<name>+noise`` is any of these with a noise image after
     every ten, of the additional last class ``unknown``.
@@ -66,10 +66,14 @@ def load_dataset(
     if name == "digits":
         return _digits(split).take(limit, seed)
     if name in DATASETS:
-        pixels, labels = official.load(name, split)
+        provenance = ""
+        if name == "cifar10":
+            pixels, labels, provenance = cifar10.load(split)
+        else:
+            pixels, labels = official.load(name, split)
         rows = choose(len(pixels), limit, seed)
         x = np.divide(pixels[rows], np.float32(255), dtype=np.float32)
-        return Dataset(name, split, x, labels[rows], rows, official.SOURCES[name].classes)
+        return Dataset(name, split, x, labels[rows], rows, official.SOURCES[name].classes, provenance)
     path = workspace.find_data(name, DATASETS)
     if path.is_dir():
         return load_folder(path, name, split, limit, seed, shape, classes)
@@ -109,7 +113,7 @@ def _with_noise(name: str, split: str, limit: int | None, seed: int | None) -> D
     x, y = np.empty((len(rows), *base.shape), np.float32), np.full(len(rows), len(base.classes))
     real = (rows - rows // group)[~is_noise]
     x[is_noise], x[~is_noise], y[~is_noise] = noise[rows[is_noise] // group], base.x[real], base.y[real]
-    return Dataset(name, split, x, y, rows, (*base.classes, UNKNOWN))
+    return Dataset(name, split, x, y, rows, (*base.classes, UNKNOWN), base.provenance)
 
 
 def _npz(path: Path, name: str, split: str, classes: Sequence[str] | None, value_range: ValueRange | None) -> Dataset:

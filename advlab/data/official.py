@@ -1,59 +1,53 @@
-"""The official files of MNIST and Fashion-MNIST: where they are stored, how they are downloaded and read.
+"""The official files of the known data sets, where they are stored, and how those of MNIST and its kin are read.
 
 A file is looked for in ``$ADVLAB_DATA/<name>/``, then in the user's cache (``$XDG_CACHE_HOME/advlab/<name>/``, else
 ``~/.cache/advlab/<name>/``), gzip-compressed or not; what is in neither is downloaded into the cache. The content is
-compared with the official checksum whenever it is read, because the two data sets use the same file names.
+compared with the official checksum whenever it is read, because two of the data sets use the same file names.
 """
 
 from __future__ import annotations
 
-import contextlib
-import gzip
-import hashlib
 import math
-import os
 import struct
-import zlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from advlab import workspace
+from advlab.data.download import fetch, is_official, md5_of, read
 from advlab.errors import AdvlabError, InvalidFile
-from advlab.progress import Progress
 
 if TYPE_CHECKING:
     import numpy as np
 
 DATASETS = {
+    "cifar10": "50,000 + 10,000 colour pictures in ten classes, 32 x 32, the official files",
     "digits": "1,797 handwritten digits from scikit-learn, 28 x 28, no download",
     "fashion-mnist": "60,000 + 10,000 pictures of clothing, 28 x 28, the official files",
     "mnist": "60,000 + 10,000 handwritten digits, 28 x 28, the official files",
 }
 WITH_NOISE = "+noise"
 
-_TIMEOUT = 30.0
-_BLOCK = 1 << 16
-_MOST_BYTES = 1 << 26  # the largest official file has 47 million, uncompressed
-
 
 @dataclass(frozen=True)
 class Source:
-    """Where a data set is published, the names of its classes, and the checksums of each of its files, uncompressed.
+    """Where a data set is published, the names of its classes, and the checksums of each of its files.
 
-    MD5 is what its authors print; SHA-256, of the same files, is what nobody can forge.
+    MD5 is what its authors print; SHA-256, of the same files, is what nobody can forge. ``packed`` files are published
+    with the suffix ``.gz``, and the checksums are those of their content.
     """
 
     url: str
     classes: tuple[str, ...]
     md5: Mapping[str, str]
     sha256: Mapping[str, str] = field(default_factory=dict)
+    packed: bool = True
 
 
 DIGITS = tuple("0123456789")
 CLOTHES = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
-
+PICTURES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 FILES = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
@@ -61,6 +55,13 @@ FILES = {
 }
 
 SOURCES = {
+    "cifar10": Source(
+        "https://www.cs.toronto.edu/~kriz/",
+        PICTURES,
+        {"cifar-10-binary.tar.gz": "c32a1d4ab5d03f1284b67883e8d87530"},
+        {"cifar-10-binary.tar.gz": "c4a38c50a1bc5f3a1c5537f2155ab9d68f9f25eb1ed8d9ddda3db29a59bca1dd"},
+        packed=False,
+    ),
     "fashion-mnist": Source(
         "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion/",
         CLOTHES,
@@ -97,161 +98,52 @@ SOURCES = {
 
 
 def load(name: str, split: str) -> tuple[np.ndarray, np.ndarray]:
-    """The images uint8 ``(n, h, w)`` and the labels uint8 ``(n,)`` of an official data set, read-only.
+    """The images uint8 ``(n, h, w)`` and the labels uint8 ``(n,)`` of MNIST or Fashion-MNIST, read-only.
 
     Downloads what is missing. Raises ``InvalidFile`` for a file that is damaged or not the official one, and
     ``AdvlabError`` where a file is neither on disk nor on the network.
     """
-    source = SOURCES[name]
+    source, files = SOURCES[name], FILES[split]
     images, labels = (
         read_idx(path, dimensions, source.md5[file], source.sha256.get(file))
-        for path, file, dimensions in zip(locate(name, split), FILES[split], (3, 1), strict=True)
+        for path, file, dimensions in zip(locate(name, files), files, (3, 1), strict=True)
     )
     return images, labels
 
 
-def locate(name: str, split: str) -> list[Path]:
-    """The paths of the two files of a split, images first; missing files are downloaded into the cache."""
+def locate(name: str, files: Sequence[str]) -> list[Path]:
+    """The paths of some files of a data set; missing ones are downloaded into the cache."""
     data_folder, cache, source = workspace.data_folder(name), workspace.cache_folder(name), SOURCES[name]
-    folders = [cache] if data_folder is None else [data_folder, cache]
-    stored = {file: _find(file, folders) for file in FILES[split]}
+    stored = {file: find(name, file) for file in files}
     missing = [file for file, path in stored.items() if path is None]
+    suffix, other_suffix = (".gz", "[.gz]") if source.packed else ("", "")
     try:
         downloaded = {
-            file: fetch(f"{source.url}{file}.gz", cache / f"{file}.gz", source.md5[file], source.sha256.get(file))
+            file: fetch(
+                f"{source.url}{file}{suffix}",
+                cache / f"{file}{suffix}",
+                source.md5[file],
+                source.sha256.get(file),
+                unpack=source.packed,
+            )
             for file in missing
         }
     except AdvlabError as error:
         searched = f"'{cache}' (the cache)"
         searched += " (ADVLAB_DATA is not set)" if data_folder is None else f" or '{data_folder}' (from ADVLAB_DATA)"
         raise type(error)(
-            f"Data set '{name}' lacks {' and '.join(f'{file}[.gz]' for file in missing)}: not in {searched}. {error} "
-            f"Or put the files into a folder '{name}' and set ADVLAB_DATA to its parent folder. "
+            f"Data set '{name}' lacks {' and '.join(f'{file}{other_suffix}' for file in missing)}: not in {searched}. "
+            f"{error} Or put the files into a folder '{name}' and set ADVLAB_DATA to its parent folder. "
             "The data set 'digits' needs no download."
         ) from error
-    return [stored[file] or downloaded[file] for file in FILES[split]]
+    return [stored[file] or downloaded[file] for file in files]
 
 
-def _find(file: str, folders: list[Path]) -> Path | None:
-    paths = (folder / name for folder in folders for name in (file, f"{file}.gz"))
+def find(name: str, file: str) -> Path | None:
+    """The path of a file of a data set below ``ADVLAB_DATA`` or in the cache, gzip-compressed or not; None without."""
+    folders = filter(None, (workspace.data_folder(name), workspace.cache_folder(name)))
+    paths = (folder / stored for folder in folders for stored in (file, f"{file}.gz"))
     return next((path for path in paths if path.is_file()), None)
-
-
-def fetch(url: str, target: Path, md5: str, sha256: str | None = None) -> Path:
-    """Download ``url`` to ``target``, whole and with the right content or not at all; returns ``target``.
-
-    The checksums are those of the uncompressed content. An interrupted download leaves ``<target>.part``, from which
-    the next call resumes; one with a wrong checksum is deleted. Processes that download the same do not disturb each
-    other: each collects its own part.
-    """
-    import http.client
-    import ssl
-    import urllib.error
-
-    shared, own = target.with_name(f"{target.name}.part"), workspace.temporary_path(target)
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        for part in (shared, *_abandoned(target)):
-            with contextlib.suppress(FileNotFoundError):
-                os.replace(part, own)
-                break
-        try:
-            _transfer(url, own)
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code != 416 or not own.exists():
-                raise
-            # The file ends where the part does: it is complete, or longer than the file and therefore wrong.
-            if not _has_checksum(own, md5, sha256):
-                own.unlink()
-                _transfer(url, own)
-        if not _has_checksum(own, md5, sha256):
-            own.unlink()
-            raise InvalidFile(
-                f"The content downloaded from '{url}' has the wrong checksum (expected MD5 {md5}"
-                f"{f' and SHA-256 {sha256}' if sha256 else ''} after decompression), so it was deleted. Repeat the "
-                "command to download it again."
-            )
-        os.replace(own, target)
-    except (urllib.error.URLError, http.client.HTTPException, ConnectionError, TimeoutError, ssl.SSLError) as error:
-        reason = getattr(error, "reason", None) or error
-        raise AdvlabError(
-            f"The download of '{url}' failed: {reason}. "
-            "Connect to the network and repeat the command: it resumes where it stopped."
-        ) from error
-    except OSError as error:
-        raise AdvlabError(
-            f"Cannot write '{target}': {error.strerror or error}. "
-            "Free some space, or set XDG_CACHE_HOME to a folder that can be written."
-        ) from error
-    finally:
-        with contextlib.suppress(OSError):
-            os.replace(own, shared)
-    return target
-
-
-def _abandoned(target: Path) -> list[Path]:
-    """What processes collected that were killed: a living one writes at least every half minute."""
-    parts = target.parent.glob(f".{target.stem}-*{target.suffix}")
-    return [part for part in parts if workspace.is_older(part, 2 * _TIMEOUT)]
-
-
-def _transfer(url: str, part: Path) -> None:
-    """Request what ``part`` lacks and append it; start again where the server sends the whole file regardless."""
-    from urllib.request import Request, urlopen
-
-    size = part.stat().st_size if part.exists() else 0
-    request = Request(url, headers={"Range": f"bytes={size}-"} if size else {})
-    with urlopen(request, timeout=_TIMEOUT) as response:
-        if response.status != 206:
-            size = 0
-        total = None if response.length is None else (size + response.length) // 1024
-        name = url.rsplit("/", 1)[-1]
-        with part.open("ab" if size else "wb") as file, Progress(total, f"Downloading {name}", "KiB") as bar:
-            bar.advance(size // 1024)
-            while block := response.read(_BLOCK):
-                if file.tell() > _MOST_BYTES:
-                    raise ConnectionError(f"the server sends more than {_MOST_BYTES:,} bytes")
-                file.write(block)
-                bar.advance(len(block) // 1024)
-        # http.client reports no error when the connection ends early; it only knows how many bytes are missing.
-        if response.length:
-            raise ConnectionError(f"the connection broke {response.length} bytes before the end")
-
-
-def _has_checksum(path: Path, md5: str, sha256: str | None) -> bool:
-    try:
-        return _is_official(_content(path), md5, sha256)
-    except InvalidFile:
-        return False
-
-
-def _is_official(content: bytes, md5: str, sha256: str | None) -> bool:
-    return _md5(content) == md5 and sha256 in (None, hashlib.sha256(content).hexdigest())
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
-
-
-def _content(path: Path) -> bytes:
-    """The bytes of a file, decompressed where they are gzip's, whatever the name of the file, up to a limit."""
-    try:
-        with path.open("rb") as raw:
-            packed = raw.read(2) == b"\x1f\x8b"
-            raw.seek(0)
-            content = (gzip.GzipFile(fileobj=raw) if packed else raw).read(_MOST_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise InvalidFile(
-            f"Cannot read '{path}': {getattr(error, 'strerror', None) or error}. The file is truncated or damaged: "
-            "delete it and repeat the command to download it again, or put a complete copy there."
-        ) from error
-    if len(content) > _MOST_BYTES:
-        raise InvalidFile(
-            f"'{path}' holds more than {_MOST_BYTES:,} bytes, which no official file does. Delete it and repeat the "
-            "command to download it again."
-        )
-    return content
 
 
 def read_idx(path: Path, dimensions: int, md5: str | None = None, sha256: str | None = None) -> np.ndarray:
@@ -262,7 +154,7 @@ def read_idx(path: Path, dimensions: int, md5: str | None = None, sha256: str | 
     """
     import numpy as np
 
-    content = _content(path)
+    content = read(path)
     fix = "Delete it and repeat the command to download it again, or put the official file there."
     header = 4 + 4 * dimensions
     magic = bytes((0, 0, 8, dimensions))
@@ -277,9 +169,9 @@ def read_idx(path: Path, dimensions: int, md5: str | None = None, sha256: str | 
             f"'{path}' declares {' x '.join(map(str, shape))} bytes of data and holds {len(content) - header}: "
             f"it is truncated or damaged. {fix}"
         )
-    if md5 is not None and not _is_official(content, md5, sha256):
+    if md5 is not None and not is_official(content, md5, sha256):
         raise InvalidFile(
-            f"'{path}' is an IDX file, but not the official one (MD5 {_md5(content)}, expected {md5}): it belongs to "
+            f"'{path}' is an IDX file, but not the official one (MD5 {md5_of(content)}, expected {md5}): it belongs to "
             f"another data set or was changed. {fix} Data of your own is read from a .npz file."
         )
     return np.frombuffer(content, np.uint8, offset=header).reshape(shape)

@@ -116,6 +116,7 @@ def _result(run: Run) -> AttackResult:
         command=command_line(),
         execution=run.execution,
         notes=classifier.notes,
+        provenance=dataset.provenance,
         diagnostics=diagnostics,
     )
 

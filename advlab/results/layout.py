@@ -99,6 +99,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {  # what is read of the specificat
     "parts": list,
     "selftest": (dict, NoneType),
     "source_digest": str,
+    "provenance": str,
     "settings": dict,  # where an earlier version kept the last four
     "settings.attacks": list,
     "settings.computed_fraction": (int, float),

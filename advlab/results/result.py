@@ -58,8 +58,8 @@ class AttackResult:
     attack of the same suite had succeeded on it; there ``x_adv`` equals ``x``; passes int32 ``(n,)`` per sample.
     ``attack`` is what was asked, ``execution`` how it was run, ``diagnostics`` what findings need, ``notes`` codes of
     findings about the classifier. Of several attacks joined ``parts`` names them and ``selftest`` tests them together.
-    ``source_digest`` is that of the classifier the images were crafted against, where it is another one, and
-    ``location`` the path of the archive, where there is one.
+    ``source_digest`` is that of the classifier the images were crafted against, where it is another one,
+    ``provenance`` the data set's, and ``location`` the path of the archive, where there is one.
     """
 
     attack: Attack
@@ -87,6 +87,7 @@ class AttackResult:
     selftest: SelfTestCounts | None = None
     parts: tuple[str, ...] = ()
     source_digest: str = ""
+    provenance: str = ""
     location: Path | None = None
 
     def __len__(self) -> int:
@@ -168,6 +169,7 @@ class AttackResult:
             "selftest": self.selftest and self.selftest._asdict(),
             "parts": list(self.parts),
             "source_digest": self.source_digest,
+            "provenance": self.provenance,
         }
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"diagnostics/{name}": array for name, array in self.diagnostics.arrays().items()}
@@ -219,6 +221,7 @@ def _recorded(header: Mapping[str, Any]) -> dict[str, Any]:
         "selftest": test and SelfTestCounts(*(int(test[name]) for name in SelfTestCounts._fields)),
         "parts": tuple(header.get("parts") or earlier.get("attacks") or ()),
         "source_digest": str(header.get("source_digest") or earlier.get("source_digest") or ""),
+        "provenance": str(header.get("provenance", "")),
     }
 
 

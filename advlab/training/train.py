@@ -236,6 +236,7 @@ def _card(recipe: Recipe, data: Dataset, model: keras.Model) -> dict[str, Any]:
         "classes": len(data.classes),
         "class_names": list(data.classes),
         "data_digest": data.digest,
+        "data_provenance": data.provenance,
         "parameters": model.count_params(),
         "published": dict(recipe.published),
         "versions": versions(),

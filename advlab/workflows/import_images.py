@@ -92,6 +92,7 @@ def import_images(
             model=classifier.source, scale=classifier.scale.tolist(), offset=classifier.offset.tolist()
         ),
         notes=classifier.notes,
+        provenance=data.provenance,
         diagnostics=Diagnostics(repeat_difference=classifier.repeat_difference(data.x, clean)),
     )
     if save:

@@ -212,4 +212,12 @@ CHECKS: tuple[Check[Facts], ...] = (
         "Read confidence as that of one class alone.",
         evidence.noted("independent-sigmoids"),
     ),
+    Check(
+        "altered-data",
+        "info",
+        "the images are another edition of the data set than the official one",
+        "Accuracies on them are not those on the official images.",
+        "Put the official files below ADVLAB_DATA before you compare with published figures.",
+        evidence.altered_data,
+    ),
 )

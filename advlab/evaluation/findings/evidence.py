@@ -231,6 +231,10 @@ def noted(code: str) -> Callable[[Facts], str]:
     return lambda facts: f"noted when '{facts.result.classifier}' was loaded" if code in facts.result.notes else ""
 
 
+def altered_data(facts: Facts) -> str:
+    return facts.result.provenance
+
+
 def _images(flags: np.ndarray) -> str:
     count = int(np.count_nonzero(flags))
     return f"{count:,} of {len(flags):,} images"
