@@ -1,9 +1,10 @@
 """The networks of the zoo have the published sizes, the shapes that open anywhere, and a softmax at their end."""
 
+import keras
 import numpy as np
 import pytest
 
-from advlab.classifiers.architectures import convnet, mlp, rnn
+from advlab.classifiers.architectures import convnet, mlp, resnet, rnn
 from advlab.declarations.recipes import load_recipe
 from advlab.errors import InvalidValue, Mismatch, UnknownName
 from advlab.training.train import build
@@ -45,6 +46,8 @@ def test_a_recipe_builds_a_network_of_the_published_size(name, parameters):
         mlp((5, 6, 3), 3, hidden=[]),
         convnet((8, 8, 3), 3, filters=[2, 2], dropout=0.2),
         convnet((8, 8), 3, filters=[2]),
+        resnet((9, 8, 3), 3, filters=[2, 4], blocks=2),
+        resnet((4, 4), 3, filters=[2]),
         rnn((5, 6), 3, units=4),
         rnn((5, 6, 3), 3, units=4, cell="gru"),
         rnn((5, 6, 1), 3, units=4, cell="lstm", bidirectional=True, dropout=0.2),
@@ -74,6 +77,29 @@ def test_dropout_follows_each_hidden_layer_and_none_is_added_where_it_is_zero():
     names = [layer.name for layer in mlp((4, 4), 2, hidden=[3, 3], dropout=0.3).layers]
     assert names == ["flatten", "hidden_1", "dropout_1", "hidden_2", "dropout_2", "probabilities"]
     assert not any("dropout" in layer.name for layer in mlp((4, 4), 2, hidden=[3, 3]).layers)
+
+
+def test_a_residual_block_adds_two_convolutions_to_what_it_is_given():
+    """With the second normalisation at zero the sum is the input itself, and its ReLU too."""
+    model = resnet((6, 6, 2), 3, filters=[4], blocks=2)
+    for block in (1, 2):
+        normalization = model.get_layer(f"stage_1_block_{block}_second_normalization")
+        normalization.set_weights([np.zeros_like(w) if i < 3 else w for i, w in enumerate(normalization.get_weights())])
+    stem = keras.Model(model.input, model.get_layer("stem_relu").output)
+    last = keras.Model(model.input, model.get_layer("stage_1_block_2").output)
+    images = np.random.default_rng(0).random((4, 6, 6, 2), np.float32)
+    np.testing.assert_array_equal(stem(images), last(images))
+
+
+def test_a_residual_network_needs_a_stage():
+    with pytest.raises(InvalidValue, match="at least one stage"):
+        resnet((6, 6), 3, filters=[])
+
+
+def test_each_later_stage_halves_height_and_width():
+    model = resnet((9, 8, 3), 3, filters=[2, 4, 6])
+    shapes = [model.get_layer(f"stage_{stage}_block_1").output.shape[1:] for stage in (1, 2, 3)]
+    assert shapes == [(9, 8, 2), (5, 4, 4), (3, 2, 6)]
 
 
 def test_pooling_is_between_convolutions_and_not_after_the_last():

@@ -51,8 +51,12 @@ def stopped_after(monkeypatch):
             marks=pytest.mark.thorough,
         ),
         (None, {"validation_split": 0.2, "early_stopping": EarlyStopping(patience=2)}),
+        (
+            {"name": "resnet", "filters": [4]},
+            {"learning_rate": 0.01, "schedule": "cosine", "random_shift": 1, "random_flip": True},
+        ),
     ],
-    ids=["mlp", "convnet", "rnn", "early stopping"],
+    ids=["mlp", "convnet", "rnn", "early stopping", "augmented resnet"],
 )
 def test_an_interrupted_run_resumes_to_the_same_weights(recipe, stopped_after, workspace, architecture, settings):
     small_recipe = recipe(architecture, epochs=6, **settings)
@@ -105,6 +109,13 @@ def test_patience_is_counted_across_an_interruption(recipe, stopped_after, last_
     card = train(small_recipe, resume=True).card
     assert card["epochs_run"] == 1 + 3
     assert card["ended"] == "No better val_loss than in epoch 1 for 3 epochs; its weights are kept."
+
+
+def test_a_run_whose_rate_falls_to_zero_is_not_prolonged(recipe, stopped_after):
+    settings = {"learning_rate": 0.01, "schedule": "cosine", "epochs": 3}
+    stopped_after(2, recipe(**settings))
+    with pytest.raises(Mismatch, match=r"differs in: training\.epochs"):
+        train(recipe(**settings), epochs=4, resume=True)
 
 
 def test_a_resumed_run_may_have_more_epochs(recipe, stopped_after):

@@ -11,9 +11,10 @@ import tensorflow as tf
 
 from advlab import figures
 from advlab.data.loading import load_dataset
-from advlab.declarations.recipes import EarlyStopping, load_recipe
+from advlab.declarations.recipes import EarlyStopping, Training, load_recipe
 from advlab.errors import AdvlabError, FileExists, InvalidValue, Mismatch, UnknownName
 from advlab.training import train as training
+from advlab.training.augmentation import augmented
 from advlab.workflows.train import train
 from tests.conftest import weights
 
@@ -25,7 +26,7 @@ def optimizers(monkeypatch):
     monkeypatch.setattr(
         training,
         "_optimizer",
-        lambda settings, make=training._optimizer: optimizers.append(make(settings)) or optimizers[-1],
+        lambda *arguments, make=training._optimizer: optimizers.append(make(*arguments)) or optimizers[-1],
     )
     return optimizers
 
@@ -41,6 +42,29 @@ def test_the_recipe_sets_optimizer_rate_batches_and_samples(recipe, optimizers):
 def test_without_a_rate_the_optimizer_uses_its_own(recipe, optimizers):
     train(recipe(optimizer="rmsprop", epochs=1), save=False)
     assert float(optimizers[0].learning_rate) == pytest.approx(keras.optimizers.RMSprop().learning_rate)
+
+
+def test_a_cosine_schedule_rises_for_a_fifth_of_the_steps_and_ends_at_zero(recipe, optimizers):
+    train(recipe(optimizer="sgd", learning_rate=0.5, schedule="cosine", batch_size=30, epochs=2), save=False)
+    rate = optimizers[0]._learning_rate
+    assert float(rate(0)) == pytest.approx(0.5 / 25)
+    assert float(rate(4)) == pytest.approx(0.5)
+    assert float(rate(12)) == pytest.approx(0.25)
+    assert float(rate(20)) == pytest.approx(0)
+
+
+def test_augmentation_shifts_and_mirrors_each_image_by_itself_and_repeats_its_edge():
+    settings = Training("sgd", 1, 1, random_shift=2, random_flip=True)
+    image = np.arange(5 * 6 * 2, dtype=np.float32).reshape(5, 6, 2)
+    padded = np.pad(image, ((2, 2), (2, 2), (0, 0)), mode="edge")
+    moves = {}
+    for down, right in np.ndindex(5, 5):
+        shifted = padded[down : down + 5, right : right + 6]
+        moves |= {shifted.tobytes(): (down, right, False), shifted[:, ::-1].tobytes(): (down, right, True)}
+    draws = [augmented(tf.constant(np.stack([image] * 500)), settings, tf.constant(step)).numpy() for step in (1, 2, 1)]
+    assert {moves[drawn.tobytes()] for drawn in draws[0]} == set(moves.values())
+    assert not np.array_equal(draws[0], draws[1])
+    np.testing.assert_array_equal(draws[0], draws[2])
 
 
 def test_epochs_and_seed_replace_those_of_the_recipe(recipe):

@@ -81,6 +81,30 @@ def convnet(
     return _model("convnet", shape, layers)
 
 
+def resnet(input_shape: Shape, classes: int, *, filters: Sequence[int], blocks: int = 1) -> keras.Model:
+    """Stages of residual blocks (He et al. 2016, arXiv:1512.03385), then the mean over all positions and the softmax.
+
+    ``filters`` has the channels of each stage, ``blocks`` how many blocks a stage has. A block adds two convolutions
+    of 3 x 3, each with batch normalisation, to what it is given; the first of each later stage halves height and width,
+    and a convolution of 1 x 1 brings what it is given to the same shape. Raises ``InvalidValue`` without filters.
+    """
+    if not filters:
+        raise InvalidValue("filters must name the channels of at least one stage, such as [16, 32, 64]. Got [].")
+    shape = input_shape if len(input_shape) == 3 else (*input_shape, 1)
+    image = keras.Input(shape, name="image")
+    x = _activated(_convolution(image, filters[0], "stem"), "stem_relu")
+    for stage, count in enumerate(filters, 1):
+        for block in range(1, blocks + 1):
+            name, stride = f"stage_{stage}_block_{block}", 2 if stage > 1 and block == 1 else 1
+            inner = _activated(_convolution(x, count, f"{name}_first", stride), f"{name}_first_relu")
+            inner = _convolution(inner, count, f"{name}_second")
+            if stride > 1 or x.shape[-1] != count:
+                x = _convolution(x, count, f"{name}_shortcut", stride, size=1)
+            x = _activated(keras.layers.Add(name=f"{name}_sum")([x, inner]), name)
+    x = keras.layers.GlobalAveragePooling2D(name="mean")(x)
+    return keras.Model(image, _probabilities(classes)(x), name="resnet")
+
+
 def rnn(
     input_shape: Shape,
     classes: int,
@@ -104,6 +128,16 @@ def rnn(
 
 def _model(name: str, shape: Shape, layers: Sequence[keras.layers.Layer]) -> keras.Model:
     return keras.Sequential([keras.Input(shape, name="image"), *layers], name=name)
+
+
+def _convolution(x: Any, filters: int, name: str, stride: int = 1, size: int = 3) -> Any:
+    """A convolution that keeps height and width, or halves them, with batch normalisation."""
+    x = keras.layers.Conv2D(filters, size, stride, padding="same", use_bias=False, name=f"{name}_convolution")(x)
+    return keras.layers.BatchNormalization(name=f"{name}_normalization")(x)
+
+
+def _activated(x: Any, name: str) -> Any:
+    return keras.layers.ReLU(name=name)(x)
 
 
 def _without_grey_channel(shape: Shape) -> Shape:

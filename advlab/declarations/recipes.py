@@ -30,6 +30,7 @@ from advlab.validation import (
 
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+SCHEDULES = ("constant", "cosine")
 MONITORS = ("accuracy", "loss", "val_accuracy", "val_loss", "val_robust_accuracy")
 PUBLISHED = ("note", "parameters", "test_accuracy", "train_accuracy", "validation_accuracy")
 
@@ -56,6 +57,9 @@ class Training:
     Two baselines of adversarial training: ``label_smoothing`` in [0, 1) is the fraction of each label that is spread
     over all classes (Szegedy et al. 2016, arXiv:1512.00567); ``gaussian_noise`` is the standard deviation, in pixel
     units, of noise added to each training image, which then is clipped to [0, 1].
+    ``schedule`` ``cosine`` lets the learning rate rise from a twenty-fifth of ``learning_rate`` in the first fifth of
+    all steps, then fall to zero (one cycle: Smith & Topin 2017, arXiv:1708.07120). Each training image is shifted by up
+    to ``random_shift`` pixels down or up and right or left, and with ``random_flip`` every second one is mirrored.
     """
 
     optimizer: str
@@ -71,6 +75,9 @@ class Training:
     adversary: Adversary | None = None
     label_smoothing: float = 0.0
     gaussian_noise: float = 0.0
+    schedule: str = "constant"
+    random_shift: int = 0
+    random_flip: bool = False
 
     def __post_init__(self) -> None:
         require_choice("training.optimizer", self.optimizer, OPTIMIZERS)
@@ -84,6 +91,15 @@ class Training:
             raise invalid("training.learning_rate", self.learning_rate, "a number above 0")
         if self.train_samples is not None:
             require_int("training.train_samples", self.train_samples, 1)
+        require_choice("training.schedule", self.schedule, SCHEDULES)
+        if self.schedule != "constant" and self.learning_rate is None:
+            raise InvalidValue(
+                f"training.schedule '{self.schedule}' needs the rate from which it falls. Set training.learning_rate, "
+                "such as 0.003 for 'adamw'."
+            )
+        require_int("training.random_shift", self.random_shift, 0)
+        if not isinstance(self.random_flip, bool):
+            raise invalid("training.random_flip", self.random_flip, "true or false")
         require_fraction("training.label_smoothing", self.label_smoothing)
         require_fraction("training.gaussian_noise", self.gaussian_noise)
         if self.adversary is not None and self.gaussian_noise:

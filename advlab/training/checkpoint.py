@@ -47,9 +47,11 @@ class TrainingState:
 
 
 def specification(recipe: Recipe, data: Dataset) -> dict[str, Any]:
-    """What must be equal for a run to be resumed. The number of epochs may differ: a resumed run may be longer."""
+    """What must be equal for a run to be resumed: not the number of epochs, unless the learning rate depends on it."""
     table = settings(recipe)
-    del table["dataset"], table["training"]["epochs"]
+    del table["dataset"]
+    if recipe.training.schedule == "constant":
+        del table["training"]["epochs"]
     return {**table, "data": data.digest, "classes": list(data.classes), "keras": keras.__version__}
 
 

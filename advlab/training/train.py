@@ -24,11 +24,12 @@ from advlab.declarations.recipes import Recipe, Training
 from advlab.errors import InvalidValue, Mismatch
 from advlab.progress import Progress
 from advlab.provenance import versions
-from advlab.training import adversary, checkpoint, fit
+from advlab.training import adversary, augmentation, checkpoint, fit
 from advlab.training.callback import TrainingCallback
 
 # Listing a model reads its card: it need not hold each of a thousand epochs.
 _MAX_POINTS = 200
+_RISING, _START_DIVISOR = 0.2, 25  # of one cycle: the fraction of steps in which the rate rises, and from where
 
 
 def fit_recipe(
@@ -55,11 +56,14 @@ def fit_recipe(
     with _devices(), _precision(settings.precision):
         start_time = time.perf_counter()
         model = build(recipe, data)
-        model.compile(optimizer=_optimizer(settings), loss=_loss(settings, data), metrics=["accuracy"])
+        batches = fit.batch_count(train_count, settings.batch_size)
+        model.compile(optimizer=_optimizer(settings, batches), loss=_loss(settings, data), metrics=["accuracy"])
         x = data.x.reshape(-1, *model.input_shape[1:])
         fit.prepare(model, x, data.y)
         if settings.adversary is not None or settings.gaussian_noise:
             adversary.attach(model, settings, data.shape)
+        if settings.random_shift or settings.random_flip:
+            augmentation.attach(model, settings, data.shape)
         specification = checkpoint.specification(recipe, data)
         state = checkpoint.TrainingState()
         if resume and checkpoint_path is not None and checkpoint_path.exists():
@@ -71,7 +75,6 @@ def fit_recipe(
                 )
         start_time -= state.seconds
         validation = (x[train_count:], data.y[train_count:]) if train_count < len(x) else None
-        batches = fit.batch_count(train_count, settings.batch_size)
         with Progress(batches * settings.epochs, f"train {recipe.name}", show=progress) as bar:
             sample = x[: settings.batch_size]
             robust_validation = _robust_validation(model, data.x[train_count:], data.y[train_count:], settings)
@@ -182,8 +185,15 @@ def _precision(name: str) -> Iterator[None]:
         keras.config.set_dtype_policy(previous_policy)
 
 
-def _optimizer(settings: Training) -> keras.optimizers.Optimizer:
-    config = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
+def _optimizer(settings: Training, batches: int) -> keras.optimizers.Optimizer:
+    rate: Any = settings.learning_rate
+    if rate is not None and settings.schedule == "cosine":
+        steps = batches * settings.epochs
+        rising = math.ceil(_RISING * steps)
+        rate = keras.optimizers.schedules.CosineDecay(
+            rate / _START_DIVISOR, max(steps - rising, 1), warmup_target=rate, warmup_steps=rising
+        )
+    config = {} if rate is None else {"learning_rate": rate}
     return keras.optimizers.get({"class_name": settings.optimizer, "config": config})
 
 
