@@ -56,6 +56,9 @@ class Training:
     Two baselines of adversarial training: ``label_smoothing`` in [0, 1) is the fraction of each label that is spread
     over all classes (Szegedy et al. 2016, arXiv:1512.00567); ``gaussian_noise`` is the standard deviation, in pixel
     units, of noise added to each training image, which then is clipped to [0, 1].
+    ``weight_averaging`` in [0, 1) is the momentum of an exponential moving average of the weights over the train steps,
+    0 for none: the averaged weights are those that are validated, selected and saved, as 0.999 does for adversarial
+    training (Gowal et al. 2020, arXiv:2010.03593).
     """
 
     optimizer: str
@@ -71,6 +74,7 @@ class Training:
     adversary: Adversary | None = None
     label_smoothing: float = 0.0
     gaussian_noise: float = 0.0
+    weight_averaging: float = 0.0
 
     def __post_init__(self) -> None:
         require_choice("training.optimizer", self.optimizer, OPTIMIZERS)
@@ -86,6 +90,7 @@ class Training:
             require_int("training.train_samples", self.train_samples, 1)
         require_fraction("training.label_smoothing", self.label_smoothing)
         require_fraction("training.gaussian_noise", self.gaussian_noise)
+        require_fraction("training.weight_averaging", self.weight_averaging)
         if self.adversary is not None and self.gaussian_noise:
             raise InvalidValue(
                 "training.gaussian_noise is a baseline without an adversary. Leave it out, or training.adversary."
@@ -180,6 +185,9 @@ def settings(recipe: Recipe | Mapping[str, Any]) -> dict[str, Any]:
         "checkpoint_every": table["training"].get("checkpoint_every")
     }
     training = {key: value for key, value in table["training"].items() if value != defaults.get(key)}
+    if "adversary" in training:
+        own = {f.name: f.default for f in fields(Adversary)}
+        training["adversary"] = {key: value for key, value in training["adversary"].items() if value != own.get(key)}
     return {
         "dataset": table["dataset"],
         "architecture": renamed.architecture(table["architecture"]),

@@ -25,6 +25,7 @@ from advlab.errors import InvalidValue, Mismatch
 from advlab.progress import Progress
 from advlab.provenance import versions
 from advlab.training import adversary, checkpoint, fit
+from advlab.training.averaging import Averaging
 from advlab.training.callback import TrainingCallback
 
 # Listing a model reads its card: it need not hold each of a thousand epochs.
@@ -58,7 +59,7 @@ def fit_recipe(
         x = data.x.reshape(-1, *model.input_shape[1:])
         fit.prepare(model, x, data.y)
         if settings.adversary is not None or settings.gaussian_noise:
-            adversary.attach(model, settings, data.shape)
+            adversary.attach(model, settings, data.shape, fit.batch_count(train_count, settings.batch_size))
         specification = checkpoint.specification(recipe, data)
         state = checkpoint.TrainingState()
         if resume and checkpoint_path is not None and checkpoint_path.exists():
@@ -74,7 +75,10 @@ def fit_recipe(
         with Progress(batches * settings.epochs, f"train {recipe.name}", show=progress) as bar:
             sample = x[: settings.batch_size]
             robust_validation = _robust_validation(model, data.x[train_count:], data.y[train_count:], settings)
-            callback = TrainingCallback(recipe, train_count, sample, state, bar, checkpoint_path, specification)
+            averaging = Averaging() if settings.weight_averaging else None
+            callback = TrainingCallback(
+                recipe, train_count, sample, state, bar, checkpoint_path, specification, averaging
+            )
             if not state.ended:
                 fit.fit(
                     model,
@@ -82,7 +86,7 @@ def fit_recipe(
                     data.y[:train_count],
                     settings,
                     validation=validation,
-                    callbacks=[*robust_validation, callback, *callbacks],
+                    callbacks=[*([averaging] if averaging else []), *robust_validation, callback, *callbacks],
                     first_epoch=state.epochs,
                 )
         seconds = time.perf_counter() - start_time
@@ -182,7 +186,9 @@ def _precision(name: str) -> Iterator[None]:
 
 
 def _optimizer(settings: Training) -> keras.optimizers.Optimizer:
-    config = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
+    config: dict[str, Any] = {} if settings.learning_rate is None else {"learning_rate": settings.learning_rate}
+    if settings.weight_averaging:
+        config |= {"use_ema": True, "ema_momentum": settings.weight_averaging}
     return keras.optimizers.get({"class_name": settings.optimizer, "config": config})
 
 
