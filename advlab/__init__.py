@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.errors import UnknownName as UnknownName
     from advlab.evaluation.compare import compare as compare
     from advlab.evaluation.curve import SecurityCurve as SecurityCurve
+    from advlab.evaluation.defense import DefenseReport as DefenseReport
     from advlab.evaluation.evaluation import Evaluation as Evaluation
     from advlab.evaluation.evaluation import WorstCase as WorstCase
     from advlab.evaluation.evaluation import evaluate as evaluate
@@ -58,6 +59,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.audit import audit as audit
     from advlab.workflows.certify import certify as certify
     from advlab.workflows.curve import curve as curve
+    from advlab.workflows.defense_report import defense_report as defense_report
     from advlab.workflows.demo import demo as demo
     from advlab.workflows.export import export as export
     from advlab.workflows.import_images import import_images as import_images
@@ -86,6 +88,7 @@ _ROOM = {
     "Certificate": "results.certificate",
     "Classifier": "classifiers.classifier",
     "Dataset": "data.dataset",
+    "DefenseReport": "evaluation.defense",
     "Evaluation": "evaluation.evaluation",
     "ExternalLoop": "problem.problem",
     "FileExists": "errors",
@@ -118,6 +121,7 @@ _ROOM = {
     "compare": "evaluation.compare",
     "cross_findings": "evaluation.findings.cross",
     "curve": "workflows.curve",
+    "defense_report": "workflows.defense_report",
     "demo": "workflows.demo",
     "evaluate": "evaluation.evaluation",
     "evaluate_noise": "workflows.noise",

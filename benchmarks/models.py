@@ -137,7 +137,10 @@ def architecture(recipe: Recipe) -> str:
         case "convnet":
             size, pool = options.get("kernel_size", 3), options.get("pool_size", 2)
             filters = "-".join(map(str, options["filters"]))
-            words = [f"{filters} convolutions {size}x{size} {activation}, max-pool {pool}"]
+            words = [f"{filters} convolutions {size}x{size} {activation}"]
+            words += [f"stride {options['stride']}"] if "stride" in options else []
+            words += [f"max-pool {pool}"] if pool > 1 else []
+            words += [f"{'-'.join(map(str, options['hidden']))} {activation}"] if options.get("hidden") else []
         case _:
             both = "bidirectional " if options.get("bidirectional") else ""
             words = [f"{both}{CELLS[options.get('cell', 'simple')]} {options['units']}"]
@@ -162,6 +165,7 @@ def training(recipe: Recipe, epochs_run: int | None = None) -> str:
     words += [f"validation split {options.validation_split:g}"] if options.validation_split else []
     if options.adversary is not None:
         words.append(f"adversary {options.adversary.method}, {options.adversary.norm} {options.adversary.epsilon:g}")
+    words += ["averaged weights"] if options.weight_averaging else []
     words += [options.precision] if options.precision != "float32" else []
     return ", ".join(words)
 

@@ -165,6 +165,44 @@ def test_an_interrupted_run_resumes_to_the_same_weights(recipe, stop_after_one_e
     assert resumed.card["history"] == uninterrupted.card["history"]
 
 
+@pytest.mark.parametrize("validated", [True, False])
+def test_averaged_weights_are_the_moving_average_over_the_steps(recipe, validated):
+    """Written out: gradient descent on the full batch, whose weights after each step another run tells."""
+    split = {"validation_split": 0.2} if validated else {}
+    settings = {"optimizer": "sgd", "learning_rate": 0.1, "batch_size": 300} | split
+    last = [weights(train(recipe(epochs=n, **settings), save=False)) for n in (1, 2, 3)]
+    averaged = train(recipe(epochs=3, weight_averaging=0.8, **settings), save=False)
+    expected = 0.8 * (0.8 * last[0] + 0.2 * last[1]) + 0.2 * last[2]
+    np.testing.assert_allclose(weights(averaged), expected, atol=1e-6)
+
+
+def test_an_interrupted_run_with_averaged_weights_and_a_warmup_resumes_to_the_same_weights(
+    recipe, stop_after_one_epoch
+):
+    adversary = Adversary("fgsm-rs", 0.05, warmup_epochs=2)
+    small = recipe(epochs=3, validation_split=0.2, weight_averaging=0.9, adversary=adversary)
+    uninterrupted = train(small, save=False)
+    stop_after_one_epoch(small)
+    resumed = train(small, resume=True)
+    assert np.array_equal(weights(resumed), weights(uninterrupted))
+    assert resumed.card["history"] == uninterrupted.card["history"]
+
+
+def test_epsilon_grows_over_the_warmup_epochs(recipe, monkeypatch):
+    """With two batches in each of two epochs: a quarter, a half, three quarters and the whole of epsilon."""
+    radii = []
+
+    def crafted(adversary, logits, batch, epsilon, craft=crafting.craft):
+        tf.numpy_function(lambda e: radii.append(float(e)), [epsilon], [])
+        return craft(adversary, logits, batch, epsilon)
+
+    monkeypatch.setattr(crafting, "craft", crafted)
+    monkeypatch.setattr(crafting.RobustValidation, "on_epoch_end", lambda self, epoch, logs: None)
+    settings = {"batch_size": 120, "validation_split": 0.2, "adversary": replace(PGD, warmup_epochs=2)}
+    train(recipe(epochs=3, **settings), save=False)
+    assert radii == pytest.approx([0.025, 0.05, 0.075, 0.1, 0.1, 0.1])
+
+
 def test_a_checkpoint_of_another_adversary_is_refused(recipe, stop_after_one_epoch):
     small = recipe(epochs=2, validation_split=0.2, adversary=PGD)
     stop_after_one_epoch(small)

@@ -48,6 +48,7 @@ def test_a_recipe_builds_a_network_of_the_published_size(name, parameters):
         convnet((8, 8), 3, filters=[2]),
         resnet((9, 8, 3), 3, filters=[2, 4], blocks=2),
         resnet((4, 4), 3, filters=[2]),
+        convnet((7, 7), 3, filters=[2, 2], kernel_size=4, stride=2, padding="same", pool_size=1, hidden=[5]),
         rnn((5, 6), 3, units=4),
         rnn((5, 6, 3), 3, units=4, cell="gru"),
         rnn((5, 6, 1), 3, units=4, cell="lstm", bidirectional=True, dropout=0.2),
@@ -60,6 +61,13 @@ def test_every_network_ends_in_probabilities(model):
     assert np.all(outputs >= 0)
     np.testing.assert_allclose(outputs.sum(1), 1, atol=1e-6)
     assert model.layers[-1].get_config()["activation"] == "softmax"
+
+
+def test_the_network_of_fast_adversarial_training_has_the_size_of_its_authors():
+    """Convolutions of 16 and 32 filters of 4x4 that halve the image, a dense layer of 100: arXiv:2001.03994."""
+    sizes = [16 * 16 + 16, 32 * 16 * 16 + 32, 100 * 7 * 7 * 32 + 100, 10 * 100 + 10]
+    for name in ("mnist-robust", "fashion-robust"):
+        assert build(load_recipe(name), Blank()).count_params() == sum(sizes)
 
 
 def test_grey_images_enter_dense_and_recurrent_layers_without_a_channel_and_convolutions_with_one():

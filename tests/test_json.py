@@ -14,6 +14,7 @@ from results import build
 
 from advlab.cli import main
 from advlab.evaluation.curve import SecurityCurve
+from advlab.evaluation.defense import DefenseReport
 from advlab.evaluation.evaluation import evaluate
 from advlab.evaluation.records import to_records
 from advlab.figures import png
@@ -27,7 +28,7 @@ ROOT = Path(__file__).parent.parent
 REFERENCE = next((ROOT / "attacks" / "reference").glob("*.h5"))
 SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", (ROOT / "docs" / "json.md").read_text("utf-8"), re.M | re.S))
 COMMANDS = re.findall(r"^\| (`.*?`) \| ([\w ]+) \|$", (ROOT / "docs" / "json.md").read_text("utf-8"), re.M)
-PRINTED_BY = {name: shape for names, shape in COMMANDS for name in re.findall(r"`(\w+)`", names)}
+PRINTED_BY = {name: shape for names, shape in COMMANDS for name in re.findall(r"`([\w-]+)`", names)}
 PLAIN = {"number": (int, float), "integer": int, "text": str, "boolean": bool, "object": dict}
 
 
@@ -105,6 +106,7 @@ def printed(tmp_path_factory):
             "certify": call("certify", "digits", "--epsilon", 0.02, "--samples", 3),
             "curve": curve(),
             "audit": audit(),
+            "defense-report": defense_report(),
         }
 
 
@@ -139,6 +141,13 @@ def audit():
         "stub", pgd.attack.threat, {"pgd": pgd}, {"pgd": self_test}, pgd.robust_accuracy, (answer,), pgd.findings
     )
     return strict(json.dumps(result.to_dict()))
+
+
+def defense_report():
+    """As the one of an audit: built by hand."""
+    pgd = evaluate(build([0, 1], [0, 1], [1, 1]))
+    groups = {"none": (pgd,), "transfer": (pgd,), "black box": (pgd,), "full": (pgd,)}
+    return strict(json.dumps(DefenseReport(pgd, groups, pgd.findings).to_dict()))
 
 
 @pytest.mark.parametrize("command", sorted(commands()))

@@ -61,23 +61,36 @@ def convnet(
     filters: Sequence[int],
     kernel_size: int = 3,
     pool_size: int = 2,
+    stride: int = 1,
+    padding: Literal["valid", "same"] = "valid",
+    hidden: Sequence[int] = (),
     activation: str = "relu",
     dropout: float = 0.0,
 ) -> keras.Model:
-    """Convolutions without padding, max-pooling between them (not after the last), then dropout and the softmax layer.
+    """Convolutions, max-pooling between them (not after the last), dense layers ``hidden``, dropout, the softmax layer.
 
-    Raises ``Mismatch`` where the images are too small for the convolutions.
+    ``pool_size`` 1 leaves the pooling out. Raises ``Mismatch`` where the images are too small for the convolutions.
     """
     shape = input_shape if len(input_shape) == 3 else (*input_shape, 1)
-    _check_extent(min(shape[:2]), len(filters), kernel_size, pool_size)
+    _check_extent(min(shape[:2]), len(filters), kernel_size, pool_size, stride, padding)
     layers: list[keras.layers.Layer] = []
     for number, count in enumerate(filters, 1):
-        if number > 1:
+        if number > 1 and pool_size > 1:
             layers.append(keras.layers.MaxPooling2D(pool_size, name=f"pool_{number - 1}"))
         layers.append(
-            keras.layers.Conv2D(count, kernel_size, activation=_activation(activation), name=f"convolution_{number}")
+            keras.layers.Conv2D(
+                count,
+                kernel_size,
+                strides=stride,
+                padding=padding,
+                activation=_activation(activation),
+                name=f"convolution_{number}",
+            )
         )
-    layers += [keras.layers.Flatten(name="flatten"), *_dropout(dropout, 1), _probabilities(classes)]
+    layers.append(keras.layers.Flatten(name="flatten"))
+    for number, units in enumerate(hidden, 1):
+        layers.append(keras.layers.Dense(units, activation=_activation(activation), name=f"hidden_{number}"))
+    layers += [*_dropout(dropout, 1), _probabilities(classes)]
     return _model("convnet", shape, layers)
 
 
@@ -179,10 +192,11 @@ def _initializer(setting: str | Mapping[str, Any]) -> keras.initializers.Initial
         ) from error
 
 
-def _check_extent(extent: int, convolutions: int, kernel: int, pool: int) -> None:
+def _check_extent(extent: int, convolutions: int, kernel: int, pool: int, stride: int, padding: str) -> None:
     size = extent
     for number in range(convolutions):
-        size = (size // pool if number else size) - kernel + 1
+        pooled = size // pool if number else size
+        size = -(-pooled // stride) if padding == "same" else (pooled - kernel) // stride + 1
         if size < 1:
             raise Mismatch(
                 f"Images of {extent} pixels are too small for {convolutions} convolutions of {kernel} pixels with "

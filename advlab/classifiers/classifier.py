@@ -18,6 +18,7 @@ from advlab.classifiers import devices
 from advlab.classifiers.card import read_card
 from advlab.classifiers.digest import network_digest
 from advlab.classifiers.files import read_loss, read_model, write_model
+from advlab.classifiers.input_defenses import defenses_of, make_defense
 from advlab.classifiers.inputs import ImageShape, InputAdapter, Numbers, Preprocessing, preprocessing
 from advlab.classifiers.logits import strip_softmax
 from advlab.classifiers.outputs import loss_name, select_output
@@ -248,6 +249,35 @@ class Classifier:
         other.settings = Settings(pixels.scale, pixels.offset, output=other.settings.output)
         other.adapted = InputAdapter(network, other.name, pixels)
         return other
+
+    def with_defense(self, defense: str, **settings: Any) -> Classifier:
+        """This classifier behind an input defence, which is saved with it: ``with_defense("jpeg", quality=50)``.
+
+        Args:
+            defense: ``bit-depth`` (``bits``), ``median-smoothing`` (``size``), ``jpeg`` (``quality``),
+                ``total-variation`` (``weight``, ``steps``) or ``random-resizing`` (``smallest``).
+            **settings: Those in brackets.
+
+        Raises:
+            UnknownName: For another defence or setting.
+            InvalidValue: For a setting out of range, a classifier that has this defence already, or one whose image
+                shape is open.
+        """
+        layer = make_defense(defense, settings)
+        if any(type(present) is type(layer) for present in defenses_of(self.keras_model)):
+            raise InvalidValue(
+                f"Model '{self.name}' has the input defence '{defense}' already. Wrap the undefended model, with the "
+                "settings that you want."
+            )
+        shape = self.image_shape
+        if shape is None or None in shape:
+            raise InvalidValue(
+                f"An input defence needs to know the shape of the images; model '{self.name}' leaves it open "
+                f"({self.adapted.shape}). Build the model with a fixed input shape."
+            )
+        inputs = keras.Input(shape, name="image")
+        model = keras.Model(inputs, self.keras_model(self.adapted.as_layers(layer(inputs))), name=f"{layer.name}_model")
+        return Classifier(model, name=f"{self.name}-{defense}", output=self.settings.output, card=self.card)
 
     def in_bfloat16(self) -> Classifier:
         """A copy that computes in bfloat16, with weights and logits in float32.

@@ -84,6 +84,16 @@ class InputAdapter:
             else tf.reshape(x, [tf.shape(x)[0], *(-1 if d is None else d for d in self.shape)])
         )
 
+    def as_layers(self, x: Any) -> Any:
+        """The same as ``__call__``, as Keras layers on a symbolic tensor."""
+        scale, offset, reverse = self.pixels
+        x = keras.ops.flip(x, -1) if reverse else x
+        if np.any(scale != 1) or np.any(offset != 0):
+            x = keras.layers.Rescaling(np.asarray(scale).tolist(), np.asarray(offset).tolist())(x)
+        if self.channels_first:
+            return keras.layers.Permute((3, 1, 2))(x)
+        return x if len(self.shape) == 3 else keras.layers.Reshape(self.shape)(x)
+
     def check(self, shape: Sequence[int]) -> None:
         """Raise ``Mismatch`` where images of shape ``(h, w, c)`` do not fit."""
         expected = self.image_shape if len(self.shape) == 3 else self.shape

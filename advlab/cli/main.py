@@ -66,7 +66,7 @@ class _Group(_Command, click.Group):
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the files in this folder."""
-        return sorted(path.stem.rstrip("_") for path in _FOLDER.glob("[a-z]*.py") if path.stem not in _NOT_COMMANDS)
+        return sorted(_command(path.stem) for path in _FOLDER.glob("[a-z]*.py") if path.stem not in _NOT_COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """The command of a name, imported now; None if there is none."""
@@ -111,11 +111,16 @@ def main(ctx: click.Context, workspace: str | None, device: str | None, debug: b
 
 
 def _module(command: str) -> str:
-    """The module of a command; a Python keyword, such as ``import``, gets an underscore."""
-    return f"{command}_" if keyword.iskeyword(command) else command
+    """The module of a command: hyphens are underscores, and a Python keyword, such as ``import``, gets one."""
+    return f"{command}_" if keyword.iskeyword(command) else command.replace("-", "_")
+
+
+def _command(module: str) -> str:
+    """The inverse."""
+    return module.rstrip("_").replace("_", "-")
 
 
 def _first_line(command: str) -> str:
     tree = ast.parse((_FOLDER / f"{_module(command)}.py").read_text("utf-8"))
-    function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and n.name.rstrip("_") == command)
+    function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and _command(n.name) == command)
     return (ast.get_docstring(function) or "").partition("\n")[0]

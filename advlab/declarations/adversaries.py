@@ -25,6 +25,7 @@ class Adversary:
     images plus ``beta`` times how far the predictions on the adversarial ones diverge from it; Zhang et al. 2019,
     arXiv:1901.08573). ``epsilon`` is in pixel units, a number or text such as ``8/255``; ``relative_step_size`` is in
     units of epsilon / steps. None: the method's own, and for ``beta`` 6, which only ``trades`` takes.
+    Over the first ``warmup_epochs`` epsilon grows from 0, without which small networks may not begin to learn.
     After each epoch PGD with ``validation_steps`` steps attacks the first ``validation_images`` validation images.
     """
 
@@ -34,6 +35,7 @@ class Adversary:
     steps: int | None = None
     relative_step_size: float | None = None
     beta: float | None = None
+    warmup_epochs: int = 0
     validation_images: int = 256
     validation_steps: int = 10
 
@@ -67,6 +69,7 @@ class Adversary:
                 raise invalid(f"{key}.beta", beta, "a float in the range [0, inf)")
         elif self.beta is not None:
             raise InvalidValue(f"{key}.beta belongs to method 'trades', not to '{self.method}'. Leave it out.")
+        require_int(f"{key}.warmup_epochs", self.warmup_epochs, 0)
         require_int(f"{key}.validation_images", self.validation_images, 1)
         require_int(f"{key}.validation_steps", self.validation_steps, 1)
 

@@ -6,6 +6,7 @@ Figures are ``matplotlib.figure.Figure`` objects that a notebook shows by themse
 from advlab.figures.accuracy import accuracy_bars, confidence_shift
 from advlab.figures.calibration import reliability
 from advlab.figures.curve import security_curve
+from advlab.figures.defense import defense
 from advlab.figures.files import save
 from advlab.figures.flow import class_flow
 from advlab.figures.images import data_uri, perturbation_image, png
@@ -23,6 +24,7 @@ __all__ = [
     "class_flow",
     "confidence_shift",
     "data_uri",
+    "defense",
     "perturbation_image",
     "png",
     "predictions",

@@ -35,32 +35,40 @@ _VALIDATION_STREAM = 2**32 - 1  # no train step has this number
 Ask = Callable[[Problem, tf.Tensor], Query]
 
 
-def craft(adversary: Adversary, logits: Callable[[tf.Tensor], tf.Tensor], batch: Batch) -> tf.Tensor:
+def craft(
+    adversary: Adversary, logits: Callable[[tf.Tensor], tf.Tensor], batch: Batch, epsilon: tf.Tensor | None = None
+) -> tf.Tensor:
     """Adversarial examples float32 ``(b, h, w, c)`` in [0, 1]: the last iterate, as the methods' authors train on it.
 
-    They lie in the ball of ``adversary.epsilon`` around ``batch.x``; those of ``n-fgsm``, which is not projected, in
-    that of ``2 + relative_step_size`` times epsilon. Where a gradient is zero the image stays; attacks would draw.
+    They lie in the ball of ``epsilon`` (None: ``adversary.epsilon``; float64) around ``batch.x``; those of ``n-fgsm``,
+    which is not projected, in that of ``2 + relative_step_size`` times epsilon. Where a gradient is zero the image
+    stays; attacks would draw.
     """
     steps, size = adversary.schedule
+    epsilon = _float64(adversary.epsilon) if epsilon is None else epsilon
+
+    def problem_within(radius: tf.Tensor) -> Problem:
+        return build_problem(batch, adversary.norm, radius, logits)
+
     ask: Ask = _cross_entropy
     if adversary.method == "n-fgsm":
         radius = _NOISE_RADIUS + size
-        problem = _problem(adversary, batch, logits, radius)
-        noise = BALLS[adversary.norm](batch.x, _float64(_NOISE_RADIUS * adversary.epsilon))
+        problem = problem_within(radius * epsilon)
+        noise = BALLS[adversary.norm](batch.x, _NOISE_RADIUS * epsilon)
         x = noise.start(partial(problem.random, START))
         size /= radius
     elif adversary.method == "trades":
-        problem = _problem(adversary, batch, logits)
+        problem = problem_within(epsilon)
         x = problem.ball.project(batch.x + _TRADES_NOISE * problem.random(START, 0, "normal"))
         ask = partial(_divergence, logits(batch.x))
     else:
-        problem = _problem(adversary, batch, logits)
+        problem = problem_within(epsilon)
         x = problem.ball.start(partial(problem.random, START))
     loop = pgd.craft(problem, steps=steps, relative_step_size=size, random_start=False)
     return tf.stop_gradient(_last_iterate(loop, problem, ask, x))
 
 
-def attach(model: keras.Model, settings: Training, image_shape: tuple[int, int, int]) -> None:
+def attach(model: keras.Model, settings: Training, image_shape: tuple[int, int, int], steps_per_epoch: int) -> None:
     """Let the train step of a model, compiled and prepared, craft or perturb its batches as the settings say.
 
     ``image_shape`` is ``(h, w, c)``, whatever shape the model's input has. What a step draws is a function of the seed,
@@ -88,9 +96,17 @@ def attach(model: keras.Model, settings: Training, image_shape: tuple[int, int, 
         model.train_step = step_on_noisy
         return
 
+    def adversarial(x: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+        epsilon = _float64(adversary.epsilon)
+        if adversary.warmup_epochs:
+            warmup_steps = adversary.warmup_epochs * steps_per_epoch
+            step = tf.cast(tf.convert_to_tensor(model.optimizer.iterations), tf.float64)
+            epsilon *= tf.minimum((step + 1) / warmup_steps, 1)
+        return as_input(craft(adversary, classifier.logits, batch_of(x, labels), epsilon), x)
+
     def step_on_adversarial(data: tuple[tf.Tensor, tf.Tensor]) -> Any:
         x, labels = data
-        return plain_step((as_input(craft(adversary, classifier.logits, batch_of(x, labels)), x), labels))
+        return plain_step((adversarial(x, labels), labels))
 
     def trades_loss(
         x: tf.Tensor, y: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None, training: bool = True
@@ -98,7 +114,7 @@ def attach(model: keras.Model, settings: Training, image_shape: tuple[int, int, 
         loss = plain_loss(x, y, y_pred, sample_weight, training)
         if not training:
             return loss
-        x_adv = as_input(craft(adversary, classifier.logits, batch_of(x, y)), x)
+        x_adv = adversarial(x, y)
         # Keras' loss takes the logits from before the softmax, and its mean over several devices. KL is the
         # cross-entropy of the two less the entropy of the first.
         cross_entropy = keras.losses.CategoricalCrossentropy()
@@ -142,12 +158,6 @@ def _batch(x: tf.Tensor, labels: tf.Tensor, streams: tf.Tensor) -> Batch:
     labels = tf.cast(tf.reshape(labels, [-1]), tf.int32)
     none = tf.fill(tf.shape(labels), -1)
     return Batch(x, labels, aim=none, target=none, streams=streams, restart=tf.zeros_like(labels), nearest=x)
-
-
-def _problem(
-    adversary: Adversary, batch: Batch, logits: Callable[[tf.Tensor], tf.Tensor], radius: float = 1.0
-) -> Problem:
-    return build_problem(batch, adversary.norm, _float64(radius * adversary.epsilon), logits)
 
 
 def _last_iterate(loop: Loop, problem: Problem, ask: Ask, x: tf.Tensor) -> tf.Tensor:

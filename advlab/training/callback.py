@@ -18,6 +18,7 @@ from advlab.declarations.recipes import Recipe
 from advlab.errors import AdvlabError
 from advlab.progress import Progress
 from advlab.training import checkpoint
+from advlab.training.averaging import Averaging
 from advlab.training.checkpoint import TrainingState
 from advlab.training.fit import BATCHES_PER_CALL, batch_count
 
@@ -30,7 +31,8 @@ class TrainingCallback(keras.callbacks.Callback):
 
     Early stopping is done here and not by Keras' own callback, whose patience counter no checkpoint could restore.
     ``sample`` holds a few images on which new weights are tested before they replace the last ones: their loss was
-    measured before the last update. ``specification`` is stored in each checkpoint.
+    measured before the last update. ``specification`` is stored in each checkpoint. ``averaging`` is what has put
+    averaged weights into the model before.
     """
 
     def __init__(
@@ -42,8 +44,10 @@ class TrainingCallback(keras.callbacks.Callback):
         bar: Progress,
         checkpoint_path: Path | None,
         specification: Mapping[str, Any],
+        averaging: Averaging | None = None,
     ):
         super().__init__()
+        self._averaging = averaging
         self._recipe, self._state, self._bar = recipe, state, bar
         self._checkpoint_path, self._specification = checkpoint_path, specification
         self._sample, self._diverged = sample, False
@@ -90,6 +94,8 @@ class TrainingCallback(keras.callbacks.Callback):
             self._stop_overfitted(adversary)
         else:
             self._select_weights(weights)
+        if self._averaging is not None:
+            self._averaging.restore()
         every = self._recipe.training.checkpoint_every
         if self._checkpoint_path is not None and every and self._state.epochs % every == 0:
             self._save_checkpoint(self._checkpoint_path)

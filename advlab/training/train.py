@@ -25,6 +25,7 @@ from advlab.errors import InvalidValue, Mismatch
 from advlab.progress import Progress
 from advlab.provenance import versions
 from advlab.training import adversary, augmentation, checkpoint, fit
+from advlab.training.averaging import Averaging
 from advlab.training.callback import TrainingCallback
 
 # Listing a model reads its card: it need not hold each of a thousand epochs.
@@ -61,7 +62,7 @@ def fit_recipe(
         x = data.x.reshape(-1, *model.input_shape[1:])
         fit.prepare(model, x, data.y)
         if settings.adversary is not None or settings.gaussian_noise:
-            adversary.attach(model, settings, data.shape)
+            adversary.attach(model, settings, data.shape, batches)
         if settings.random_shift or settings.random_flip:
             augmentation.attach(model, settings, data.shape)
         specification = checkpoint.specification(recipe, data)
@@ -78,7 +79,10 @@ def fit_recipe(
         with Progress(batches * settings.epochs, f"train {recipe.name}", show=progress) as bar:
             sample = x[: settings.batch_size]
             robust_validation = _robust_validation(model, data.x[train_count:], data.y[train_count:], settings)
-            callback = TrainingCallback(recipe, train_count, sample, state, bar, checkpoint_path, specification)
+            averaging = Averaging() if settings.weight_averaging else None
+            callback = TrainingCallback(
+                recipe, train_count, sample, state, bar, checkpoint_path, specification, averaging
+            )
             if not state.ended:
                 fit.fit(
                     model,
@@ -86,7 +90,7 @@ def fit_recipe(
                     data.y[:train_count],
                     settings,
                     validation=validation,
-                    callbacks=[*robust_validation, callback, *callbacks],
+                    callbacks=[*([averaging] if averaging else []), *robust_validation, callback, *callbacks],
                     first_epoch=state.epochs,
                 )
         seconds = time.perf_counter() - start_time
@@ -193,7 +197,9 @@ def _optimizer(settings: Training, batches: int) -> keras.optimizers.Optimizer:
         rate = keras.optimizers.schedules.CosineDecay(
             rate / _START_DIVISOR, max(steps - rising, 1), warmup_target=rate, warmup_steps=rising
         )
-    config = {} if rate is None else {"learning_rate": rate}
+    config: dict[str, Any] = {} if rate is None else {"learning_rate": rate}
+    if settings.weight_averaging:
+        config |= {"use_ema": True, "ema_momentum": settings.weight_averaging}
     return keras.optimizers.get({"class_name": settings.optimizer, "config": config})
 
 

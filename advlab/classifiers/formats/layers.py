@@ -21,6 +21,7 @@ from advlab.classifiers.formats import values
 from advlab.classifiers.formats.config import Entry, explain, name_of, parts, plain, valid_name
 from advlab.classifiers.formats.graph import connect
 from advlab.classifiers.formats.operations import build_operation, is_operation
+from advlab.classifiers.input_defenses import InputDefense
 from advlab.errors import InvalidFile
 
 _RENAMED = {
@@ -190,9 +191,17 @@ class _Builder:
         """A class that this process has registered with Keras: the file chooses it by name, so only with ``trust``."""
         class_name = str(entry["class_name"])
         cls: Any = keras.saving.get_registered_object(str(entry.get("registered_name") or class_name))
+        if inspect.isclass(cls) and issubclass(cls, InputDefense):
+            return self._input_defense(cls, entry)
         if not self.trust or not inspect.isclass(cls) or not issubclass(cls, keras.Layer):
             raise saved.unknown_layer(class_name, name_of(entry))
         return _from_config(cls, entry)
+
+    def _input_defense(self, cls: Any, entry: Entry) -> keras.Layer:
+        """One of our own, which needs no trust: of the file it takes its settings and its name."""
+        _, config = parts(entry)
+        settings = {key: plain(config[key]) for key in cls().settings if key in config}
+        return _from_config(cls, {**entry, "config": {**settings, "name": valid_name(name_of(entry))}})
 
     def _lambda(self, config: Entry, name: str) -> keras.Layer:
         function = config.get("function")
