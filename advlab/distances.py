@@ -71,8 +71,8 @@ def _sizes(x: np.ndarray, x_adv: np.ndarray, norms: Sequence[str]) -> np.ndarray
     return sizes
 
 
-def exceeds(sizes: np.ndarray, norm: str, epsilon: float) -> np.ndarray:
-    """bool ``(n,)``: distances beyond epsilon, or NaN.
+def exceeds(sizes: np.ndarray, norm: str, epsilon: float | np.ndarray) -> np.ndarray:
+    """bool ``(n,)``: distances beyond epsilon, one of all or ``(n,)``, or NaN.
 
     Allowed for float32 rounding: 1e-7 absolute in ``linf``, 1e-6 relative in ``l2`` and ``l1``, nothing in ``l0``.
     """

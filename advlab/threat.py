@@ -10,6 +10,8 @@ from advlab.validation import as_int, shown
 
 DEFAULT_EPSILON = {"linf": 0.1, "l2": 1.5, "l1": 10.0, "l0": 20.0}
 NORMS = (*DEFAULT_EPSILON, "none")
+NAMED_TARGETS = ("least-likely", "random")  # a class for each image, chosen by the clean prediction or by the seed
+GIVEN = "array"
 
 Value = bool | int | float | str | None
 
@@ -20,12 +22,17 @@ class ThreatModel:
 
     ``norm`` is ``linf``, ``l2``, ``l1``, ``l0`` (image positions changed, over all channels) or ``none`` (any image
     in the box [0, 1]). ``epsilon`` is the radius in pixel units of a [0, 1] image, infinite where a method looks for
-    the smallest perturbation. ``target`` is the class to reach; None counts any prediction other than the label.
+    the smallest perturbation, and the largest where each image has its own. ``target`` is the class to reach; None
+    counts any prediction other than the label. ``targets`` says how the class of each image was chosen instead:
+    ``least-likely``, ``random``, or ``array`` where the user did. ``per_image`` is the digest of what was given for
+    each image, masks, epsilons and targets (``results.per_image``); empty for none.
     """
 
     norm: str = "linf"
     epsilon: float = 0.1
     target: int | None = None
+    targets: str = ""
+    per_image: str = ""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "norm", parse_norm(self.norm))
@@ -47,6 +54,13 @@ class ThreatModel:
             )
         if self.target is not None:
             object.__setattr__(self, "target", as_int("target", self.target, 0))
+        if self.targets not in ("", GIVEN, *NAMED_TARGETS):
+            raise unknown("target", self.targets, NAMED_TARGETS, "A class is given by its number.")
+
+    @property
+    def targeted(self) -> bool:
+        """Whether one class counts, of all images or of each."""
+        return self.target is not None or bool(self.targets)
 
     @property
     def epsilon_text(self) -> str:

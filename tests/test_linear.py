@@ -82,10 +82,10 @@ def test_a_minimal_method_finds_the_distance_to_the_boundary(linear, two, method
     assert np.median(ratio) < 1.03
 
 
-def smallest(classifier, x: np.ndarray, label: int, norm: str) -> float:
+def smallest(classifier, x: np.ndarray, label: int, norm: str, mask: np.ndarray | float = 1.0) -> float:
     """The distance of one image to the boundary within the box: the radius at which the best change of that norm, each
-    pixel as far as the box lets it, takes up the whole margin."""
-    gradient = direction(classifier) * (1 if label else -1)
+    pixel of the mask as far as the box lets it, takes up the whole margin."""
+    gradient = direction(classifier) * (1 if label else -1) * mask
     margin = margins(classifier, x[None], np.array([label]))[0]
     room = np.where(gradient > 0, 1 - x.ravel(), x.ravel()).astype(float)
     if norm == "l1":

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 import advlab
+from advlab.distances import distance
 from advlab.errors import InvalidValue, UnknownName
 from advlab.threat import ThreatModel
-from advlab.workflows.selftest import run_selftest, selftest
+from advlab.workflows.selftest import _points, run_selftest, selftest
 
 FEW = 12
 
@@ -28,7 +29,7 @@ def test_the_planted_example_is_adversarial_inside_the_ball_and_the_clean_image_
 
     clean_predictions = []
 
-    def run(head, image):
+    def run(head, image, mask):
         clean_predictions.append(head.probabilities(image.x).argmax(1)[0])
         return attack(head, image, "noise", norm=norm, epsilon=epsilon, progress=False)
 
@@ -36,7 +37,7 @@ def test_the_planted_example_is_adversarial_inside_the_ball_and_the_clean_image_
     assert self_test.planted == FEW
     assert clean_predictions == [0] * FEW
     assert self_test.found <= 2
-    assert combine.within(run(trained, digits.take(1)), ThreatModel(norm, epsilon)) is not None
+    assert combine.within(run(trained, digits.take(1), None), ThreatModel(norm, epsilon)) is not None
 
 
 @pytest.mark.parametrize(("method", "options"), [("pgd", {}), ("ddn", {"norm": "l2", "epsilon": 1.5})])
@@ -58,7 +59,7 @@ def test_an_attack_with_its_sign_flipped_fails(trained, digits):
             update=lambda state, query, step: loop.update(state, query._replace(gradient=-query.gradient), step)
         )
 
-    def run(head, image):
+    def run(head, image, mask):
         return attack(head, image, downhill, norm="linf", epsilon=0.1, progress=False)
 
     self_test = run_selftest(trained, digits.take(FEW), ThreatModel("linf", 0.1), run, "downhill")
@@ -89,3 +90,26 @@ def test_a_method_or_norm_that_does_not_exist_is_refused(trained, digits):
         selftest(trained, digits, "pgd", norm="l0")
     with pytest.raises(InvalidValue, match="needs a ball"):
         selftest(trained, digits, "noise", norm="none")
+
+
+@pytest.mark.parametrize(
+    ("method", "options"),
+    [("pgd", {}), pytest.param("sigma_zero", {"epsilon": 20, "steps": 200}, marks=pytest.mark.thorough)],
+)
+def test_what_is_planted_in_a_mask_is_found_there(trained, digits, method, options):
+    mask = np.zeros((28, 28), bool)
+    mask[8:22, 6:22] = True
+    self_test = selftest(trained, digits, method, samples=FEW, mask=mask, progress=False, **options)
+    assert self_test.planted >= FEW - 2
+    assert self_test.found >= self_test.planted - 1
+
+
+def test_planted_points_lie_in_the_mask_on_the_edge_of_the_ball():
+    image, mask = np.full((8, 8, 2), 0.5, np.float32), np.zeros((8, 8, 1), bool)
+    mask[2:5, 3:] = True
+    for norm, epsilon in (("linf", 0.1), ("l2", 0.5), ("l1", 0.5), ("l0", 5)):
+        points = _points(image, ThreatModel(norm, epsilon), mask, 50, np.random.default_rng(0))
+        outside = np.broadcast_to(~mask, image.shape)
+        assert np.all(points[:, outside] == 0.5)
+        sizes = distance(np.broadcast_to(image, points.shape), points, norm)
+        np.testing.assert_allclose(sizes, epsilon, rtol=1e-3)

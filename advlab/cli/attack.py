@@ -30,7 +30,12 @@ def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | No
     help="Radius for pixels in [0, 1]: 0.1 or 8/255; not for minimal methods [default: linf 0.1, l2 1.5, l1 10].",
 )
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")
-@click.option("--target", metavar="CLASS", help="Class to reach, by number or name [default: any wrong one].")
+@click.option(
+    "--target",
+    metavar="CLASS",
+    help="Class to reach, by number or name; least-likely or random: one for each image [default: any wrong one].",
+)
+@click.option("--mask", metavar="FILE", help="A picture, white where pixels may change, black elsewhere.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
 @click.option("--restarts", type=int, default=1, show_default=True, help="Runs from different random starts.")
 @click.option(

@@ -17,6 +17,7 @@ from advlab.cli.options import json_option, model_option, parse_settings, print_
 @click.option("--dataset", help="A name or path [default: what the model was trained on].")
 @click.option("--norm", help="linf, l2, l1 or l0 [default: the method's first].")
 @click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1] [default: linf 0.1, l2 1.5, l1 10, l0 20].")
+@click.option("--mask", metavar="FILE", help="A picture, white where pixels may change: plant only there.")
 @click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="The first N test images.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")

@@ -36,7 +36,7 @@ def _print(result: Any) -> None:
     for row, margin in zip(result.flips, result.margins, strict=True):
         click.echo(f"row {row}: classified differently here, by a margin of {margin:.2g} in probability")
     for row in result.outside:
-        click.echo(f"row {row}: outside the budget or the box")
+        click.echo(f"row {row}: outside the budget, the box or the mask")
     accuracies = f"{result.recorded_accuracy:.2%} recorded, {result.accuracy:.2%} here"
     click.echo(
         f"{result.samples} images: robust accuracy {accuracies}; {len(result.flips)} flips; "

@@ -54,7 +54,7 @@ class Attack:
         *,
         norm: str | float | None = None,
         epsilon: float | str | None = None,
-        target: int | None = None,
+        target: int | str | None = None,
         seed: int = 0,
         restarts: int = 1,
         early_stop: bool = False,
@@ -69,7 +69,8 @@ class Attack:
                 first.
             epsilon: In pixel units of a [0, 1] image, such as 0.1 or ``"8/255"``; not for a minimal method. None: linf
                 0.1, l2 1.5, l1 10, l0 20.
-            target: The class to reach, counted from 0. None: any wrong class.
+            target: The class to reach, counted from 0; or for each image the ``"least-likely"`` or a ``"random"``
+                wrong one. None: any wrong class.
             seed: Of all random draws, in [0, 2**64).
             restarts: Attacks on each image.
             early_stop: Whether each image ends at its first success.
@@ -150,8 +151,10 @@ class Attack:
         if math.isfinite(threat.epsilon):
             parts.append(threat.epsilon_text)
         parts += [f"{name}={_format(self.parameters[name])}" for name in sorted(self.overrides)]
-        if threat.target is not None:
-            parts.append(f"target={threat.target}")
+        if threat.targeted:
+            parts.append(f"target={threat.targets if threat.target is None else threat.target}")
+        if threat.per_image:
+            parts.append(f"per-image={threat.per_image[:8]}")
         parts += [f"{name}={value}" for name, value, default in self._run_settings() if value != default]
         slug = "-".join(parts)
         if len(slug) > 60:
@@ -187,6 +190,8 @@ class Attack:
             "norm": threat.norm,
             "epsilon": threat.epsilon if math.isfinite(threat.epsilon) else None,
             "target": threat.target,
+            "targets": threat.targets or None,
+            "per_image": threat.per_image or None,
             "parameters": dict(self.parameters),
             "overrides": list(self.overrides),
             "seed": self.seed,
@@ -201,13 +206,19 @@ class Attack:
         """The inverse of ``to_dict``, also of an earlier version's."""
         values = renamed.attack_fields(data["method"], data)
         epsilon = values.pop("epsilon")
-        threat = ThreatModel(values.pop("norm"), math.inf if epsilon is None else epsilon, values.pop("target"))
+        threat = ThreatModel(
+            values.pop("norm"),
+            math.inf if epsilon is None else epsilon,
+            values.pop("target"),
+            values.pop("targets", None) or "",
+            values.pop("per_image", None) or "",
+        )
         goal = values.pop("goal", "minimal" if math.isinf(threat.epsilon) and threat.norm != "none" else "bounded")
         return cls.recorded(values.pop("method"), threat, goal, **{**values, "overrides": tuple(values["overrides"])})
 
 
 def _threat(
-    declaration: Method, norm: str | float | None, epsilon: float | str | None, target: int | None
+    declaration: Method, norm: str | float | None, epsilon: float | str | None, target: int | str | None
 ) -> ThreatModel:
     name, covered = declaration.name, declaration.norms
     chosen = covered[0] if norm is None else parse_norm(norm)
@@ -232,6 +243,8 @@ def _threat(
         raise InvalidValue(
             f"Method '{name}' needs a finite epsilon in the range [0, inf). Got {radius:g}. Try epsilon=0.1."
         )
+    if isinstance(target, str):
+        return ThreatModel(chosen, radius, targets=target)
     return ThreatModel(chosen, radius, target)
 
 

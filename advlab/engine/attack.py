@@ -17,11 +17,12 @@ from advlab.declarations.attack import Attack
 from advlab.distances import distance, exceeds
 from advlab.engine.plan import make_plan
 from advlab.engine.run import Run
-from advlab.errors import AdvlabError, InvalidValue, unknown
+from advlab.errors import AdvlabError, InvalidValue, Mismatch, unknown
 from advlab.provenance import command_line, versions
 from advlab.results.diagnostics import Diagnostics
+from advlab.results.per_image import PerImage
 from advlab.results.result import AttackResult
-from advlab.threat import ThreatModel
+from advlab.threat import GIVEN, ThreatModel
 from advlab.validation import as_int
 
 COMPILE = ("auto", "xla", "graph")
@@ -36,6 +37,7 @@ def craft(
     compile: str = "auto",
     attempted: np.ndarray | None = None,
     judged: ThreatModel | None = None,
+    per_image: PerImage | None = None,
     unfinished: Path | None = None,
     progress: bool | None = None,
 ) -> AttackResult:
@@ -49,6 +51,7 @@ def craft(
         compile: ``auto``, ``xla`` or ``graph``.
         attempted: bool ``(n,)``, the images to attack; the others count as not robust. None: all.
         judged: The threat model under which the bar counts successes; None: that of ``spec``.
+        per_image: What differs from image to image, whose digest ``spec`` has.
         unfinished: A file that keeps the work where it is interrupted, and from which it continues; None keeps nothing.
         progress: Whether to show a bar; None: on a terminal.
 
@@ -64,9 +67,10 @@ def craft(
     target = spec.threat.target
     if target is not None and target >= classifier.classes:
         raise InvalidValue(f"target must be a class in 0..{classifier.classes - 1}. Got {target}.")
-    if target is not None and spec.parameters.get("n_target_classes"):
+    if spec.threat.targeted and spec.parameters.get("n_target_classes"):
+        shown = spec.threat.targets if target is None else target
         raise InvalidValue(
-            f"A target leaves no other classes to aim at. Got target={target} and n_target_classes; leave one out."
+            f"A target leaves no other classes to aim at. Got target={shown} and n_target_classes; leave one out."
         )
     if attempted is not None and (np.shape(attempted) != (len(dataset),) or np.asarray(attempted).dtype != bool):
         raise InvalidValue(
@@ -74,7 +78,12 @@ def craft(
             f"Got {np.asarray(attempted).dtype} {np.shape(attempted)}."
         )
     method = spec.craft or import_module(f"advlab.methods.{spec.method}").craft
-    run = Run(make_plan(classifier, dataset, method, spec, batch_size, compile, attempted, judged))
+    given = per_image or PerImage()
+    if given.target is not None and (highest := given.target.max()) >= classifier.classes:
+        raise InvalidValue(f"Each target must be a class in 0..{classifier.classes - 1}. Got {highest}.")
+    if given.digest != spec.threat.per_image or (spec.threat.targets == GIVEN and given.target is None):
+        raise Mismatch("The attack names other masks, epsilons or targets than those given. Use advlab.attack.")
+    run = Run(make_plan(classifier, dataset, method, spec, batch_size, compile, attempted, judged, given))
     run.execute(unfinished, progress, f"{spec.method} on {classifier.name}")
     return _result(run)
 
@@ -84,7 +93,7 @@ def _result(run: Run) -> AttackResult:
     plan, best = run.plan, run.best
     classifier, dataset, spec = plan.classifier, plan.dataset, plan.spec
     x, x_adv = dataset.x, best["x"]
-    _refuse_outside(spec, x, x_adv)
+    _refuse_outside(spec, plan.per_image, x, x_adv)
     diagnostics = Diagnostics(
         loss_trace=best["loss_trace"],
         trace_steps=plan.trace_steps,
@@ -114,6 +123,7 @@ def _result(run: Run) -> AttackResult:
         seconds=round(run.seconds, 3),
         versions=versions(),
         command=command_line(),
+        per_image=plan.per_image,
         execution=run.execution,
         notes=classifier.notes,
         provenance=dataset.provenance,
@@ -121,14 +131,17 @@ def _result(run: Run) -> AttackResult:
     )
 
 
-def _refuse_outside(spec: Attack, x: np.ndarray, x_adv: np.ndarray) -> None:
+def _refuse_outside(spec: Attack, per_image: PerImage, x: np.ndarray, x_adv: np.ndarray) -> None:
     # Not "below 0 or above 1", so that NaN is outside too.
     outside = ~((x_adv.min((1, 2, 3)) >= 0) & (x_adv.max((1, 2, 3)) <= 1))
     if spec.threat.norm != "none":
         sizes = distance(x, x_adv, spec.threat.norm)
-        outside |= exceeds(sizes, spec.threat.norm, spec.threat.epsilon)
+        epsilon = spec.threat.epsilon if per_image.epsilon is None else per_image.epsilon
+        outside |= exceeds(sizes, spec.threat.norm, epsilon)
+    outside |= per_image.outside(x, x_adv)
     if np.any(outside):
         raise AdvlabError(
-            f"Method '{spec.method}' left its ball ({spec.threat.norm}, epsilon {spec.threat.epsilon_text}) or the box "
-            f"[0, 1] on {outside.sum()} of {len(x)} images. Let it end each update with problem.ball.project(x)."
+            f"Method '{spec.method}' left its ball ({spec.threat.norm}, epsilon {spec.threat.epsilon_text}), its mask "
+            f"or the box [0, 1] on {outside.sum()} of {len(x)} images. Let it end each update with "
+            "problem.ball.project(x)."
         )

@@ -46,20 +46,24 @@ def slices(rows: int, xla: bool) -> Slices:
 
 
 def compile_function(function: Function, xla: bool) -> Function:
-    """The function compiled: by XLA once for each batch size; as a plain graph once, for any size."""
+    """The function compiled: by XLA once for each batch size; as a plain graph once, for any size.
+
+    Arguments of other ranks, or more of them, as a mask or an epsilon of each image are, are another graph.
+    """
     traced = tf.function(function, autograph=False, jit_compile=xla)
     if xla:
         return traced
 
-    any_size_graph: list[Any] = []
+    any_size_graphs: dict[tuple[int, ...], Any] = {}
 
     def any_size(value: tf.Tensor) -> tf.TensorSpec:
         return tf.TensorSpec([None, *value.shape[1:]] if value.shape.rank else [], value.dtype)
 
     def call(*arguments: Any) -> Carry:
-        if not any_size_graph:
+        ranks = tuple(value.shape.rank for value in tf.nest.flatten(arguments))
+        if ranks not in any_size_graphs:
             # Traced first, it serves every size: results must not depend on which sizes came before.
-            any_size_graph.append(traced.get_concrete_function(*tf.nest.map_structure(any_size, arguments)))
+            any_size_graphs[ranks] = traced.get_concrete_function(*tf.nest.map_structure(any_size, arguments))
         return traced(*arguments)
 
     return call

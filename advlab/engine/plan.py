@@ -18,6 +18,7 @@ from advlab.engine import steps
 from advlab.engine.compile import Slices, slices, xla_pays
 from advlab.errors import AdvlabError, InvalidValue
 from advlab.problem.problem import Craft, ExternalLoop, Loop, UniversalLoop
+from advlab.results.per_image import PerImage
 from advlab.threat import ThreatModel
 
 
@@ -42,6 +43,7 @@ class Plan:
         steps: Of one restart, 0 where another library counts them.
         rounds: Restarts, times the classes to aim at one after the other.
         refinement: The round after all others, which begins at the nearest success of each image; None for none.
+        per_image: Mask and epsilon of each image where they differ, and the target of each where it has one.
         n_target_classes: How many likeliest wrong classes are aimed at, 0 for none.
         attempted: bool ``(n,)``, the images in scope.
         judged: The threat model that successes are reported under, where a suite's is another one than the method's.
@@ -61,6 +63,7 @@ class Plan:
     steps: int
     rounds: int
     refinement: Refinement | None
+    per_image: PerImage
     n_target_classes: int
     attempted: np.ndarray
     judged: ThreatModel | None
@@ -104,7 +107,17 @@ class Plan:
     @property
     def target(self) -> np.ndarray:
         """int32 ``(n,)``: the class that counts as success, -1 for any but the label."""
-        return _targets(self.spec, len(self.dataset))
+        return _as_rows(self.per_image.target, self.spec.threat.target, len(self.dataset))
+
+    def mask(self, rows: np.ndarray) -> np.ndarray | None:
+        """bool ``(b, h, w, d)``: where the pixels of the rows may change, None for everywhere."""
+        mask = self.per_image.mask
+        return None if mask is None else mask[rows if len(mask) > 1 else np.zeros_like(rows)]
+
+    def epsilon(self, rows: np.ndarray) -> np.ndarray | float:
+        """float64: the radius of all rows, or ``(b, 1, 1, 1)`` where each has its own."""
+        epsilon = self.per_image.epsilon
+        return self.spec.threat.epsilon if epsilon is None else epsilon[rows, None, None, None]
 
     @property
     def left_out(self) -> np.ndarray:
@@ -125,17 +138,20 @@ def make_plan(
     batch_size: int | None,
     compile: str,
     attempted: np.ndarray | None,
-    judged: ThreatModel | None = None,
+    judged: ThreatModel | None,
+    given: PerImage,
 ) -> Plan:
     """Decide how an attack is run; raises ``InvalidValue`` for what its method cannot do."""
-    n, target = len(dataset), _targets(spec, len(dataset))
+    n = len(dataset)
     loop = steps.plan(craft, spec, dataset.x.shape[1:])
     count = loop.steps if isinstance(loop, Loop) else loop.epochs if isinstance(loop, UniversalLoop) else 0
     classes = min(int(spec.parameters.get("n_target_classes") or 0), classifier.classes - 1)
-    _refuse_impossible(classifier, dataset, craft, spec, loop)
+    _refuse_impossible(classifier, dataset, craft, spec, loop, given)
 
-    in_scope = (dataset.y != target) & (True if attempted is None else attempted)
     clean = classifier.probabilities(dataset.x)
+    per_image = replace(given, target=_choose_targets(spec, given.target, dataset, clean))
+    target = _as_rows(per_image.target, spec.threat.target, n)
+    in_scope = (dataset.y != target) & (True if attempted is None else attempted)
     predicted = clean.argmax(1)
     # Images that are their own best, where the nearest or first success is wanted, cost nothing.
     succeeds = np.where(target >= 0, predicted == target, predicted != dataset.y)
@@ -154,6 +170,7 @@ def make_plan(
         steps=count,
         rounds=rounds,
         refinement=_refinement(spec, loop),
+        per_image=per_image,
         n_target_classes=classes,
         attempted=in_scope,
         judged=judged,
@@ -196,15 +213,38 @@ def _refinement(spec: Attack, loop: Any) -> Refinement | None:
     return Refinement(module.craft, refine, module.STEPS[spec.threat.norm])
 
 
-def _targets(spec: Attack, n: int) -> np.ndarray:
-    return np.full(n, -1 if spec.threat.target is None else spec.threat.target, np.int32)
+def _as_rows(targets: np.ndarray | None, target: int | None, n: int) -> np.ndarray:
+    """int32 ``(n,)``: the class that counts as success, -1 for any but the label."""
+    return np.full(n, -1 if target is None else target, np.int32) if targets is None else targets.astype(np.int32)
 
 
-def _refuse_impossible(classifier: Classifier, dataset: Dataset, craft: Craft, spec: Attack, loop: Any) -> None:
+def _choose_targets(spec: Attack, given: np.ndarray | None, dataset: Dataset, clean: np.ndarray) -> np.ndarray | None:
+    """int64 ``(n,)``: the target of each image, None where all have the same; never the label unless given so."""
+    labels, classes = dataset.y.astype(np.int64), clean.shape[1]
+    if spec.threat.targets == "least-likely":
+        likely = clean.astype(np.float64)
+        likely[np.arange(len(labels)), labels] = np.inf
+        return likely.argmin(1)
+    if spec.threat.targets == "random":
+        draws = [np.random.default_rng([spec.seed, int(i)]).integers(classes - 1) for i in dataset.indices]
+        return (labels + 1 + np.array(draws, np.int64)) % classes
+    return given
+
+
+def _refuse_impossible(
+    classifier: Classifier, dataset: Dataset, craft: Craft, spec: Attack, loop: Any, given: PerImage
+) -> None:
     if isinstance(loop, UniversalLoop) and spec.early_stop:
         raise InvalidValue(
             f"Method '{spec.method}' seeks one perturbation of all images; no image can stop by itself. "
             "Got early_stop, as the curve of a bounded method needs it; leave it out, or choose another method."
+        )
+    if not isinstance(loop, Loop) and (given.mask is not None or given.epsilon is not None):
+        reason = "runs in another library" if isinstance(loop, ExternalLoop) else "seeks one perturbation of all images"
+        refused = "mask" if given.epsilon is None else "epsilon for each image"
+        raise InvalidValue(
+            f"Method '{spec.method}' {reason} and takes no {refused}. Leave it out, or choose another method, such as "
+            "'pgd'."
         )
     if isinstance(loop, ExternalLoop) and spec.precision != "float32":
         raise InvalidValue(

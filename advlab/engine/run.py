@@ -150,7 +150,7 @@ class Run:
         # Rows are repeated to fill the last batch: every batch then has one shape.
         padded = np.resize(rows, plan.size * plan.batches).reshape(plan.batches, -1)
         for restart in range(plan.spec.restarts):
-            batches = [self._batch(part, plan.size, restart) for part in padded]
+            batches = [self._batch(part, plan.size, restart)[0] for part in padded]
             universal_run = UniversalRun(plan.classifier, plan.craft, plan.spec, batches, len(rows))
             for _ in universal_run.epochs():
                 self._steps_done += len(rows)
@@ -159,7 +159,7 @@ class Run:
             best.merge(self.best, plan.spec.goal, rows, universal_run.best, replace_all=is_better or not restart)
 
     def _run_external(self, rows: np.ndarray, restart: int) -> tuple[np.ndarray, Mapping[str, Any]]:
-        problem = self._problem(self._batch(rows, len(rows), restart))
+        problem = self._problem(*self._batch(rows, len(rows), restart))
         loop = self.plan.craft(problem, **self.plan.spec.parameters)
         return rows, run_external(loop, problem)
 
@@ -172,15 +172,14 @@ class Run:
         if plan.refinement and restart == plan.rounds:
             craft, spec, total_steps = plan.refinement
         compiled = steps.compile_method(plan.classifier, craft, spec, plan.spec.goal, plan.xla)
-        epsilon = tf.constant(spec.threat.epsilon, tf.float64)
         floats = {n: tf.constant(v, tf.float32) for n, v in spec.parameters.items() if isinstance(v, float)}
         first, size = self.position["step"], plan.size
         if self.carry is None:
-            batch = self._batch(rows, size, restart)
+            batch, epsilon = self._batch(rows, size, restart)
             carry = compiled.begin(plan.slices.rows, batch, epsilon, floats)
         else:
             rows, size = self.rows, len(self.carry["success"])
-            batch = self._batch(rows, size, restart)
+            batch, epsilon = self._batch(rows, size, restart)
             carry = {name: tf.constant(value) for name, value in self.carry.items()}
         rows_may_leave = plan.spec.early_stop or "state/done" in carry
         while True:
@@ -203,7 +202,7 @@ class Run:
                     return rows, idle_carry
                 self._merge(restart, rows[idle_rows], idle_carry)
                 rows, size = rows[active_rows], next_size
-                batch = self._batch(rows, size, restart)
+                batch, epsilon = self._batch(rows, size, restart)
                 carry = {name: tf.gather(value, np.resize(active_rows, size)) for name, value in carry.items()}
             self.rows, self.carry, self.position["step"] = rows, carry, last
             yield
@@ -215,17 +214,16 @@ class Run:
         kept = {name: value for name, value in carry.items() if name not in omitted}
         best.merge(self.best, self.plan.spec.goal, rows, kept)
 
-    def _problem(self, batch: steps.Batch) -> Problem:
+    def _problem(self, batch: steps.Batch, epsilon: tf.Tensor) -> Problem:
         plan = self.plan
-        epsilon = tf.constant(plan.spec.threat.epsilon, tf.float64)
         return steps.build_problem(batch, plan.spec.threat.norm, epsilon, plan.classifier.logits)
 
     def _repacked_size(self, count: int, size: int) -> int:
         """The smallest of the fixed batch sizes that holds ``count`` rows; 0 for none."""
         return min(s for s in (*self.plan.slices.sizes, size) if s >= count) if count else 0
 
-    def _batch(self, rows: np.ndarray, size: int, restart: int) -> steps.Batch:
-        """The rows as tensors, repeated up to ``size`` so that every batch has a shape that is compiled already."""
+    def _batch(self, rows: np.ndarray, size: int, restart: int) -> tuple[steps.Batch, tf.Tensor]:
+        """The rows as tensors, and their epsilon; repeated up to ``size``, a shape that is compiled already."""
         plan = self.plan
         padded = np.resize(rows, size)
         target = plan.target[padded]
@@ -235,7 +233,8 @@ class Run:
         has_aim = plan.n_target_classes and restart < plan.rounds
         aim = self._likely_wrong_classes(padded, restart % plan.n_target_classes) if has_aim else target
         succeeded = self.best["success"][padded, None, None, None]
-        return steps.Batch(
+        mask = plan.mask(padded)
+        batch = steps.Batch(
             x=tf.constant(plan.dataset.x[padded]),
             labels=tf.constant(plan.labels[padded]),
             aim=tf.constant(aim),
@@ -243,7 +242,9 @@ class Run:
             streams=tf.constant(self._streams[restart][padded]),
             restart=tf.fill([size], restart // max(plan.n_target_classes, 1)),
             nearest=tf.constant(np.where(succeeded, self.best["x"][padded], plan.dataset.x[padded])),
+            mask=() if mask is None else tf.constant(mask),
         )
+        return batch, tf.constant(plan.epsilon(padded), tf.float64)
 
     def _likely_wrong_classes(self, rows: np.ndarray, rank: int) -> np.ndarray:
         """int32: for each row the class that, its label aside, comes at ``rank`` (from 0) on the clean image."""

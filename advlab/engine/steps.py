@@ -23,7 +23,10 @@ Distance = Callable[[tf.Tensor], tf.Tensor]
 
 
 class Batch(NamedTuple):
-    """The rows of one batch: see ``advlab.problem.problem.Problem`` for shapes."""
+    """The rows of one batch: see ``advlab.problem.problem.Problem`` for shapes.
+
+    ``mask`` is that of a ball; where every pixel may change it is an empty tuple, which has no tensor to divide.
+    """
 
     x: tf.Tensor
     labels: tf.Tensor
@@ -32,6 +35,7 @@ class Batch(NamedTuple):
     streams: tf.Tensor
     restart: tf.Tensor
     nearest: tf.Tensor
+    mask: tf.Tensor | tuple[()] = ()
 
 
 class CompiledMethod(NamedTuple):
@@ -61,7 +65,7 @@ class CompiledMethod(NamedTuple):
 
 def build_problem(batch: Batch, norm: str, epsilon: tf.Tensor, logits: Callable[[tf.Tensor], tf.Tensor]) -> Problem:
     """The problem of a batch under a norm."""
-    ball = BALLS[norm](batch.x, epsilon)
+    ball = BALLS[norm](batch.x, epsilon, None if isinstance(batch.mask, tuple) else batch.mask)
     return Problem(
         batch.x, batch.labels, batch.aim, batch.target, ball, batch.streams, batch.restart, batch.nearest, logits
     )
@@ -270,7 +274,7 @@ def _random_where(rows: tf.Tensor, problem: Problem, gradient: tf.Tensor, step: 
     """The gradient, replaced by a random direction for ``rows``; the draw is costly, made only if a row needs it."""
 
     def randomize() -> tf.Tensor:
-        return _where(rows, problem.random(step, _DIRECTION_DRAW, "normal"), gradient)
+        return _where(rows, problem.masked(problem.random(step, _DIRECTION_DRAW, "normal")), gradient)
 
     return tf.cond(tf.reduce_any(rows), randomize, lambda: gradient)
 

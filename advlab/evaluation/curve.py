@@ -221,12 +221,19 @@ def refuse_unlike(results: Sequence[AttackResult]) -> None:
     first = results[0]
     if first.attack.threat.norm == "none":
         raise InvalidValue("Norm 'none' has no sizes to draw a curve over. Choose results in linf, l2, l1 or l0.")
+    if any(result.per_image.epsilon is not None for result in results):
+        raise InvalidValue(
+            "A curve is over one epsilon of all images; here each image has its own. Use a minimal method, such as "
+            "'ddn', or a bounded one with one epsilon."
+        )
     for other in results[1:]:
         pairs = {
             "classifier": (first.classifier_digest, other.classifier_digest),
             "samples": (first.dataset_digest, other.dataset_digest),
             "norm": (first.attack.threat.norm, other.attack.threat.norm),
             "target": (first.attack.threat.target, other.attack.threat.target),
+            "targets": (first.attack.threat.targets, other.attack.threat.targets),
+            "masks": (first.attack.threat.per_image, other.attack.threat.per_image),
         }
         differ = [f"{name} ({one} and {two})" for name, (one, two) in pairs.items() if one != two]
         if differ:

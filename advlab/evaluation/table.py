@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from advlab.errors import InvalidValue
 from advlab.evaluation.compare import compare
 from advlab.formatting import WIDTH, aligned, as_list, number, printable, shortened
+from advlab.threat import GIVEN
 
 if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation
@@ -25,11 +26,27 @@ def label(evaluation: Evaluation, full: bool = False) -> str:
     """The attack in a few words, ``pgd linf 0.1``; ``full`` adds every setting that is not the default."""
     attack, threat = evaluation.attack, evaluation.attack.threat
     words = [attack.method, threat.norm]
-    words += [threat.epsilon_text] if math.isfinite(threat.epsilon) else []
-    words += [] if threat.target is None else ["target", evaluation.per_class[threat.target].name]
+    words += [epsilon_text(evaluation)] if math.isfinite(threat.epsilon) else []
+    words += ["target", target_text(evaluation)] if threat.targeted else []
+    words += ["in a mask"] if evaluation.result.per_image.mask is not None else []
     words += attack.variant.split()[1:] if full else []
     words += [f"from {evaluation.transfer_from}"] if evaluation.transfer_from else []
     return " ".join(words)
+
+
+def epsilon_text(evaluation: Evaluation) -> str:
+    """Epsilon as people write it, or the range of those of each image: ``0.1``, ``0.02-0.2``."""
+    epsilon = evaluation.result.per_image.epsilon
+    largest = evaluation.attack.threat.epsilon_text
+    return largest if epsilon is None else f"{epsilon.min():.4g}-{largest}"
+
+
+def target_text(evaluation: Evaluation) -> str:
+    """The name of the class to reach, or how that of each image was chosen: ``least-likely``, ``random``, ``given``."""
+    threat = evaluation.attack.threat
+    if threat.target is not None:
+        return evaluation.per_class[threat.target].name
+    return "given" if threat.targets == GIVEN else threat.targets
 
 
 def as_evaluations(evaluations: Evaluation | Iterable[Evaluation]) -> list[Evaluation]:

@@ -16,7 +16,7 @@ from __future__ import annotations
 import numpy as np
 import tensorflow as tf
 
-from advlab.problem.balls import L1Ball
+from advlab.problem.balls import resized
 from advlab.problem.norms import total
 from advlab.problem.problem import START, Loop, Problem, Query, State
 
@@ -30,7 +30,7 @@ def craft(problem: Problem, steps: int, loss: str) -> Loop:
     interval = max(int(0.04 * steps), 1)
 
     def project(x: tf.Tensor, radius: tf.Tensor) -> tf.Tensor:
-        return L1Ball(problem.x, problem.ball.epsilon * radius).project(x)
+        return resized(problem.ball, problem.ball.epsilon * radius).project(x)
 
     def count_changed(x: tf.Tensor) -> tf.Tensor:
         return total(tf.cast(x != problem.x, tf.float32))

@@ -47,8 +47,9 @@ def craft(problem: Problem, steps: int, side: Callable[[tf.Tensor], tf.Tensor]) 
         change = best_x - problem.x
         half = tf.clip_by_value(side(step) // 2, min(1, widest), widest)
         draws = random.uniform(problem.streams, step, 0, 5 + channels)
+        anchor = (*anchors(problem, step, 1), *anchors(problem, step, 2))
         row, column, other_row, other_column = (
-            window_offsets(draws[:, draw], 2 * half + 1, (rows, columns)[draw % 2]) for draw in range(4)
+            window_offsets(draws[:, draw], 2 * half + 1, (rows, columns)[draw % 2], anchor[draw]) for draw in range(4)
         )
         first, second = window(row, column, 2 * half + 1), window(other_row, other_column, 2 * half + 1)
         pattern = _pattern(tf.gather(shapes, half), row, column, draws[:, 4] < 0.5)
@@ -56,7 +57,7 @@ def craft(problem: Problem, steps: int, side: Callable[[tf.Tensor], tf.Tensor]) 
         zero = tf.zeros_like(change)
         window_change = tf.where(first, change, zero)
         direction = window_change / tf.maximum(_norm(window_change, power), 1e-12)
-        direction += tf.where(first, pattern * _signs(draws[:, None, None, 5:]), zero)
+        direction += problem.masked(tf.where(first, pattern * _signs(draws[:, None, None, 5:]), zero))
         spare = tf.nn.relu(budget - tf.reduce_sum(_norm(change, power) ** power, -1, keepdims=True)) / channels
         window_norm = (spare + _norm(tf.where(first | second, change, zero), power) ** power) ** (1 / power)
         rest = tf.where(first | second, zero, change)
@@ -67,10 +68,28 @@ def craft(problem: Problem, steps: int, side: Callable[[tf.Tensor], tf.Tensor]) 
     return Loop(steps, start, update, loss="margin", gradient=False)
 
 
-def window_offsets(draw: tf.Tensor, width: tf.Tensor, count: int) -> tf.Tensor:
-    """int32 ``(n, count)``: the index of each row or column in a window of that width; ``draw`` in [0, 1) places it."""
-    top = tf.floor(draw * tf.cast(count - width + 1, tf.float32))
-    return tf.range(count) - tf.cast(top, tf.int32)[:, None]
+def anchors(problem: Problem, step: tf.Tensor, draw: int) -> tuple[tf.Tensor | None, tf.Tensor | None]:
+    """int32 ``(n,)``: row and column of a random pixel of each mask; None without masks, when all pixels are alike."""
+    if problem.ball.mask is None:
+        return None, None
+    free = tf.reduce_any(problem.ball.mask, -1)
+    columns = free.shape[2]
+    order = random.uniform(problem.streams, step, draw, free.shape[1] * columns)
+    chosen = tf.argmax(tf.where(tf.reshape(free, [-1, free.shape[1] * columns]), order, -1), -1, tf.int32)
+    return chosen // columns, chosen % columns
+
+
+def window_offsets(draw: tf.Tensor, width: tf.Tensor, count: int, anchor: tf.Tensor | None = None) -> tf.Tensor:
+    """int32 ``(n, count)``: the index of each row or column in a window of that width; ``draw`` in [0, 1) places it.
+
+    Anywhere, or so that it holds the row or column ``anchor``, int32 ``(n,)``.
+    """
+    if anchor is None:
+        top = tf.cast(tf.floor(draw * tf.cast(count - width + 1, tf.float32)), tf.int32)
+    else:
+        before = tf.cast(tf.floor(draw * tf.cast(width, tf.float32)), tf.int32)
+        top = tf.clip_by_value(anchor - before, 0, count - width)
+    return tf.range(count) - top[:, None]
 
 
 def window(row: tf.Tensor, column: tf.Tensor, width: tf.Tensor) -> tf.Tensor:

@@ -34,7 +34,7 @@ def craft(problem: Problem, *, steps: int = 100, loss: str = "ce", n_target_clas
         return {
             "x": x,
             "previous_x": x,
-            "step_size": row + 2 * tf.cast(ball.epsilon, tf.float32),
+            "step_size": row + 2 * tf.reshape(tf.cast(ball.epsilon, tf.float32), [-1]),
             "best_x": x,
             "best_gradient": tf.zeros_like(x),
             "best": row - np.inf,

@@ -70,7 +70,8 @@ def craft(
 def _random_start(problem: Problem) -> tf.Tensor:
     """Uniform in linf, else a normal direction: at half of the distance found so far, or of the authors' radius."""
     norm = problem.ball.norm
-    direction = 2 * problem.random(START, 0) - 1 if norm == "linf" else problem.random(START, 0, "normal")
+    draw = 2 * problem.random(START, 0) - 1 if norm == "linf" else problem.random(START, 0, "normal")
+    direction = problem.masked(draw)
     found = length(problem.nearest - problem.x, norm)
     radius = tf.minimum(tf.where(found > 0, found, RADIUS[norm]), RADIUS[norm]) / 2
     return tf.clip_by_value(problem.x + radius * direction / tf.maximum(length(direction, norm), 1e-12), 0, 1)

@@ -12,7 +12,7 @@ import math
 import numpy as np
 import tensorflow as tf
 
-from advlab.problem.balls import BALLS
+from advlab.problem.balls import resized
 from advlab.problem.norms import length, unit
 from advlab.problem.problem import Loop, Problem, Query, State
 
@@ -49,7 +49,7 @@ def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, step_size:
             tf.math.is_finite(smallest), tf.where(tf.math.is_finite(state["smallest"]), adapted, size), first_radius
         )
         radius = tf.minimum(radius, smallest)
-        ball = BALLS[norm](problem.x, tf.cast(tf.maximum(radius, 0), tf.float64))
+        ball = resized(problem.ball, tf.cast(tf.maximum(radius, 0), tf.float64))
         return {
             "x": ball.project(query.x + step_size * decay * unit(query.gradient)),
             "radius": radius,

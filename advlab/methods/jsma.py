@@ -20,7 +20,8 @@ GOAL = "minimal"
 def craft(problem: Problem, *, fraction: float = 0.145, increase: bool = True, n_target_classes: int = 0) -> Loop:
     """At most ``fraction`` of the positions change; without ``increase`` they turn black instead of white."""
     shape = problem.x.shape[1:]
-    positions, limit = shape[0] * shape[1], float(increase)
+    positions = shape[0] * shape[1]
+    limit = problem.restrict(tf.zeros_like(problem.x) + float(increase))  # what a pixel that may change becomes
 
     def start() -> State:
         return {"x": problem.x, "done": tf.zeros_like(problem.labels, tf.bool)}

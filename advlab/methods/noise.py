@@ -17,6 +17,7 @@ from functools import partial
 
 import tensorflow as tf
 
+from advlab.problem.balls import dimensions
 from advlab.problem.problem import START, Loop, Problem, State
 
 NORMS = ("linf", "l2", "l1", "l0", "none")
@@ -45,6 +46,6 @@ def craft(problem: Problem, *, distribution: str = "uniform", fraction: float = 
 
 
 def _deviation(problem: Problem) -> tf.Tensor | float:
-    pixels = math.prod(problem.x.shape[1:])
-    per_epsilon = {"linf": 0.5, "l2": pixels**-0.5, "l1": math.sqrt(math.pi / 2) / pixels}.get(problem.ball.norm)
+    pixels = dimensions(problem.ball)
+    per_epsilon = {"linf": 0.5, "l2": pixels**-0.5, "l1": (math.pi / 2) ** 0.5 / pixels}.get(problem.ball.norm)
     return 0.5 if per_epsilon is None else per_epsilon * tf.cast(problem.ball.epsilon, tf.float32)

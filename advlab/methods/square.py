@@ -3,7 +3,7 @@
 Andriushchenko et al. 2019, "Square attack: a query-efficient black-box adversarial attack via random search",
 arXiv:1912.00049, algorithms 1 and 2 (under L2 and L1: algorithm 3): vertical stripes to begin with, squares whose area
 follows a schedule that is scaled from 10,000 queries to ``steps``. Every sample draws its own squares, up to the last
-row and column.
+row and column; where a mask confines the change, around a random pixel that may change.
 """
 
 from __future__ import annotations
@@ -45,8 +45,9 @@ def craft(problem: Problem, *, steps: int = 5000, area: float = 0.8) -> Loop:
         best_x = tf.where(is_better[:, None, None, None], query.x, state["best_x"])
         width = tf.clip_by_value(side(step), 1, min(rows, columns) - 1)
         draws = random.uniform(problem.streams, step, 0, 2 + channels)
-        row = _square_pairs.window_offsets(draws[:, 0], width, rows)
-        column = _square_pairs.window_offsets(draws[:, 1], width, columns)
+        anchor = _square_pairs.anchors(problem, step, 1)
+        row = _square_pairs.window_offsets(draws[:, 0], width, rows, anchor[0])
+        column = _square_pairs.window_offsets(draws[:, 1], width, columns, anchor[1])
         values = tf.where(draws[:, None, None, 2:] < 0.5, low, high)
         x = tf.where(_square_pairs.window(row, column, width), values, best_x)
         return {"x": x, "best_x": best_x, "best": tf.maximum(query.loss, state["best"])}

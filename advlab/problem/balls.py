@@ -1,8 +1,10 @@
 """The balls an attack stays in: where it may start, which step is steepest, and how a point is projected.
 
-Every ball is intersected with the box [0, 1]. Tensors are float32 with rows first, ``(n, h, w, c)``; ``epsilon`` is a
-float64 scalar in pixel units. The projections are exact on the intersection of ball and box: projecting and then
-clipping is feasible, but farther away.
+Every ball is intersected with the box [0, 1] and, where there is a ``mask``, with the images that differ from the
+center where it is True alone. Tensors are float32 with rows first, ``(n, h, w, c)``; ``epsilon`` is float64 in pixel
+units, a scalar or ``(n, 1, 1, 1)``; ``mask`` is bool ``(n, h, w, c)`` or ``(n, h, w, 1)``, None for every pixel. The
+projections are exact on the intersection of ball, box and mask: projecting and then clipping is feasible, but farther
+away. A pixel outside the mask is that of the center, bit for bit.
 """
 
 from __future__ import annotations
@@ -19,12 +21,20 @@ _TINY = 1e-30
 _PIXEL_ROUNDING = 3e-8  # the most that rounding to float32 moves a pixel
 
 
-class Ball(Protocol):
-    """What every ball offers; ``steepest`` is left out where a norm has no gradient step of its own."""
+class Masked(Protocol):
+    """What a mask confines."""
 
     @property
     def center(self) -> tf.Tensor:
         """The clean images."""
+
+    @property
+    def mask(self) -> tf.Tensor | None:
+        """The pixels that may change."""
+
+
+class Ball(Masked, Protocol):
+    """What every ball offers; ``steepest`` is left out where a norm has no gradient step of its own."""
 
     @property
     def epsilon(self) -> tf.Tensor:
@@ -54,6 +64,7 @@ class LinfBall(NamedTuple):
     epsilon: tf.Tensor
     low: tf.Tensor
     high: tf.Tensor
+    mask: tf.Tensor | None = None
 
     @property
     def norm(self) -> str:
@@ -61,7 +72,7 @@ class LinfBall(NamedTuple):
         return "linf"
 
     @classmethod
-    def around(cls, center: tf.Tensor, epsilon: tf.Tensor) -> LinfBall:
+    def around(cls, center: tf.Tensor, epsilon: tf.Tensor, mask: tf.Tensor | None = None) -> LinfBall:
         """The bounds are worked out once, not at every projection."""
         center64 = tf.cast(center, tf.float64)
         low, high = tf.maximum(center64 - epsilon, 0), tf.minimum(center64 + epsilon, 1)
@@ -70,7 +81,9 @@ class LinfBall(NamedTuple):
         inner_high = tf.math.nextafter(high32, tf.zeros_like(high32))
         low32 = tf.where(tf.cast(low32, tf.float64) < low, inner_low, low32)
         high32 = tf.where(tf.cast(high32, tf.float64) > high, inner_high, high32)
-        return cls(center, epsilon, low32, high32)
+        if mask is not None:
+            low32, high32 = tf.where(mask, low32, center), tf.where(mask, high32, center)
+        return cls(center, epsilon, low32, high32, mask)
 
     def start(self, draw: Draw) -> tf.Tensor:
         """Uniform in the ball, clipped to the box."""
@@ -94,6 +107,7 @@ class L2Ball(NamedTuple):
 
     center: tf.Tensor
     epsilon: tf.Tensor
+    mask: tf.Tensor | None = None
 
     @property
     def norm(self) -> str:
@@ -102,8 +116,8 @@ class L2Ball(NamedTuple):
 
     def start(self, draw: Draw) -> tf.Tensor:
         """Uniform in the ball, clipped to the box."""
-        direction = unit(draw(0, "normal"))
-        radius = draw(1, "uniform")[:, :1, :1, :1] ** (1.0 / _dimensions(self.center))
+        direction = unit(masked(self, draw(0, "normal")))
+        radius = draw(1, "uniform")[:, :1, :1, :1] ** (1.0 / dimensions(self))
         return self.project(self.center + tf.cast(self.epsilon, tf.float32) * radius * direction)
 
     def steepest(self, gradient: tf.Tensor, x: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
@@ -116,10 +130,10 @@ class L2Ball(NamedTuple):
         The squared norm is concave and piecewise linear in u = s**2, so Newton's iteration from the left ends at the
         exact root after finitely many steps, and never leaves the ball on the way.
         """
-        change = x - self.center
+        change = masked(self, x - self.center)
         room = headroom(self.center, change > 0) ** 2
         squares = change**2
-        budget = _safe_radius(self.epsilon, _PIXEL_ROUNDING * _dimensions(change) ** 0.5) ** 2
+        budget = _safe_radius(self.epsilon, _PIXEL_ROUNDING * _pixels(change) ** 0.5) ** 2
         squared_norm = tf.maximum(total(squares), _TINY)
 
         def not_converged(iteration: tf.Tensor, u: tf.Tensor, increment: tf.Tensor) -> tf.Tensor:
@@ -147,6 +161,7 @@ class L1Ball(NamedTuple):
 
     center: tf.Tensor
     epsilon: tf.Tensor
+    mask: tf.Tensor | None = None
 
     @property
     def norm(self) -> str:
@@ -156,8 +171,9 @@ class L1Ball(NamedTuple):
     def start(self, draw: Draw) -> tf.Tensor:
         """Uniform in the ball, clipped to the box."""
         direction = -tf.math.log1p(-draw(0, "uniform")) * tf.sign(draw(1, "uniform") - 0.5)
+        direction = masked(self, direction)
         direction /= total(tf.abs(direction)) + _TINY
-        radius = draw(2, "uniform")[:, :1, :1, :1] ** (1.0 / _dimensions(self.center))
+        radius = draw(2, "uniform")[:, :1, :1, :1] ** (1.0 / dimensions(self))
         return self.project(self.center + tf.cast(self.epsilon, tf.float32) * radius * direction)
 
     def steepest(self, gradient: tf.Tensor, x: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
@@ -183,10 +199,10 @@ class L1Ball(NamedTuple):
 
     def project(self, x: tf.Tensor) -> tf.Tensor:
         """The nearest point of ball and box: ``clip(soft(d, t))`` with the smallest threshold t that is inside."""
-        change = x - self.center
+        change = masked(self, x - self.center)
         magnitude = tf.abs(change)
         room = headroom(self.center, change > 0)
-        budget = _safe_radius(self.epsilon, _PIXEL_ROUNDING * _dimensions(change))
+        budget = _safe_radius(self.epsilon, _PIXEL_ROUNDING * _pixels(change))
 
         # The norm is piecewise linear and decreasing in t: Newton's iteration ends on the root's own piece; bisection
         # takes over where a step would leave the interval that holds the root.
@@ -222,6 +238,7 @@ class L0Ball(NamedTuple):
 
     center: tf.Tensor
     epsilon: tf.Tensor
+    mask: tf.Tensor | None = None
 
     @property
     def norm(self) -> str:
@@ -231,10 +248,13 @@ class L0Ball(NamedTuple):
     def start(self, draw: Draw) -> tf.Tensor:
         """Random positions, uniform values."""
         order = draw(0, "uniform")[..., 0]
-        return tf.where(self._largest(order), draw(1, "uniform"), self.center)
+        if self.mask is not None:
+            order = tf.where(tf.reduce_any(self.mask, -1), order, -1)
+        return restricted(self, tf.where(self._largest(order), draw(1, "uniform"), self.center))
 
     def project(self, x: tf.Tensor) -> tf.Tensor:
         """The nearest point of ball and box: the changes that are most costly to undo are kept."""
+        x = restricted(self, x)
         clipped = tf.clip_by_value(x, 0, 1)
         gain = tf.reduce_sum((x - self.center) ** 2 - (x - clipped) ** 2, -1)
         return tf.where(self._largest(gain), clipped, self.center)
@@ -256,6 +276,7 @@ class Box(NamedTuple):
 
     center: tf.Tensor
     epsilon: tf.Tensor
+    mask: tf.Tensor | None = None
 
     @property
     def norm(self) -> str:
@@ -264,18 +285,18 @@ class Box(NamedTuple):
 
     def start(self, draw: Draw) -> tf.Tensor:
         """A uniformly random image."""
-        return draw(0, "uniform")
+        return restricted(self, draw(0, "uniform"))
 
     def project(self, x: tf.Tensor) -> tf.Tensor:
         """The nearest image in the box."""
-        return tf.clip_by_value(x, 0, 1)
+        return restricted(self, tf.clip_by_value(x, 0, 1))
 
     def distance(self, x: tf.Tensor) -> tf.Tensor:
         """float32 ``(n,)``: the Euclidean norm of the change."""
         return length(x - self.center, "l2")[:, 0, 0, 0]
 
 
-BALLS: dict[str, Callable[[tf.Tensor, tf.Tensor], Any]] = {
+BALLS: dict[str, Callable[..., Any]] = {  # norm -> ball(center, epsilon, mask=None)
     "linf": LinfBall.around,
     "l2": L2Ball,
     "l1": L1Ball,
@@ -284,7 +305,29 @@ BALLS: dict[str, Callable[[tf.Tensor, tf.Tensor], Any]] = {
 }
 
 
-def _dimensions(x: tf.Tensor) -> float:
+def resized(ball: Ball, epsilon: tf.Tensor) -> Any:
+    """The ball of the same norm, center and mask with another radius."""
+    return BALLS[ball.norm](ball.center, epsilon, ball.mask)
+
+
+def restricted(ball: Masked, x: tf.Tensor) -> tf.Tensor:
+    """``x`` where the mask lets pixels change, and the center elsewhere."""
+    return x if ball.mask is None else tf.where(ball.mask, x, ball.center)
+
+
+def masked(ball: Masked, change: tf.Tensor) -> tf.Tensor:
+    """The change, zero where the mask lets no pixel change."""
+    return change if ball.mask is None else tf.where(ball.mask, change, tf.zeros_like(change))
+
+
+def dimensions(ball: Masked) -> float | tf.Tensor:
+    """How many pixels, over all channels, may change: a number, or with a mask float32 ``(n, 1, 1, 1)``."""
+    if ball.mask is None:
+        return _pixels(ball.center)
+    return total(tf.cast(ball.mask, tf.float32)) * (ball.center.shape[3] / ball.mask.shape[3])
+
+
+def _pixels(x: tf.Tensor) -> float:
     return float(x.shape[1] * x.shape[2] * x.shape[3])
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.problem import random
-from advlab.problem.balls import Ball
+from advlab.problem.balls import Ball, masked, restricted
 from advlab.problem.gradients import value_and_gradients
 from advlab.problem.losses import LOSSES, TARGETED_LOSSES, margin
 
@@ -53,13 +53,17 @@ class Problem(NamedTuple):
     logits: Callable[[tf.Tensor], tf.Tensor]
 
     def query(self, x: tf.Tensor, loss: str = "ce", gradient: bool = True) -> Query:
-        """Logits, loss (larger is better for the attacker), success and, where asked for, the loss's gradient."""
+        """Logits, loss (larger is better for the attacker), success and, where asked for, the loss's gradient.
+
+        What is queried is ``restrict(x)``: whatever a method does, pixels outside the mask stay clean.
+        """
+        x = self.restrict(x)
         if not gradient:
             logits = self.logits(x)
             return Query(x, logits, self._loss(logits, loss), self._success(logits), None)
 
         def logits_and_loss(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            logits = self.logits(x)
+            logits = self.logits(self.restrict(x))
             return logits, self._loss(logits, loss)
 
         logits, loss_values, gradients = value_and_gradients(logits_and_loss, x)
@@ -72,7 +76,7 @@ class Problem(NamedTuple):
         """
 
         def logits(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return x, self.logits(x)
+            return x, self.logits(self.restrict(x))
 
         return tf.stack(value_and_gradients(logits, x, weights)[-1], 1)
 
@@ -84,6 +88,14 @@ class Problem(NamedTuple):
         shape = self.x.shape[1:]
         numbers = getattr(random, distribution)(self.streams, step, draw, int(np.prod(shape)))
         return tf.reshape(numbers, [-1, *shape])
+
+    def restrict(self, x: tf.Tensor) -> tf.Tensor:
+        """float32, the shape of ``x``: ``x`` where pixels may change, and the clean image outside the mask."""
+        return restricted(self.ball, x)
+
+    def masked(self, change: tf.Tensor) -> tf.Tensor:
+        """The change, zero where no pixel may change: what a method draws or spreads over the image goes through it."""
+        return masked(self.ball, change)
 
     def margin(self, logits: tf.Tensor) -> tf.Tensor:
         """float32 ``(b,)``: by how much the logits are a success, of the target or of any class but the label."""
@@ -169,7 +181,10 @@ Craft = Callable[..., Any]  # craft(problem, *, parameter: type = default, ...) 
 def absolute_step_size(
     problem: Problem, steps: int, relative_step_size: float | tf.Tensor, step_size: float | tf.Tensor | None
 ) -> tf.Tensor:
-    """float32 scalar: ``step_size`` in pixel units where it is given, else ``relative_step_size`` * epsilon / steps."""
+    """``step_size`` in pixel units where it is given, else ``relative_step_size`` * epsilon / steps: float32.
+
+    A scalar, or ``(b, 1, 1, 1)`` where each image has its own epsilon.
+    """
     if step_size is not None:
         return tf.cast(step_size, tf.float32)
     return relative_step_size * tf.cast(problem.ball.epsilon, tf.float32) / steps

@@ -6,6 +6,7 @@ import math
 
 from advlab.evaluation.evaluation import Evaluation
 from advlab.evaluation.metrics import Rate
+from advlab.evaluation.table import epsilon_text, target_text
 from advlab.threat import ThreatModel
 
 NORMS = {"linf": "L∞", "l2": "L2", "l1": "L1", "l0": "L0", "none": "box only"}
@@ -22,10 +23,12 @@ def budget(evaluation: Evaluation) -> str:
     threat = evaluation.attack.threat
     text = NORMS[threat.norm]
     if math.isfinite(threat.epsilon):
-        text = f"{text} {threat.epsilon_text}"
+        text = f"{text} {epsilon_text(evaluation)}"
     elif threat.norm != "none":
         text = f"smallest {text}"
-    return text if threat.target is None else f"{text}, towards {evaluation.per_class[threat.target].name}"
+    if threat.targeted:
+        text = f"{text}, towards {target_text(evaluation)}"
+    return text if evaluation.result.per_image.mask is None else f"{text}, in a mask"
 
 
 def allowance(threat: ThreatModel) -> str:

@@ -127,7 +127,7 @@ def _summary(
         headlines,
         key=lambda line: (
             line.threat == asked,
-            line.threat.target is None,
+            not line.threat.targeted,
             line.threat in shared,
             line.strongest.joins,
             line.attacks,

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple, fields
 from typing import TYPE_CHECKING, NamedTuple
 
 from advlab.errors import InvalidValue, Mismatch
 from advlab.results.result import AttackResult
+from advlab.threat import ThreatModel
 
 if TYPE_CHECKING:
     from advlab.results.certificate import Certificate
@@ -63,9 +65,10 @@ def _require_same(certificate: Certificate, result: AttackResult) -> None:
             "Bracket with another method: ibp, crown, alpha, exact."
         )
     threat = result.attack.threat
-    mine = (certificate.classifier_digest, certificate.dataset_digest, certificate.norm, certificate.epsilon, None)
-    theirs = (result.classifier_digest, result.dataset_digest, threat.norm, threat.epsilon, threat.target)
-    names = ("classifier", "images", "norm", "epsilon", "target")
+    certified = ThreatModel(certificate.norm, certificate.epsilon)
+    mine = (certificate.classifier_digest, certificate.dataset_digest, *astuple(certified))
+    theirs = (result.classifier_digest, result.dataset_digest, *astuple(threat))
+    names = ("classifier", "images", *(field.name.replace("_", " ") for field in fields(threat)))
     differing = [name for name, one, other in zip(names, mine, theirs, strict=True) if one != other]
     if differing:
         raise Mismatch(

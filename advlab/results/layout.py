@@ -8,7 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from advlab.results.per_image import PerImage
 from advlab.storage import Array, Layout
+from advlab.threat import NAMED_TARGETS
 from advlab.validation import is_int, shown
 
 ARCHIVE = Layout(
@@ -28,8 +30,8 @@ ARCHIVE = Layout(
         "command": str,
         "notes": list,
     },
-    # n images of h x w pixels and c channels, k classes, t queries of a trace. An image made elsewhere may leave the
-    # box, and a classifier may answer NaN: those are findings.
+    # n images of h x w pixels and c channels, k classes, t queries of a trace, g masks of d channels. An image made
+    # elsewhere may leave the box, and a classifier may answer NaN: those are findings.
     arrays={
         "x": Array("f", "nhwc", 0, 1),
         "x_adv": Array("f", "nhwc"),
@@ -40,6 +42,9 @@ ARCHIVE = Layout(
         "attempted": Array("b", "n"),
         "forward_passes": Array("iu", "n", 0),
         "backward_passes": Array("iu", "n", 0),
+        "per_image/mask": Array("b", "ghwd", required=False),
+        "per_image/epsilon": Array("f", "n", 0, required=False),
+        "per_image/target": Array("iu", "n", 0, required=False),
         "diagnostics/loss_trace": Array("f", "nt", required=False),
         "diagnostics/trace_steps": Array("iu", "t", 0, required=False),
         "diagnostics/first_success": Array("iu", "n", -1, required=False),
@@ -88,6 +93,8 @@ _TYPES: dict[str, type | tuple[type, ...]] = {  # what is read of the specificat
     "attack.norm": str,
     "attack.epsilon": (int, float, NoneType),
     "attack.target": (int, NoneType),
+    "attack.targets": (str, NoneType),
+    "attack.per_image": (str, NoneType),
     "attack.parameters": dict,
     "attack.overrides": list,
     "attack.seed": int,
@@ -141,8 +148,22 @@ def require_consistent(header: Mapping[str, Any], arrays: Mapping[str, np.ndarra
     n, k = arrays["clean_probabilities"].shape
     if not n or not k or arrays["labels"].max() >= k or not arrays["x"].size:
         raise ValueError(f"its arrays do not fit together: {n} images of {k} classes")
+    _require_consistent_images(attack, arrays)
     if "diagnostics/loss_trace" in arrays and "diagnostics/trace_steps" not in arrays:
         raise ValueError("it has a trace without its steps")
     for name in ("diagnostics/misclassified_by", "diagnostics/broken_by"):
         if name in arrays and arrays[name].max() >= len(parts):
             raise ValueError(f"'{name}' names an attack that it does not have")
+
+
+def _require_consistent_images(attack: Mapping[str, Any], arrays: Mapping[str, np.ndarray]) -> None:
+    """Raise ``ValueError`` where what was given for each image does not fit, or is not what the attack names."""
+    (n, *_, c), k = arrays["x"].shape, arrays["clean_probabilities"].shape[1]
+    mask, target = arrays.get("per_image/mask"), arrays.get("per_image/target")
+    if mask is not None and (mask.shape[0] not in (1, n) or mask.shape[3] not in (1, c)):
+        raise ValueError(f"its mask has the shape {mask.shape}")
+    if (target is not None and target.max() >= k) or bool(attack.get("targets")) != (target is not None):
+        raise ValueError("it lacks its targets, or has a target that is no class")
+    given = None if attack.get("targets") in NAMED_TARGETS else target
+    if PerImage(mask, arrays.get("per_image/epsilon"), given).digest != (attack.get("per_image") or ""):
+        raise ValueError("its masks, epsilons or targets are not those that its attack names")

@@ -21,6 +21,7 @@ from advlab.errors import AdvlabError, FileExists, InvalidFile
 from advlab.results.diagnostics import Diagnostics, SelfTestCounts
 from advlab.results.execution import Execution
 from advlab.results.layout import ARCHIVE, require_consistent
+from advlab.results.per_image import PerImage
 from advlab.storage import Layout
 
 _ARRAYS = (
@@ -56,10 +57,11 @@ class AttackResult:
     the full split) int64 ``(n,)``; the probabilities float32 ``(n, k)``, of exactly the stored arrays; ``attempted``
     bool ``(n,)``, False where the sample was out of scope (its label is the target) or left out, because an earlier
     attack of the same suite had succeeded on it; there ``x_adv`` equals ``x``; passes int32 ``(n,)`` per sample.
-    ``attack`` is what was asked, ``execution`` how it was run, ``diagnostics`` what findings need, ``notes`` codes of
-    findings about the classifier. Of several attacks joined ``parts`` names them and ``selftest`` tests them together.
-    ``source_digest`` is that of the classifier the images were crafted against, where it is another one,
-    ``provenance`` the data set's, and ``location`` the path of the archive, where there is one.
+    ``attack`` is what was asked, ``per_image`` what of it differs from image to image, ``execution`` how it was run,
+    ``diagnostics`` what findings need, ``notes`` codes of findings about the classifier. Of several attacks joined
+    ``parts`` names them and ``selftest`` tests them together. ``source_digest`` is that of the classifier the images
+    were crafted against, where it is another one, ``provenance`` the data set's, and ``location`` the path of the
+    archive, where there is one.
     """
 
     attack: Attack
@@ -81,6 +83,7 @@ class AttackResult:
     seconds: float
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
+    per_image: PerImage = field(default_factory=PerImage)
     execution: Execution = field(default_factory=Execution)
     notes: tuple[str, ...] = ()
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
@@ -120,14 +123,29 @@ class AttackResult:
     def success(self) -> np.ndarray:
         """bool ``(n,)``: the stored perturbed image gets the target, or without a target any class but its label."""
         predicted = self.adversarial_probabilities.argmax(1)
+        if not self.attack.threat.targeted:
+            return predicted != self.labels
+        return (predicted == self.targets) & self.attempted
+
+    @property
+    def targets(self) -> np.ndarray:
+        """int64 ``(n,)``: the class that counts as success, -1 for any but the label."""
+        if self.per_image.target is not None:
+            return self.per_image.target
         target = self.attack.threat.target
-        return predicted != self.labels if target is None else (predicted == target) & self.attempted
+        return np.full(len(self), -1 if target is None else target)
+
+    @property
+    def epsilons(self) -> np.ndarray:
+        """float64 ``(n,)``: the radius around each image, infinite where the smallest change was sought."""
+        if self.per_image.epsilon is not None:
+            return self.per_image.epsilon
+        return np.full(len(self), self.attack.threat.epsilon, np.float64)
 
     @property
     def left_out(self) -> np.ndarray:
         """bool ``(n,)``: not attempted, because an earlier attack of the suite had succeeded on it."""
-        target = self.attack.threat.target
-        return ~self.attempted & (True if target is None else self.labels != target)
+        return ~self.attempted & (self.labels != self.targets)
 
     @property
     def robust(self) -> np.ndarray:
@@ -173,6 +191,7 @@ class AttackResult:
         }
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"diagnostics/{name}": array for name, array in self.diagnostics.arrays().items()}
+        arrays |= {f"per_image/{name}": array for name, array in self.per_image.arrays().items()}
         storage.write(archive, header, arrays)
         return archive
 
@@ -199,11 +218,15 @@ def load_result(path: str | PathLike[str]) -> AttackResult:
     """Read an archive written by ``AttackResult.save``; raises ``InvalidFile`` for anything else."""
     header, arrays = storage.read(Path(path), ARCHIVE)
     fields: dict[str, Any] = {name: header[name] for name in _HEADER} | {name: arrays[name] for name in _ARRAYS}
-    stored = {n.removeprefix("diagnostics/"): a for n, a in arrays.items() if n.startswith("diagnostics/")}
+    stored, per_image = (
+        {name.removeprefix(group): array for name, array in arrays.items() if name.startswith(group)}
+        for group in ("diagnostics/", "per_image/")
+    )
     try:
         require_consistent(header, arrays)
         fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"])}
         fields["diagnostics"] = Diagnostics.from_arrays(renamed.diagnostics(stored))
+        fields["per_image"] = PerImage.from_arrays(per_image)
         fields |= _recorded(header)
         return AttackResult(**fields, location=Path(path))
     except (AdvlabError, AttributeError, KeyError, OverflowError, TypeError, ValueError) as error:

@@ -16,7 +16,7 @@ from advlab.errors import InvalidValue
 from advlab.results.result import AttackResult
 from advlab.workflows.inputs import (
     MethodLike,
-    class_number,
+    for_each_image,
     is_folder,
     require_archive,
     resolve_attack,
@@ -39,7 +39,9 @@ def attack(
     *,
     epsilon: Epsilon | None = None,
     norm: str | float | None = None,
-    target: int | str | None = None,
+    target: int | str | np.ndarray | Sequence[int] | None = None,
+    mask: np.ndarray | str | PathLike[str] | None = None,
+    epsilon_per_image: np.ndarray | Sequence[float] | None = None,
     seed: int | None = None,
     restarts: int | None = None,
     early_stop: bool | None = None,
@@ -77,7 +79,9 @@ def attack(
     *,
     epsilon: Any = None,
     norm: str | float | None = None,
-    target: int | str | None = None,
+    target: int | str | np.ndarray | Sequence[int] | None = None,
+    mask: np.ndarray | str | PathLike[str] | None = None,
+    epsilon_per_image: np.ndarray | Sequence[float] | None = None,
     seed: int | None = None,
     restarts: int | None = None,
     early_stop: bool | None = None,
@@ -101,11 +105,17 @@ def attack(
         classifier: A ``Classifier``, a Keras model, or the name or path of a saved one.
         dataset: A ``Dataset``, a pair ``(x, y)``, a ``tf.data.Dataset``, or a name or path. None: the test images that
             the classifier's card names.
-        method: A name, a function ``craft(problem, *, ...)``, or an ``advlab.Attack``, which says all but ``target``.
+        method: A name, a function ``craft(problem, *, ...)``, or an ``advlab.Attack``, which says all but ``target``,
+            ``mask`` and ``epsilon_per_image``.
         epsilon: In pixel units of a [0, 1] image, such as 0.1 or ``"8/255"``; None: linf 0.1, l2 1.5, l1 10, l0 20. Of
             a list of them each gives a result.
         norm: ``linf``, ``l2``, ``l1``, ``l0`` or ``none``; None: the method's first.
-        target: The class to reach, by number or name; None: any wrong one.
+        target: The class to reach, by number or name; ``"least-likely"``, that of each clean image, or ``"random"``, a
+            wrong one drawn for each; an int for each image. None: any wrong one. An image whose label is its target is
+            out of scope.
+        mask: Where pixels may change: bool or 0 and 1, ``(h, w)`` or ``(h, w, c)``, or with ``(n, ...)`` for each
+            image; or the path of a picture, white where they may, black elsewhere. None: everywhere.
+        epsilon_per_image: float ``(n,)``, instead of one epsilon of all images.
         seed: Of all random draws, in [0, 2**64); None: 0.
         restarts: Attacks on each image; None: 1.
         early_stop: Whether each image ends at its first success; None: no.
@@ -134,14 +144,16 @@ def attack(
         FileExists: Where an archive of something else is in the way.
     """
     settings = {"norm": norm, "seed": seed, "restarts": restarts, "early_stop": early_stop, "precision": precision}
+    if epsilon is not None and epsilon_per_image is not None:
+        raise InvalidValue("Give one of the two: epsilon, or epsilon_per_image.")
     if isinstance(epsilon, list | tuple | np.ndarray) and np.ndim(epsilon):
         if output is not None:
             raise InvalidValue("Several epsilons have several archives. Leave output out, or call once for each.")
         network = resolve_classifier(classifier, trust)
         images = resolve_dataset(dataset, network, samples)
-        options: dict[str, Any] = {"target": target, "samples": samples, "batch_size": batch_size, "compile": compile}
+        options: dict[str, Any] = {"target": target, "mask": mask, "samples": samples, "batch_size": batch_size}
         options |= {"attempted": attempted, "scale": scale, "offset": offset, "save": save, "force": force}
-        options |= {"progress": progress, **settings, **parameters}
+        options |= {"compile": compile, "progress": progress, **settings, **parameters}
         results = []
         for value in np.asarray(epsilon, object):
             single: AttackResult = attack(network, images, method, epsilon=value, **options)
@@ -156,17 +168,15 @@ def attack(
         # What a folder of images holds is known only with the classifier, whose size and classes it takes.
         if not is_folder(dataset):
             dataset = load_dataset(dataset, limit=samples)
-            if target is not None:
-                spec = spec.replace(threat=replace(spec.threat, target=class_number(target, dataset)))
+            asked, _ = for_each_image(spec, dataset, target, mask, epsilon_per_image)
             if save or path is not None:
-                require_archive(path or workspace.archive_path(weights.stem, spec.slug), spec, dataset, None, force)
+                require_archive(path or workspace.archive_path(weights.stem, asked.slug), asked, dataset, None, force)
 
     from advlab.engine.attack import craft
 
     network = resolve_classifier(classifier, trust).rescaled(scale, offset)
     images = resolve_dataset(dataset, network, samples).take(samples)
-    if target is not None:
-        spec = spec.replace(threat=replace(spec.threat, target=class_number(target, images)))
+    spec, per_image = for_each_image(spec, images, target, mask, epsilon_per_image)
     place = path or workspace.archive_path(network.name, spec.slug)
     saves = save or path is not None
     unfinished = workspace.partial_path(network.name, spec.slug) if saves else None
@@ -181,6 +191,7 @@ def attack(
         batch_size=batch_size,
         compile=compile,
         attempted=attempted,
+        per_image=per_image,
         unfinished=unfinished,
         progress=progress,
     )

@@ -160,9 +160,8 @@ def _warn_of_survivors(result: AttackResult, written: _Images, quantize: bool) -
         return
     fooled = result.success[: len(written.stems)]
     predicted = written.probabilities.argmax(1)
-    target = result.attack.threat.target
-    labels = result.labels[: len(predicted)]
-    still = fooled & ((predicted != labels) if target is None else (predicted == target))
+    labels, targets = result.labels[: len(predicted)], result.targets[: len(predicted)]
+    still = fooled & np.where(targets < 0, predicted != labels, predicted == targets)
     if still.sum() < fooled.sum():
         way = "rounded towards the clean image" if quantize else "rounded to 256 levels"
         warnings.warn(

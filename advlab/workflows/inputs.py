@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -12,11 +13,14 @@ import numpy as np
 from advlab import workspace
 from advlab.classifiers.card import read_card
 from advlab.data.dataset import Dataset
+from advlab.data.images import load_image
 from advlab.data.loading import load_dataset
 from advlab.data.official import DATASETS
 from advlab.declarations.attack import Attack
 from advlab.errors import InvalidValue, unknown
+from advlab.results.per_image import PerImage, as_epsilons, as_mask, as_targets
 from advlab.results.result import refuse_other
+from advlab.threat import GIVEN, NAMED_TARGETS
 
 if TYPE_CHECKING:
     import keras
@@ -143,8 +147,39 @@ def class_number(target: int | str | None, data: Dataset) -> int | None:
     if target.isdecimal():
         return int(target)
     if target not in data.classes:
-        raise unknown(f"class of data set '{data.name}'", target, data.classes)
+        raise unknown(f"class of data set '{data.name}'", target, (*data.classes, *NAMED_TARGETS))
     return data.classes.index(target)
+
+
+def for_each_image(
+    spec: Attack, data: Dataset, target: Any = None, mask: Any = None, epsilon: Any = None
+) -> tuple[Attack, PerImage]:
+    """The specification with what was given for a data set, and the arrays that it names by their digest.
+
+    ``target`` is a class, by number or name, ``least-likely``, ``random``, or an int for each image; ``mask`` an array
+    or the path of a picture that is white where pixels may change; ``epsilon`` a float for each image. Raises
+    ``InvalidValue`` where one does not fit.
+    """
+    if mask is not None and isinstance(mask, str | PathLike):
+        mask = load_image(mask, (None, None, 1))[0]
+    given = PerImage(
+        mask=None if mask is None else as_mask(mask, data.x.shape),
+        epsilon=None if epsilon is None else as_epsilons(epsilon, len(data)),
+        target=as_targets(target, data.y) if np.ndim(target) else None,
+    )
+    threat = replace(spec.threat, per_image=given.digest)
+    if given.target is not None:
+        threat = replace(threat, target=None, targets=GIVEN)
+    elif isinstance(target, str) and target in NAMED_TARGETS and target not in data.classes:
+        threat = replace(threat, target=None, targets=target)
+    elif target is not None:
+        threat = replace(threat, target=class_number(target, data), targets="")
+    if given.epsilon is not None:
+        if spec.goal == "minimal" or threat.norm == "none":
+            raise InvalidValue(f"Attack '{spec.slug}' has no epsilon, and so none of each image. Leave it out.")
+        for radius in np.unique(given.epsilon):
+            threat = replace(threat, epsilon=float(radius))  # the largest comes last; each is checked
+    return spec.replace(threat=threat), given
 
 
 def require_archive(path: Path, spec: Attack, dataset: Dataset, digest: str | None, force: bool) -> None:

@@ -131,7 +131,7 @@ def _selftest(
     """The self-test of a cascade: its attacks run one after another until one finds the planted example."""
     from advlab.engine.attack import craft
 
-    def run(head: Classifier, image: Dataset) -> AttackResult:
+    def run(head: Classifier, image: Dataset, mask: np.ndarray | None) -> AttackResult:
         for spec in specs:
             result = combine.within(craft(head, image, spec.replace(precision="float32"), progress=False), threat)
             if result.success.all():

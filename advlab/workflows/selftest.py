@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from os import PathLike
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -23,7 +24,13 @@ from advlab.results import combine
 from advlab.results.diagnostics import SelfTestCounts
 from advlab.results.result import AttackResult
 from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
-from advlab.workflows.inputs import MethodLike, resolve_attack, resolve_classifier, resolve_dataset
+from advlab.workflows.inputs import (
+    MethodLike,
+    for_each_image,
+    resolve_attack,
+    resolve_classifier,
+    resolve_dataset,
+)
 
 if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
@@ -79,6 +86,7 @@ def selftest(
     *,
     norm: str | float | None = None,
     epsilon: float | str | None = None,
+    mask: np.ndarray | str | PathLike[str] | None = None,
     samples: int = 100,
     seed: int | None = None,
     trust: bool = False,
@@ -93,6 +101,7 @@ def selftest(
         method: A name, a function, or an ``advlab.Attack``.
         norm: ``linf``, ``l2``, ``l1`` or ``l0``; None: the method's first.
         epsilon: In pixel units; None: linf 0.1, l2 1.5, l1 10, l0 20. What a minimal method finds counts within it.
+        mask: As ``advlab.attack`` takes it: what is planted differs from the image there alone.
         samples: The first so many images.
         seed: Of all random draws; None: 0.
         trust: Whether code in a model file may run.
@@ -126,22 +135,30 @@ def selftest(
     classifier = resolve_classifier(classifier, trust)
     data = resolve_dataset(dataset, classifier, samples)
 
-    def run(head: Classifier, image: Dataset) -> AttackResult:
-        return craft(head, image, spec, progress=False)
+    data = data.take(samples)
+    masks = for_each_image(spec, data, mask=mask)[1].mask
 
-    return run_selftest(classifier, data.take(samples), threat, run, spec.method, spec.seed, progress)
+    def run(head: Classifier, image: Dataset, mask: np.ndarray | None) -> AttackResult:
+        masked, given = for_each_image(spec, image, mask=mask)
+        return craft(head, image, masked, per_image=given, progress=False)
+
+    return run_selftest(classifier, data, threat, run, spec.method, spec.seed, progress, masks)
 
 
 def run_selftest(
     classifier: Classifier,
     data: Dataset,
     threat: ThreatModel,
-    run: Callable[[Classifier, Dataset], AttackResult],
+    run: Callable[[Classifier, Dataset, np.ndarray | None], AttackResult],
     name: str,
     seed: int = 0,
     progress: bool | None = None,
+    masks: np.ndarray | None = None,
 ) -> SelfTest:
-    """The self-test of any attack: ``run(head, image) -> result`` is called once for each planted example."""
+    """The self-test of any attack: ``run(head, image, mask) -> result`` is called once for each planted example.
+
+    ``masks`` are bool ``(m, h, w, d)``, one for each image or one of all, and ``mask`` is that of the image.
+    """
     import keras
     import tensorflow as tf
 
@@ -161,7 +178,8 @@ def run_selftest(
     with Progress(len(data), f"self-test of {name} on {classifier.name}", show=progress) as bar:
         for row in range(len(data)):
             image, rng = data.x[row], np.random.default_rng([seed, int(data.indices[row])])
-            weights = _plant(lambda x: predict(tf.constant(x)).numpy(), image, threat, rng)
+            mask = None if masks is None else masks[row % len(masks)]
+            weights = _plant(lambda x: predict(tf.constant(x)).numpy(), image, threat, mask, rng)
             if weights is not None:
                 head.set_weights(weights)
                 dataset = Dataset(
@@ -172,8 +190,8 @@ def run_selftest(
                     indices=data.indices[row : row + 1],
                     classes=("clean", "planted"),
                 )
-                result = combine.within(run(binary, dataset), threat)
-                random = binary.probabilities(_points(image, threat, RANDOM_POINTS, rng))
+                result = combine.within(run(binary, dataset, None if mask is None else mask[None]), threat)
+                random = binary.probabilities(_points(image, threat, mask, RANDOM_POINTS, rng))
                 counts["planted"] += 1
                 counts["found"] += int(result.success[0])
                 counts["random"] += int(np.any(random.argmax(1) == 1))
@@ -183,14 +201,19 @@ def run_selftest(
 
 
 def _plant(
-    features: Callable[[np.ndarray], np.ndarray], image: np.ndarray, threat: ThreatModel, rng: np.random.Generator
+    features: Callable[[np.ndarray], np.ndarray],
+    image: np.ndarray,
+    threat: ThreatModel,
+    mask: np.ndarray | None,
+    rng: np.random.Generator,
 ) -> list[np.ndarray] | None:
     """The weights of a head that calls one point on the edge adversarial; None if the features cannot separate it."""
     from sklearn.linear_model import RidgeClassifier
 
-    inner, edge = _points(image, threat, INNER_POINTS, rng, inside=True), _points(image, threat, EDGE_POINTS, rng)
+    inner = _points(image, threat, mask, INNER_POINTS, rng, inside=True)
+    edge = _points(image, threat, mask, EDGE_POINTS, rng)
     for _ in range(MAX_TRIES):
-        planted = _points(image, threat, 1, rng)
+        planted = _points(image, threat, mask, 1, rng)
         values = features(np.concatenate([image[None], inner, edge, planted])).astype(np.float64)
         center, spread = values.mean(0), values.std(0) + 1e-6
         labels = np.r_[np.zeros(len(values) - 1), 1]
@@ -208,23 +231,31 @@ def _plant(
 
 
 def _points(
-    image: np.ndarray, threat: ThreatModel, count: int, rng: np.random.Generator, inside: bool = False
+    image: np.ndarray,
+    threat: ThreatModel,
+    mask: np.ndarray | None,
+    count: int,
+    rng: np.random.Generator,
+    inside: bool = False,
 ) -> np.ndarray:
-    """float32 ``(count, h, w, c)``: random points on the edge of the ball, or well inside it."""
+    """float32 ``(count, h, w, c)``: random points on the edge of the ball or well inside; changed in the mask alone."""
     shape, epsilon = (count, *image.shape), threat.epsilon * (1 - 1e-6)
+    free = np.broadcast_to(True if mask is None else mask, image.shape)
     fraction = rng.uniform(0.5, 0.95, (count, 1, 1, 1)) if inside else np.ones((count, 1, 1, 1))
     if threat.norm == "linf":
-        change = rng.uniform(-epsilon, epsilon, shape) if inside else rng.choice([-epsilon, epsilon], shape)
+        change = free * (rng.uniform(-epsilon, epsilon, shape) if inside else rng.choice([-epsilon, epsilon], shape))
         return np.clip(image + change, 0, 1).astype(np.float32)
     if threat.norm == "l2":
-        change = rng.normal(size=shape)
+        change = free * rng.normal(size=shape)
         change *= epsilon * fraction / np.sqrt((change**2).sum((1, 2, 3), keepdims=True))
         return np.clip(image + change, 0, 1).astype(np.float32)
-    positions = image.shape[0] * image.shape[1]
-    order = rng.random((count, positions)).argsort(1).argsort(1).reshape(count, *image.shape[:2], 1)
+    free_positions = free.any(-1).ravel()
+    order = np.where(free_positions, rng.random((count, free_positions.size)), 1).argsort(1).argsort(1)
+    order = order.reshape(count, *image.shape[:2], 1)
     if threat.norm == "l0":
-        return np.where(order < np.floor(fraction * threat.epsilon), rng.random(shape) < 0.5, image).astype(np.float32)
+        is_changed = (order < np.floor(fraction * threat.epsilon)) & free
+        return np.where(is_changed, rng.random(shape) < 0.5, image).astype(np.float32)
     # Under L1 the budget is spent on a tenth of the positions: spread over all of them it would be lost in rounding.
-    change = np.where(order < max(positions // 10, 1), rng.laplace(size=shape), 0)
+    change = free * np.where(order < max(free_positions.sum() // 10, 1), rng.laplace(size=shape), 0)
     change *= epsilon * fraction / np.abs(change).sum((1, 2, 3), keepdims=True)
     return np.clip(image + change, 0, 1).astype(np.float32)

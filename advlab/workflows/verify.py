@@ -19,7 +19,7 @@ class Verification(NamedTuple):
     """The outcome of a verification.
 
     ``flips`` are the rows whose perturbed image is now classified differently, ``margins`` the difference of their two
-    highest probabilities now; ``outside`` are the rows outside the budget or the box.
+    highest probabilities now; ``outside`` are the rows outside the budget, the box or the mask.
     """
 
     samples: int
@@ -71,7 +71,7 @@ def verify(path: str | PathLike[str], *, model: str | None = None, trust: bool =
     threat = result.attack.threat
     distances = distance(result.x, result.x_adv, "l2" if threat.norm == "none" else threat.norm)
     outside = ~np.all((result.x_adv >= 0) & (result.x_adv <= 1), axis=(1, 2, 3))
-    outside |= exceeds(distances, threat.norm, threat.epsilon)
+    outside |= exceeds(distances, threat.norm, result.epsilons) | result.per_image.outside(result.x, result.x_adv)
     return Verification(
         samples=len(result),
         recorded_accuracy=float(np.mean(result.robust)),

@@ -79,7 +79,7 @@ def budget_exceeded(facts: Facts) -> str:
     if threat.norm == "none" or not math.isfinite(threat.epsilon):
         return ""
     sizes: np.ndarray = getattr(facts.distances, threat.norm)
-    exceeding = exceeds(sizes, threat.norm, threat.epsilon)
+    exceeding = exceeds(sizes, threat.norm, facts.result.epsilons)
     if not exceeding.any():
         return ""
     largest = f"the largest {threat.norm} distance is {sizes.max():.6g}"
@@ -137,7 +137,7 @@ def clean_near_chance(facts: Facts) -> str:
 def perturbed_equals_clean(facts: Facts) -> str:
     threat = facts.result.attack.threat
     clean, robust = facts.clean_accuracy, facts.robust_accuracy
-    if not (facts.uses_gradients and threat.target is None and clean.count >= LEAST):
+    if not (facts.uses_gradients and not threat.targeted and clean.count >= LEAST):
         return ""
     equal = clean.count - robust.count <= 0.01 * clean.total
     if not equal or not epsilon_is_large(facts.result):
@@ -218,7 +218,8 @@ def survives_unbounded(facts: Facts) -> str:
     grey_epsilon = {"linf": 0.5, "l2": 0.5 * size**0.5, "l1": 0.5 * size, "l0": height * width}.get(
         threat.norm, math.inf
     )
-    if not facts.uses_gradients or threat.target is not None or not grey_epsilon <= threat.epsilon < math.inf:
+    restricted = threat.targeted or threat.per_image
+    if not facts.uses_gradients or restricted or not grey_epsilon <= threat.epsilon < math.inf:
         return ""
     chance = max(np.bincount(result.labels).max(initial=0) / max(len(result), 1), 1 / facts.classes)
     robust = facts.robust_accuracy

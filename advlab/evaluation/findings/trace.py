@@ -67,13 +67,13 @@ def below_highest_loss(result: AttackResult) -> tuple[int, int]:
     log-odds of the returned probabilities are then the last of the trace. For any other loss or attack both are 0.
     """
     rows, loss = complete_traces(result)
-    target = result.attack.threat.target
-    classes = result.labels[rows] if target is None else np.full(len(rows), target)
+    targeted = result.attack.threat.targeted
+    classes = (result.targets if targeted else result.labels)[rows]
     probabilities = result.adversarial_probabilities[rows].astype(np.float64)
     class_probability = np.take_along_axis(probabilities, classes[:, None], 1)[:, 0]
     np.put_along_axis(probabilities, classes[:, None], 0, 1)
     with np.errstate(divide="ignore"):
-        returned_loss = (np.log(probabilities.sum(1)) - np.log(class_probability)) * (1 if target is None else -1)
+        returned_loss = (np.log(probabilities.sum(1)) - np.log(class_probability)) * (-1 if targeted else 1)
     is_last = np.isclose(returned_loss, loss[:, -1], rtol=_TOLERANCE, atol=10 * _TOLERANCE)
     if not len(rows) or is_last.mean() < 0.99:
         return 0, 0
