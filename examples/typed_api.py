@@ -54,7 +54,7 @@ def main(folder: Path) -> None:
     test: advlab.SelfTest = advlab.selftest(classifier, data, "pgd", samples=3)
     audit: advlab.Audit = advlab.audit(classifier, data, samples=20)
     suite: list[advlab.Evaluation] = advlab.run(classifier, data, "quick")
-    matrix: advlab.TransferMatrix = advlab.transfer([result], ["digits"])
+    matrix: advlab.TransferMatrix = advlab.transfer([result], [advlab.ModelFile("digits", trust=False)])
     certificate: advlab.Certificate = advlab.certify(classifier, data, "crown", epsilon="8/255")
     print(certificate.bracket(result))
     print(verified.holds, test.found, len(audit.findings), len(suite), matrix.table(), curve.table([0.05]), sep="\n")

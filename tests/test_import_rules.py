@@ -215,6 +215,7 @@ def test_the_public_names():
         "InvalidValue",
         "Loop",
         "Mismatch",
+        "ModelFile",
         "ModelSummary",
         "NoiseEvaluation",
         "Predictions",

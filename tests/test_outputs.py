@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
+import advlab
 from advlab.classifiers.classifier import Classifier
 from advlab.errors import InvalidValue, UnknownName
 
@@ -91,8 +92,8 @@ def test_a_regression_is_refused_unless_it_is_said_how_it_decides(loss, tmp_path
     for suffix in (".h5", ".keras"):
         network.save(tmp_path / f"m{suffix}")
         with pytest.raises(InvalidValue, match=r"Output 'age' .*a regression"):
-            Classifier.load(tmp_path / f"m{suffix}")
-        Classifier.load(tmp_path / f"m{suffix}", output="score")
+            advlab.load_classifier(tmp_path / f"m{suffix}")
+        advlab.load_classifier(tmp_path / f"m{suffix}", output="score")
     network.compile("sgd", "hinge")
     Classifier.from_keras(network)
 

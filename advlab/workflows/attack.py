@@ -48,8 +48,6 @@ def attack(
     batch_size: int | None = None,
     compile: str = "auto",
     attempted: np.ndarray | None = None,
-    scale: float | None = None,
-    offset: float | None = None,
     save: bool = False,
     output: str | PathLike[str] | None = None,
     force: bool = False,
@@ -86,8 +84,6 @@ def attack(
     batch_size: int | None = None,
     compile: str = "auto",
     attempted: np.ndarray | None = None,
-    scale: float | None = None,
-    offset: float | None = None,
     save: bool = False,
     output: str | PathLike[str] | None = None,
     force: bool = False,
@@ -114,8 +110,6 @@ def attack(
         batch_size: Images at a time; None: by the size of the model.
         compile: ``auto``, ``xla`` or ``graph``.
         attempted: bool ``(n,)``, the images to attack, the others count as not robust; None: all.
-        scale: What pixels are multiplied by for the model; None: as it is.
-        offset: What is then added.
         save: Whether to write the archive. An attack that is interrupted then keeps its work, and the same call
             continues it.
         output: The archive's path; None: ``attacks/<classifier>/<attack>.h5`` in the workspace.
@@ -140,8 +134,14 @@ def attack(
         network = resolve_classifier(classifier, trust)
         images = resolve_dataset(dataset, network, samples)
         options: dict[str, Any] = {"target": target, "samples": samples, "batch_size": batch_size, "compile": compile}
-        options |= {"attempted": attempted, "scale": scale, "offset": offset, "save": save, "force": force}
-        options |= {"progress": progress, **settings, **parameters}
+        options |= {
+            "attempted": attempted,
+            "save": save,
+            "force": force,
+            "progress": progress,
+            **settings,
+            **parameters,
+        }
         results = []
         for value in np.asarray(epsilon, object):
             single: AttackResult = attack(network, images, method, epsilon=value, **options)
@@ -163,7 +163,7 @@ def attack(
 
     from advlab.engine.attack import craft
 
-    network = resolve_classifier(classifier, trust).rescaled(scale, offset)
+    network = resolve_classifier(classifier, trust)
     images = resolve_dataset(dataset, network, samples).take(samples)
     if target is not None:
         spec = spec.replace(threat=replace(spec.threat, target=class_number(target, images)))
