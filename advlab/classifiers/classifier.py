@@ -273,8 +273,8 @@ class Classifier:
         if in_box and x.size and (x.min() < -_MAX_OUTSIDE or x.max() > 1 + _MAX_OUTSIDE):
             raise InvalidValue(
                 f"Images for model '{self.name}' have pixels from {x.min():g} to {x.max():g}, not in [0, 1]. Divide "
-                "images in 0-255 by 255; a model that was trained on other pixels is told so: "
-                "Classifier.from_keras(model, scale=255)."
+                "images in 0-255 by 255; a model that was trained on other pixels is opened with --scale 255 "
+                "(scale=255 in Python)."
             )
         size = batch_size or int(np.clip(2**25 // self.activation_size, 16, 2000))
         batches = [self._predict(tf.constant(x[i : i + size], tf.float32)).numpy() for i in range(0, len(x), size)]

@@ -110,10 +110,7 @@ def load_folder(
             file = files[row][2]
             x, changes = load_image(file, shape)
             if images and x.shape != images[0].shape:
-                raise InvalidFile(
-                    f"'{file}' is {x.shape[1]} x {x.shape[0]} pixels, the first image {images[0].shape[1]} x "
-                    f"{images[0].shape[0]}. Give the size that all are to have: --resize 32x48 (in Python shape=(32, 48, 3))."
-                )
+                raise InvalidFile(_of_another_size(file, x.shape[1::-1], images[0].shape[1::-1]))
             images.append(x)
             if changes:
                 changed.setdefault(tuple(change.partition(" from ")[0] for change in changes), []).append(file)
@@ -130,14 +127,19 @@ def _common_shape(files: Sequence[Path], shape: ImageShape | None) -> ImageShape
     """The size of all files, upright, where ``shape`` has none; three channels where one of them has colours."""
     headers = [_read(file, _header) for file in files]
     for file, (size, mode) in zip(files, headers, strict=True):
-        if (shape is None and size != headers[0][0]) or mode.startswith(("I", "F")):
-            raise InvalidFile(
-                f"'{file}' is {size[0]} x {size[1]} pixels of type {mode}, the first image {headers[0][0][0]} x "
-                f"{headers[0][0][1]} of {headers[0][1]}. Images have 8 bits, grey or RGB; give the size that all are to "
-                "have: --resize 32x48 (in Python shape=(32, 48, 3))."
-            )
+        if mode.startswith(("I", "F")):
+            raise InvalidFile(f"'{file}' has pixels of type {mode}. Save it with 8 bits, grey or RGB.")
+        if shape is None and size != headers[0][0]:
+            raise InvalidFile(_of_another_size(file, size, headers[0][0]))
     height, width = headers[0][0][::-1] if shape is None else shape[:2]
     return height, width, 1 if all(mode in _GREY for _, mode in headers) else 3
+
+
+def _of_another_size(file: Path, size: tuple[int, ...], first: tuple[int, ...]) -> str:
+    return (
+        f"'{file}' is {size[0]} x {size[1]} pixels, the first image {first[0]} x {first[1]}. Bring all to one size, "
+        "or say the one that they are to have: --resize 32x48, height and width (in Python shape=(32, 48, 3))."
+    )
 
 
 def _header(image: Any) -> tuple[tuple[int, int], str]:
