@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab import figures as figures
     from advlab.classifiers.classifier import Classifier as Classifier
-    from advlab.classifiers.classifier import load_classifier as load_classifier
     from advlab.classifiers.devices import use_device as use_device
     from advlab.data.dataset import Dataset as Dataset
     from advlab.data.loading import load_dataset as load_dataset
@@ -64,6 +63,8 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.export import export as export
     from advlab.workflows.import_images import import_images as import_images
     from advlab.workflows.listing import available as available
+    from advlab.workflows.model_file import ModelFile as ModelFile
+    from advlab.workflows.model_file import load_classifier as load_classifier
     from advlab.workflows.noise import evaluate_noise as evaluate_noise
     from advlab.workflows.predict import predict as predict
     from advlab.workflows.run_suite import run as run
@@ -97,6 +98,7 @@ _ROOM = {
     "InvalidValue": "errors",
     "Loop": "problem.problem",
     "Mismatch": "errors",
+    "ModelFile": "workflows.model_file",
     "ModelSummary": "workflows.summary",
     "NoiseEvaluation": "evaluation.noise",
     "Predictions": "evaluation.predictions",
@@ -127,7 +129,7 @@ _ROOM = {
     "evaluate_noise": "workflows.noise",
     "export": "workflows.export",
     "import_images": "workflows.import_images",
-    "load_classifier": "classifiers.classifier",
+    "load_classifier": "workflows.model_file",
     "load_dataset": "data.loading",
     "load_recipe": "declarations.recipes",
     "load_result": "results.result",

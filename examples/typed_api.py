@@ -58,7 +58,7 @@ def main(folder: Path) -> None:
     print(report.conclusion())
     advlab.figures.save(advlab.figures.defense(report), folder / "defense.svg")
     suite: list[advlab.Evaluation] = advlab.run(classifier, data, "quick")
-    matrix: advlab.TransferMatrix = advlab.transfer([result], ["digits"])
+    matrix: advlab.TransferMatrix = advlab.transfer([result], [advlab.ModelFile("digits", trust=False)])
     certificate: advlab.Certificate = advlab.certify(classifier, data, "crown", epsilon="8/255")
     print(certificate.bracket(result))
     print(verified.holds, test.found, len(audit.findings), len(suite), matrix.table(), curve.table([0.05]), sep="\n")

@@ -55,7 +55,7 @@ def digits():
 @pytest.fixture(scope="session")
 def trained():
     """The shipped classifier of the digits."""
-    from advlab.classifiers.classifier import load_classifier
+    from advlab.workflows.model_file import load_classifier
 
     return load_classifier("digits")
 

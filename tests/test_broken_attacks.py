@@ -57,7 +57,7 @@ def test_a_sound_attack_raises_none_of_them(trained, few, method):
             lambda classifier: guarded(classifier, Noisy()), "unstable-predictions", marks=pytest.mark.thorough
         ),
         pytest.param(saturated, "log-probabilities", marks=pytest.mark.thorough),
-        (lambda classifier: classifier.rescaled(1 / 255, 0), "clean-near-chance"),
+        (lambda classifier: advlab.Classifier.from_keras(classifier.keras_model, scale=1 / 255), "clean-near-chance"),
     ],
     ids=["rounded", "noisy", "saturated", "0-1 for 0-255"],
 )

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab.classifiers.classifier import load_classifier
 from advlab.engine import compile, run
 from advlab.engine.compile import Slices, slices
 from advlab.workflows.attack import attack
+from advlab.workflows.model_file import load_classifier
 from tests.conftest import linear_classifier
 
 

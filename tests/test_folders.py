@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 import advlab
-from advlab.errors import AdvlabWarning, InvalidValue, UnknownName
+from advlab.errors import AdvlabWarning, InvalidFile, InvalidValue, UnknownName
 
 QUARTER_TURN = 6  # the EXIF orientation of a camera that was turned by a quarter
 
@@ -92,3 +92,68 @@ def test_folders_called_by_name_have_the_numbers_of_the_card(linear, tmp_path):
     other = advlab.Classifier.from_keras(linear.keras_model, class_names=["cat", "cow"])
     with pytest.raises(UnknownName, match="'dog'"):
         advlab.attack(other, tmp_path, "noise", epsilon=0.001, progress=False)
+
+
+def as_directory(folder: Path, data) -> Path:
+    """Files called so that Keras, which sorts them, keeps their order."""
+    for number, (x, label) in enumerate(zip(data.x, data.y, strict=True)):
+        path = folder / data.classes[label] / f"{number:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(np.rint(255 * x[..., 0]).astype("uint8")).save(path)
+    return folder
+
+
+@pytest.mark.parametrize("label_mode", ["int", "categorical"])
+def test_what_keras_reads_from_a_folder_is_divided_and_that_is_said(label_mode, trained, digits, tmp_path):
+    folder = as_directory(tmp_path / "images", digits.take(40))
+    batches = keras.utils.image_dataset_from_directory(
+        folder, label_mode=label_mode, color_mode="grayscale", image_size=(28, 28), shuffle=False, verbose=False
+    )
+    with pytest.warns(AdvlabWarning, match=r"image_dataset_from_directory are in 0-255; they are divided by 255"):
+        result = advlab.attack(trained, batches, "noise", epsilon=0.001, progress=False)
+    assert result.x.max() == 1
+    assert result.classes == digits.classes
+    assert np.mean(result.clean_probabilities.argmax(1) == result.labels) > 0.9
+    with pytest.raises(InvalidValue, match=r"pixels from 0 to 255, not in \[0, 1\]"):
+        advlab.attack(trained, batches.prefetch(1), "noise", epsilon=0.001, progress=False)
+
+
+class TestTraining:
+    @pytest.fixture
+    def mixed(self, thirds, tmp_path) -> Path:
+        """A folder of both splits, of grey and colour images in several sizes, some by a turned camera."""
+        for split in ("train", "test"):
+            data = advlab.load_dataset(thirds, split=split, limit=60)
+            for x, label, i in zip(data.x, data.y, data.indices, strict=True):
+                image = Image.fromarray(np.rint(255 * x[..., 0]).astype("uint8")).resize((30 + i % 3, 28))
+                image = image.convert("RGB") if i % 2 else image.rotate(90, expand=True)
+                path = tmp_path / "mixed" / split / data.classes[label] / f"{i:03}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                image.save(path, **({} if i % 2 else {"exif": turned()}))
+        return tmp_path / "mixed"
+
+    def test_it_fits_the_images_of_both_splits_as_an_attack_does(self, mixed, workspace):
+        with pytest.raises(InvalidFile, match=r"pixels, the first image .*--resize 32x48"):
+            advlab.train("digits", dataset=mixed, epochs=1, progress=False)
+        with pytest.warns(AdvlabWarning, match="resized to 14 x 12"):
+            classifier = advlab.train("digits", dataset=mixed, epochs=3, resize=(12, 14), progress=False)
+        assert classifier.image_shape == (12, 14, 3)
+        with pytest.warns(AdvlabWarning, match="resized to 14 x 12"):
+            result = advlab.attack(classifier, mixed, "noise", epsilon=0.001, progress=False)
+        accuracy = np.mean(result.clean_probabilities.argmax(1) == result.labels)
+        assert accuracy == pytest.approx(classifier.card["test_accuracy"]) == pytest.approx(1, abs=0.1)
+
+    def test_a_size_is_for_folders_and_a_range_for_arrays(self, mixed):
+        with pytest.raises(InvalidValue, match=r"is for folders of image files, and 'digits' is none"):
+            advlab.train("digits", resize=(12, 14), save=False, progress=False)
+        with pytest.raises(InvalidValue, match=r"says what the pixels of a \.npz file are"):
+            advlab.train("digits", dataset=mixed, value_range=(0, 255), save=False, progress=False)
+
+    def test_arrays_of_another_range_are_trained_on(self, thirds, tmp_path):
+        stored = dict(np.load(thirds))
+        scaled = {key: 2.0 * value - 1 if key.startswith("x") else value for key, value in stored.items()}
+        np.savez(tmp_path / "signed.npz", **scaled)
+        options = {"epochs": 1, "save": False, "progress": False, "name": "same"}
+        plain = advlab.train("digits", dataset=thirds, **options)
+        signed = advlab.train("digits", dataset=tmp_path / "signed.npz", value_range=(-1, 1), **options)
+        assert signed.card["test_accuracy"] == pytest.approx(plain.card["test_accuracy"], abs=0.05)

@@ -216,6 +216,7 @@ def test_the_public_names():
         "InvalidValue",
         "Loop",
         "Mismatch",
+        "ModelFile",
         "ModelSummary",
         "NoiseEvaluation",
         "Predictions",

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 from keras import layers, ops
 
+import advlab
 from advlab.classifiers.classifier import Classifier
 from advlab.errors import InvalidValue, UnknownName
 
@@ -57,7 +58,7 @@ def test_a_tanh_unit_is_no_probability_whatever_it_says_of_noise():
 )
 def test_a_unit_that_cannot_be_read_is_asked_about(output, expected):
     network = model(layers.Dense(1), layers.Lambda(ops.sigmoid, name="own"))
-    with pytest.raises(InvalidValue, match=r"Output 'own' .*output='probability'.*'logit'.*'score'"):
+    with pytest.raises(InvalidValue, match=r"Output 'own' .*--output-type probability .*logit .*score"):
         Classifier.from_keras(network)
     found = logits(Classifier.from_keras(network, output=output))[:, 1:]
     np.testing.assert_allclose(found, expected(network(X).numpy()), atol=1e-5)
@@ -86,13 +87,13 @@ def test_a_softmax_over_one_unit_has_one_class():
 def test_a_regression_is_refused_unless_it_is_said_how_it_decides(loss, tmp_path):
     network = model(layers.Dense(1, name="age"))
     network.compile("sgd", loss)
-    with pytest.raises(InvalidValue, match=r"Output 'age' .*a regression.*output='score'"):
+    with pytest.raises(InvalidValue, match=r"Output 'age' .*a regression.*--output-type probability"):
         Classifier.from_keras(network)
     for suffix in (".h5", ".keras"):
         network.save(tmp_path / f"m{suffix}")
         with pytest.raises(InvalidValue, match=r"Output 'age' .*a regression"):
-            Classifier.load(tmp_path / f"m{suffix}")
-        Classifier.load(tmp_path / f"m{suffix}", output="score")
+            advlab.load_classifier(tmp_path / f"m{suffix}")
+        advlab.load_classifier(tmp_path / f"m{suffix}", output="score")
     network.compile("sgd", "hinge")
     Classifier.from_keras(network)
 

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from advlab.classifiers.classifier import load_classifier
 from advlab.data.loading import load_dataset
 from advlab.methods._art import harmless_import
 from advlab.workflows.attack import attack
+from advlab.workflows.model_file import load_classifier
 
 
 def last_iterate(method: str):

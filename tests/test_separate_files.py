@@ -14,8 +14,8 @@ from keras import layers
 from legacy_files import DENSE, dense_weights, sequential, write_old
 
 from advlab.classifiers import files
-from advlab.classifiers.classifier import load_classifier
 from advlab.errors import InvalidFile
+from advlab.workflows.model_file import load_classifier
 
 X = np.random.default_rng(0).random((5, 6, 6, 1)).astype("float32")
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from advlab.classifiers.classifier import load_classifier
 from advlab.declarations.recipes import load_recipe, settings
 from advlab.evaluation.metrics import wilson
+from advlab.workflows.model_file import load_classifier
 
 ROOT = Path(__file__).parent.parent
 NAMES = sorted(path.stem for path in (ROOT / "models").glob("*.toml"))

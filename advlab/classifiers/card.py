@@ -30,6 +30,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {  # of what is read somewhere; a c
     "preprocess": str,
     "published": dict,
     "recipe": dict,
+    "resize": list,
     "scale": (int, float, list),
     "seconds": (int, float),
     "test_accuracy": (int, float),

@@ -13,20 +13,20 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from advlab import workspace
 from advlab.classifiers import devices
 from advlab.classifiers.card import read_card
 from advlab.classifiers.digest import network_digest
 from advlab.classifiers.files import read_loss, read_model, write_model
 from advlab.classifiers.input_defenses import defenses_of, make_defense
-from advlab.classifiers.inputs import ImageShape, InputAdapter, Numbers, Preprocessing, preprocessing
+from advlab.classifiers.inputs import ImageShape, InputAdapter, Numbers, Size, preprocessing
 from advlab.classifiers.logits import strip_softmax
 from advlab.classifiers.outputs import loss_name, select_output
-from advlab.classifiers.settings import Settings, read_settings, write_settings
+from advlab.classifiers.settings import Settings, read_settings, settings_path, write_settings
 from advlab.data.conversion import to_unit_range
 from advlab.data.dataset import Dataset
 from advlab.errors import InvalidValue, Mismatch
 
+_IN_CARD = ("scale", "offset", "preprocess", "output", "resize")  # settings that the card of a saved classifier keeps
 _MAX_OUTSIDE = 0.5  # images crafted elsewhere may leave [0, 1] by their budget
 
 
@@ -44,12 +44,7 @@ class Classifier:
         keras_model: keras.Model,
         *,
         name: str,
-        scale: Numbers | None = None,
-        offset: Numbers | None = None,
-        preprocess: str | None = None,
-        output: str | None = None,
-        output_layer: str | None = None,
-        class_names: Sequence[str] | None = None,
+        settings: Settings | None = None,
         card: dict[str, Any] | None = None,
         loss: str = "",
     ):
@@ -66,21 +61,26 @@ class Classifier:
         devices.prepare()
         self.name = name
         self.source = name  # the argument of load_classifier: how to find it again
-        self.settings = Settings(scale, offset, preprocess, output, output_layer)
-        self.keras_model = select_output(keras_model, name, output_layer)
-        self.adapted = InputAdapter(self.keras_model, name, preprocessing(scale, offset, preprocess))
+        self.settings = settings or Settings()
+        self.keras_model = select_output(keras_model, name, self.settings.output_layer)
+        pixels = preprocessing(*self.settings.pixel_units)
+        self.adapted = InputAdapter(self.keras_model, name, pixels, self.settings.resize)
         self.card = dict(card or {})
         self._bfloat16: Classifier | None = None
         self.compiled: dict[Any, Any] = {}  # functions traced for this model; they live and die with it
         loss = loss or loss_name(getattr(keras_model, "loss", None))
-        self._model_logits, self.notes = strip_softmax(self.keras_model, name, output=output, loss=loss)
+        self._model_logits, self.notes = strip_softmax(self.keras_model, name, output=self.settings.output, loss=loss)
         for weight in self.keras_model.weights:
             if not np.all(np.isfinite(np.asarray(weight, "float32"))):
                 raise InvalidValue(f"Model '{name}' has NaN or infinite weights in '{weight.path}'. Train it again.")
-        if class_names is not None:
+        if self.settings.classes is not None:
+            class_names = [str(class_name) for class_name in self.settings.classes]
             if len(class_names) != self.classes:
-                raise InvalidValue(f"Model '{name}' has {self.classes} classes. Got {len(class_names)} names for them.")
-            self.card["class_names"] = [str(class_name) for class_name in class_names]
+                raise InvalidValue(
+                    f"Model '{name}' has {self.classes} classes. Got {len(class_names)} names for them; give one for "
+                    "each, in the order of the model's outputs."
+                )
+            self.card["class_names"] = class_names
         self._predict = tf.function(self._probabilities, autograph=False, reduce_retracing=True)
 
     @classmethod
@@ -93,6 +93,7 @@ class Classifier:
         preprocess: str | None = None,
         output: str | None = None,
         output_layer: str | None = None,
+        resize: Size | None = None,
         class_names: Sequence[str] | None = None,
         name: str | None = None,
         card: dict[str, Any] | None = None,
@@ -110,6 +111,7 @@ class Classifier:
             output: What the last layer outputs where its activation does not tell: ``"probability"``, ``"logit"``, or
                 ``"score"`` for one number whose sign decides.
             output_layer: The layer that scores the classes, where that is not the only output.
+            resize: Height and width that images of files are made to have, where the model leaves them open.
             class_names: A name for each class.
             name: How the classifier is called in results; the model's own name by default.
             card: A model card, as JSON holds it.
@@ -120,12 +122,7 @@ class Classifier:
         return cls(
             model,
             name=name or str(getattr(model, "name", "model")),
-            scale=scale,
-            offset=offset,
-            preprocess=preprocess,
-            output=output,
-            output_layer=output_layer,
-            class_names=class_names,
+            settings=Settings(scale, offset, preprocess, output, output_layer, resize, class_names),
             card=card,
         )
 
@@ -137,12 +134,7 @@ class Classifier:
         *,
         custom_objects: Mapping[str, Any] | None = None,
         architecture: keras.Model | str | PathLike[str] | None = None,
-        scale: Numbers | None = None,
-        offset: Numbers | None = None,
-        preprocess: str | None = None,
-        output: str | None = None,
-        output_layer: str | None = None,
-        class_names: Sequence[str] | None = None,
+        settings: Settings | None = None,
     ) -> Classifier:
         """Read a saved model: HDF5 of any Keras generation, ``.keras``, weights with their architecture, a SavedModel.
 
@@ -152,33 +144,16 @@ class Classifier:
             custom_objects: Your own layer classes and functions, by the names that the file gives them.
             architecture: For a file of weights alone: the model, or the file that holds ``model.to_json()``; by default
                 the JSON file beside the weights.
-            scale: As in ``from_keras``, and so are the following. What is not given is taken from the settings beside
-                the file (``save_settings``), else from its model card.
-            offset: See ``scale``.
-            preprocess: See ``scale``.
-            output: See ``scale``.
-            output_layer: See ``scale``.
-            class_names: See ``scale``.
+            settings: How it is fed and read. What is not given is taken from the settings beside the file
+                (``save_settings``), else from its model card.
         """
         file = Path(path)
         network = architecture if architecture is None or isinstance(architecture, keras.Model) else Path(architecture)
         model = read_model(file, trust=trust, custom_objects=custom_objects, architecture=network)
         card = read_card(file) if file.is_file() and file.suffix != ".keras" else {}
-        recorded = Settings(**{key: card.get(key) for key in ("scale", "offset", "preprocess", "output")})
-        given = Settings(scale, offset, preprocess, output, output_layer, class_names)
-        settings = given.over(read_settings(file)).over(recorded)
-        return cls(
-            model,
-            name=file.stem,
-            scale=settings.scale,
-            offset=settings.offset,
-            preprocess=settings.preprocess,
-            output=settings.output,
-            output_layer=settings.output_layer,
-            class_names=settings.classes,
-            card=card,
-            loss=read_loss(file),
-        )
+        recorded = Settings(**{key: card.get(key) for key in _IN_CARD})
+        settings = (settings or Settings()).over(read_settings(file)).over(recorded)
+        return cls(model, name=file.stem, settings=settings, card=card, loss=read_loss(file))
 
     @property
     def scale(self) -> np.ndarray:
@@ -189,6 +164,12 @@ class Classifier:
     def offset(self) -> np.ndarray:
         """float32: one number, or one for each channel, which is added after that."""
         return np.asarray(self.adapted.pixels.offset)
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What an archive keeps of it: where it was loaded from, how it is fed and read."""
+        said = {key: getattr(self.settings, key) or "" for key in ("preprocess", "output", "output_layer")}
+        return {"model": self.source, "scale": self.scale.tolist(), "offset": self.offset.tolist(), **said}
 
     @property
     def image_shape(self) -> ImageShape | None:
@@ -202,17 +183,13 @@ class Classifier:
         that would not open, such as one with an own layer that is not registered with Keras.
         """
         file = Path(path)
-        stated = self.settings.to_dict()
-        pixels = (
-            {"preprocess": stated["preprocess"]}
-            if "preprocess" in stated
-            else {"scale": self.scale.tolist(), "offset": self.offset.tolist()}
-        )
-        meaning = {key: stated[key] for key in ("output",) if key in stated}
-        kept = {
-            key: value for key, value in self.card.items() if key not in ("scale", "offset", "preprocess", "output")
-        }
-        write_model(self.keras_model, file, kept | pixels | meaning)
+        stated = {key: value for key, value in self.settings.to_dict().items() if key in _IN_CARD}
+        if "preprocess" not in stated:
+            stated |= {"scale": self.scale.tolist(), "offset": self.offset.tolist()}
+        # The layer that scores the classes is the only output of what is written.
+        write_model(self.keras_model, file, {k: v for k, v in self.card.items() if k not in _IN_CARD} | stated)
+        if settings_path(file).is_file():
+            self.save_settings(file)  # those of the file that was there would win over the card
         return file
 
     def save_settings(self, path: str | PathLike[str]) -> Path:
@@ -222,32 +199,13 @@ class Classifier:
         """
         return write_settings(path, dataclasses.replace(self.settings, classes=self.card.get("class_names")))
 
-    def rescaled(self, scale: Numbers | None, offset: Numbers | None) -> Classifier:
-        """The same model fed with other pixel units; None keeps what it has. Channels keep their order."""
-        if scale is None and offset is None:
-            return self
-        pixels = self.adapted.pixels
-        changed = preprocessing(
-            pixels.scale if scale is None else scale, pixels.offset if offset is None else offset, None
-        )
-        if np.array_equal(changed.scale, pixels.scale) and np.array_equal(changed.offset, pixels.offset):
-            return self
-        return self.with_network(self.keras_model, changed._replace(reverse=pixels.reverse))
-
-    def with_network(
-        self,
-        network: keras.Model,
-        pixels: Preprocessing | None = None,
-        *,
-        name: str | None = None,
-        output: str | None = None,
-    ) -> Classifier:
+    def with_network(self, network: keras.Model, *, name: str | None = None, output: str | None = None) -> Classifier:
         """Another network of the same input in place of this one's; what is None is kept."""
-        other = Classifier(network, name=name or self.name, output=output or self.settings.output, card=self.card)
+        settings = dataclasses.replace(
+            self.settings, output=output or self.settings.output, output_layer=None, classes=None
+        )
+        other = Classifier(network, name=name or self.name, settings=settings, card=self.card)
         other.source = self.source
-        pixels = self.adapted.pixels if pixels is None else pixels
-        other.settings = Settings(pixels.scale, pixels.offset, output=other.settings.output)
-        other.adapted = InputAdapter(network, other.name, pixels)
         return other
 
     def with_defense(self, defense: str, **settings: Any) -> Classifier:
@@ -277,7 +235,8 @@ class Classifier:
             )
         inputs = keras.Input(shape, name="image")
         model = keras.Model(inputs, self.keras_model(self.adapted.as_layers(layer(inputs))), name=f"{layer.name}_model")
-        return Classifier(model, name=f"{self.name}-{defense}", output=self.settings.output, card=self.card)
+        stated = Settings(output=self.settings.output)
+        return Classifier(model, name=f"{self.name}-{defense}", settings=stated, card=self.card)
 
     def in_bfloat16(self) -> Classifier:
         """A copy that computes in bfloat16, with weights and logits in float32.
@@ -347,8 +306,8 @@ class Classifier:
         if in_box and x.size and (x.min() < -_MAX_OUTSIDE or x.max() > 1 + _MAX_OUTSIDE):
             raise InvalidValue(
                 f"Images for model '{self.name}' have pixels from {x.min():g} to {x.max():g}, not in [0, 1]. Divide "
-                "images in 0-255 by 255; a model that was trained on other pixels is told so: "
-                "Classifier.from_keras(model, scale=255)."
+                "images in 0-255 by 255; a model that was trained on other pixels is opened with --scale 255 "
+                "(scale=255 in Python)."
             )
         size = batch_size or int(np.clip(2**25 // self.activation_size, 16, 2000))
         batches, start = [np.zeros((0, self.classes), np.float32)], 0
@@ -384,41 +343,6 @@ class Classifier:
 
     def _probabilities(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(self.logits(x))
-
-
-def load_classifier(
-    name_or_path: str | PathLike[str],
-    *,
-    trust: bool = False,
-    custom_objects: Mapping[str, Any] | None = None,
-    architecture: keras.Model | str | PathLike[str] | None = None,
-    scale: Numbers | None = None,
-    offset: Numbers | None = None,
-    preprocess: str | None = None,
-    output: str | None = None,
-    output_layer: str | None = None,
-    class_names: Sequence[str] | None = None,
-) -> Classifier:
-    """A saved classifier by name (``fashion``: produced in the workspace, else shipped) or by path.
-
-    The other arguments are those of ``Classifier.load``. Raises ``UnknownName`` with the nearest name, or
-    ``InvalidFile``.
-    """
-    path = workspace.find_weights(str(name_or_path))
-    classifier = Classifier.load(
-        path,
-        trust,
-        custom_objects=custom_objects,
-        architecture=architecture,
-        scale=scale,
-        offset=offset,
-        preprocess=preprocess,
-        output=output,
-        output_layer=output_layer,
-        class_names=class_names,
-    )
-    classifier.source = str(name_or_path)
-    return classifier
 
 
 def _all_layers(model: keras.Model) -> list[keras.Layer]:

@@ -56,6 +56,11 @@ def read_model(
             if "model_config" not in file.attrs and weights_only.is_weights_only(file):
                 return weights_only.read(file, path, architecture, trust=trust, custom_objects=custom_objects)
             config, generation = _configuration(file)
+            if architecture is not None:
+                raise InvalidFile(
+                    "it holds its own architecture; another one belongs to a file of weights alone. Leave out "
+                    "--architecture (architecture= in Python)."
+                )
             model = layers.build_model(config, generation, trust=trust, custom_objects=custom_objects)
             weights.assign(file["model_weights"], model, config)
         except InvalidFile as error:

@@ -11,10 +11,12 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.errors import InvalidValue, Mismatch
-from advlab.validation import shown
+from advlab.validation import is_int, shown
 
 Numbers = float | Sequence[float] | np.ndarray
 ImageShape = tuple[int | None, int | None, int | None]
+Size = tuple[int, int]  # height and width
+_MOST_PIXELS = 10_000  # of one side
 
 
 class Preprocessing(NamedTuple):
@@ -49,16 +51,35 @@ def preprocessing(scale: Numbers | None, offset: Numbers | None, mode: str | Non
 
 
 class InputAdapter:
-    """Images float32 ``(n, h, w, c)`` in [0, 1] as the input of a model: its pixel units, channel order and shape."""
+    """Images float32 ``(n, h, w, c)`` in [0, 1] as the input of a model: its pixel units, channel order and shape.
 
-    def __init__(self, model: keras.Model, name: str, pixels: Preprocessing):
+    ``size`` is the height and width of images where the model leaves them open; raises ``InvalidValue`` where the model
+    has others.
+    """
+
+    def __init__(self, model: keras.Model, name: str, pixels: Preprocessing, size: Size | None = None):
         self.name = name
         self.pixels = pixels
         self.shape = tuple(model.input_shape[1:])
         self.channels_first = _is_channels_first(model, self.shape)
+        self.image_shape = self._image_shape() if size is None else self._resized(as_size(size))
 
-    @property
-    def image_shape(self) -> ImageShape | None:
+    def _resized(self, size: Size) -> ImageShape:
+        """The shape of the images with a size that the model's input allows."""
+        height, width = size
+        shape = self._image_shape()
+        if len(self.shape) == 1 and self.shape[0]:
+            channels, rest = divmod(self.shape[0], height * width)
+            shape = (height, width, channels) if channels in (1, 3) and not rest else shape
+        if shape is not None and all(own in (None, given) for own, given in zip(shape, size, strict=False)):
+            return height, width, shape[2]
+        own = f"inputs of shape {self.shape}" if shape is None else f"images of {shape[0]} x {shape[1]} pixels"
+        raise InvalidValue(
+            f"Model '{self.name}' takes {own}, which cannot be resized to {height} x {width}. Leave resize out "
+            "(--resize): image files are made to fit the model."
+        )
+
+    def _image_shape(self) -> ImageShape | None:
         """Height, width and channels of the images (None: any), or None where the input does not tell."""
         shape = self.shape
         if len(shape) == 3:
@@ -121,6 +142,17 @@ def _is_channels_first(model: keras.Model, shape: tuple[int | None, ...]) -> boo
     if (shape[0] in channels) != (shape[2] in channels):
         return shape[0] in channels
     return any(getattr(layer, "data_format", None) == "channels_first" for layer in model._flatten_layers())
+
+
+def as_size(value: Any) -> Size:
+    """Height and width; raises ``InvalidValue`` for anything but two whole numbers from 1."""
+    if (
+        not isinstance(value, list | tuple)
+        or len(value) != 2
+        or not all(is_int(side) and 1 <= side <= _MOST_PIXELS for side in value)
+    ):
+        raise InvalidValue(f"resize must be height and width in pixels, such as (32, 32). Got {shown(value)}.")
+    return value[0], value[1]
 
 
 def _finite(name: str, value: Any) -> np.ndarray:

@@ -73,8 +73,8 @@ def strip_softmax(
     elif not activation and units == 1:
         raise InvalidValue(
             f"Output '{output_names(model)[0]}' of model '{name}' is one number, and what it means cannot be read from "
-            "its layer. Say it: output='probability' (of class 1), 'logit' (its log-odds) or 'score' (positive for "
-            "class 1)."
+            "its layer. Say it: --output-type probability (of class 1), logit (its log-odds) or score (positive for "
+            "class 1); output= in Python."
         )
     elif not activation:
         logits, notes = _by_probing(model)

@@ -36,14 +36,14 @@ def select_output(model: keras.Model, name: str, output_layer: str | None = None
         )
         raise InvalidValue(
             f"Model '{name}' has {len(model.outputs)} outputs: {listed}. Name the one that scores the classes: "
-            f"output_layer='{output_names(model)[0]}'."
+            f"--output-layer {output_names(model)[0]} (output_layer= in Python)."
         )
     (output,), shape = output_names(model), tuple(model.outputs[0].shape[1:])
     if not shape or shape[-1] is None or any(size != 1 for size in shape[:-1]):
         raise InvalidValue(
             f"Output '{output}' of model '{name}' has the shape {shape} for one image: {_description(shape)}. A "
-            "classifier outputs one number for each class. Name another layer with output_layer, or add a "
-            "GlobalAveragePooling2D or Flatten layer."
+            "classifier outputs one number for each class. Name another layer with --output-layer (output_layer= in "
+            "Python), or add a GlobalAveragePooling2D or Flatten layer."
         )
     return model
 
@@ -59,8 +59,8 @@ def refuse_regression(model: keras.Model, name: str, loss: str) -> None:
         (output,) = output_names(model)
         raise InvalidValue(
             f"Output '{output}' of model '{name}' is one linear unit trained with the loss {loss}: a regression. "
-            "If it decides between two classes, say how: output='probability' (labels 0 and 1) or output='score' "
-            "(labels -1 and 1)."
+            "If it decides between two classes, say how: --output-type probability (labels 0 and 1) or score (labels "
+            "-1 and 1); output= in Python."
         )
 
 

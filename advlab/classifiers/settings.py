@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from advlab import workspace
-from advlab.classifiers.inputs import Numbers
+from advlab.classifiers.inputs import Numbers, Size
 from advlab.errors import InvalidFile, unknown
 from advlab.validation import shown
 
@@ -27,7 +27,8 @@ class Settings:
     ``scale`` and ``offset``: the model is given ``scale * x + offset`` for images in [0, 1], one number or one for each
     channel. ``preprocess``: ``tf``, ``torch`` or ``caffe``, as keras.applications calls them, instead. ``output``:
     ``probability``, ``logit`` or ``score``. ``output_layer``: the name of the layer that scores the classes.
-    ``classes``: their names.
+    ``resize``: height and width that images of files are made to have where the model leaves them open. ``classes``:
+    the names of the classes.
     """
 
     scale: Numbers | None = None
@@ -35,6 +36,7 @@ class Settings:
     preprocess: str | None = None
     output: str | None = None
     output_layer: str | None = None
+    resize: Size | None = None
     classes: Sequence[str] | None = None
 
     def over(self, other: Settings) -> Settings:
@@ -44,6 +46,7 @@ class Settings:
             *(self if has_units else other).pixel_units,
             self.output or other.output,
             self.output_layer or other.output_layer,
+            self.resize or other.resize,
             other.classes if self.classes is None else self.classes,
         )
 
@@ -86,6 +89,26 @@ def read_settings(model: str | PathLike[str]) -> Settings:
     if not isinstance(classes, list) or not all(isinstance(name, str) for name in classes):
         raise InvalidFile(f"The settings '{path}' have classes = {shown(classes)}. Give a list of strings in quotes.")
     return Settings(**content)
+
+
+def read_class_names(path: str | PathLike[str]) -> list[str]:
+    """The names in a text file, one on each line; raises ``InvalidFile`` where there are none."""
+    file = Path(path)
+    try:
+        if file.stat().st_size > _MAX_BYTES:
+            raise ValueError(f"it takes more than {_MAX_BYTES:,} bytes")
+        names = [line.strip() for line in file.read_text("utf-8-sig").splitlines() if line.strip()]
+    except (OSError, ValueError) as error:
+        reason = error.strerror if isinstance(error, OSError) else str(error)
+        raise InvalidFile(
+            f"Cannot read the class names '{file}': {reason}. Give a text file with one name on each line, in the "
+            "order of the model's outputs."
+        ) from error
+    if not names:
+        raise InvalidFile(
+            f"'{file}' names no classes. Write one name on each line, in the order of the model's outputs."
+        )
+    return names
 
 
 def write_settings(model: str | PathLike[str], settings: Settings) -> Path:

@@ -8,7 +8,16 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, parse_settings, print_evaluations, print_json, relative_path, say_if_fewer
+from advlab.cli.options import (
+    classifier_options,
+    dataset_options,
+    json_option,
+    parse_settings,
+    print_evaluations,
+    print_json,
+    relative_path,
+    say_if_fewer,
+)
 
 
 def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
@@ -22,7 +31,7 @@ def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | No
 @main.command()
 @click.option("--method", default="fgsm", show_default=True, help="See 'advlab list methods'.")
 @click.option("--model", default="fashion", show_default=True, help="A name ('advlab list models') or a path.")
-@click.option("--dataset", help="A name or path [default: what the model was trained on].")
+@dataset_options()
 @click.option("--norm", help="linf, l2, l1, l0 or none [default: the method's first].")
 @click.option(
     "--epsilon",
@@ -44,8 +53,6 @@ def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | No
 @click.option("--stop", hidden=True, expose_value=False, callback=_refuse_stop, help="Replaced by --early-stop.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--batch-size", type=int, metavar="N", help="Images at a time [default: by the model's size].")
-@click.option("--scale", type=float, help="The model is given scale * pixel + offset: 255 for 0-255 models.")
-@click.option("--offset", type=float, help="See --scale.")
 @click.option(
     "--precision",
     type=click.Choice(["float32", "bfloat16"]),
@@ -55,7 +62,7 @@ def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | No
 )
 @click.option("--output", metavar="PATH", help="[default: attacks/MODEL/METHOD-NORM-EPSILON.h5]")
 @click.option("--force", is_flag=True, help="Replace an archive of another result; restart an unfinished one.")
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@classifier_options()
 @json_option
 def attack(
     model: str,

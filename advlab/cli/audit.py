@@ -8,12 +8,20 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, model_option, print_json, relative_path, say_if_fewer
+from advlab.cli.options import (
+    classifier_options,
+    dataset_options,
+    json_option,
+    model_option,
+    print_json,
+    relative_path,
+    say_if_fewer,
+)
 
 
 @main.command()
 @model_option("classifier")
-@click.option("--dataset", help="A name or path [default: what the model was trained on].")
+@dataset_options()
 @click.option(
     "--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: linf 0.1, l2 1.5, l1 10]."
 )
@@ -23,7 +31,7 @@ from advlab.cli.options import json_option, model_option, print_json, relative_p
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--output", metavar="PATH", help="Write the answers and all attacks as a page as well: audit.html.")
 @json_option
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@classifier_options("classifier")
 def audit(output: str | None, as_json: bool, **options: Any) -> None:
     """Run the attacks that two checklists ask for, and answer them.
 

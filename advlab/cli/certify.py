@@ -8,12 +8,12 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json, relative_path
+from advlab.cli.options import classifier_options, dataset_options, json_option, print_json, relative_path
 
 
 @main.command()
 @click.argument("model", metavar="MODEL")
-@click.option("--dataset", help="A name or path [default: what the model was trained on].")
+@dataset_options()
 @click.option("--norm", default="linf", show_default=True, help="linf, l2 or l1.")
 @click.option("--epsilon", required=True, metavar="E", help="Radius for pixels in [0, 1], such as 0.01 or 2/255.")
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")
@@ -30,7 +30,7 @@ from advlab.cli.options import json_option, print_json, relative_path
 @click.option("--seed", type=int, default=0, show_default=True, help="smoothing: of all random draws.")
 @click.option("--attack", "archive", metavar="ARCHIVE", help="Bracket with an attack on the same images and threat.")
 @click.option("--force", is_flag=True, help="Replace another certificate of that name.")
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@classifier_options()
 @json_option
 def certify(model: str, archive: str | None, as_json: bool, **options: Any) -> None:
     """Prove that no perturbation within a radius succeeds.

@@ -9,13 +9,21 @@ from click.core import ParameterSource
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, parse_settings, print_json, relative_path, say_if_fewer
+from advlab.cli.options import (
+    classifier_options,
+    dataset_options,
+    json_option,
+    parse_settings,
+    print_json,
+    relative_path,
+    say_if_fewer,
+)
 
 
 @main.command()
 @click.argument("archives", nargs=-1, metavar="[ARCHIVE]...")
 @click.option("--model", metavar="NAME|PATH", help="Craft the curve of this classifier.")
-@click.option("--dataset", help="A name or path [default: what the model was trained on].")
+@dataset_options()
 @click.option("--method", help="See 'advlab list methods' [default: fmn; ddn for l2, sigma_zero for l0].")
 @click.option("--norm", help="linf, l2, l1 or l0 [default: the method's first].")
 @click.option(
@@ -29,7 +37,7 @@ from advlab.cli.options import json_option, parse_settings, print_json, relative
 @click.option("--output", metavar="PATH", help="Draw the curve into this file: .png, .svg or .pdf.")
 @json_option
 @click.option("--force", is_flag=True, help="Craft again; replace an archive of another result.")
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@classifier_options()
 @click.pass_context
 def curve(
     ctx: click.Context,

@@ -6,13 +6,13 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_evaluations, print_json, relative_path
+from advlab.cli.options import classifier_options, json_option, print_evaluations, print_json, relative_path
 
 
 @main.command()
 @click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...")
 @click.option("--model", metavar="NAME|PATH", help="Evaluate the images on this classifier instead (transfer).")
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@classifier_options()
 @json_option
 def evaluate(archives: tuple[str, ...], model: str | None, trust: bool, as_json: bool) -> None:
     """Print clean and robust accuracy and confidence shift of archives.

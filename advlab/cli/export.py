@@ -8,7 +8,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json
+from advlab.cli.options import classifier_options, json_option, print_json
 
 
 @main.command()
@@ -20,7 +20,7 @@ from advlab.cli.options import json_option, print_json
 @click.option("--with-clean", is_flag=True, help="PNG of the clean image and of the change as well.")
 @click.option("--quantize", is_flag=True, help="Round pixels towards the clean image, so that the budget is kept.")
 @click.option("--model", metavar="NAME|PATH", help="The classifier; by default as recorded.")
-@click.option("--trust", is_flag=True, help="Allow code in the model file to run.")
+@classifier_options()
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 def export(archive: str, as_json: bool, **options: Any) -> None:

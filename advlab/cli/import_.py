@@ -8,18 +8,25 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_evaluations, print_json, relative_path
+from advlab.cli.options import (
+    classifier_options,
+    dataset_options,
+    json_option,
+    print_evaluations,
+    print_json,
+    relative_path,
+)
 
 
 @main.command(name="import")
 @click.argument("images", metavar="IMAGES.npy")
 @click.option("--model", required=True, metavar="NAME|PATH", help="The attacked classifier.")
-@click.option("--dataset", help="A name or path [default: what the model was trained on].")
+@dataset_options()
 @click.option("--norm", default="linf", show_default=True, help="linf, l2, l1 or l0.")
 @click.option("--epsilon", metavar="E", help="Claimed budget: 0.3 or 8/255 [default: linf 0.1, l2 1.5, l1 10].")
 @click.option("--output", metavar="PATH", help="[default: attacks/MODEL/imported-NORM-EPSILON.h5]")
 @click.option("--force", is_flag=True, help="Replace an archive of another result.")
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@classifier_options()
 @json_option
 def import_(images: str, model: str, output: str | None, as_json: bool, **options: Any) -> None:
     """Evaluate images made by another program, and save an archive.

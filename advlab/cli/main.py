@@ -26,7 +26,7 @@ First steps:
 """
 
 
-class _Command(click.Command):
+class _OnceOnly(click.Command):
     """Refuses an option given twice where only the last value would count, in silence."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
@@ -44,7 +44,27 @@ class _Command(click.Command):
         return super().parse_args(ctx, args)
 
 
-class _Group(_Command, click.Group):
+class ClassifierOption(click.Option):
+    """An option of every command that opens a model; the help shows them in a section of their own."""
+
+
+class _Command(_OnceOnly):
+    """Its help ends with what all commands share that open a model."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options of the command, then those of the classifier."""
+        sections: dict[str, list[tuple[str, str]]] = {"Options": [], "Options of the classifier (docs/models.md)": []}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record is not None:
+                list(sections.values())[isinstance(parameter, ClassifierOption)].append(record)
+        for title, records in sections.items():
+            if records:
+                with formatter.section(title):
+                    formatter.write_dl(records)
+
+
+class _Group(_OnceOnly, click.Group):
     """Shows errors without a traceback, unless ``--debug``; loads a command only when it runs."""
 
     command_class = _Command

@@ -8,12 +8,12 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json, relative_path
+from advlab.cli.options import classifier_options, dataset_options, json_option, print_json, relative_path
 
 
 @main.command()
 @click.argument("model", metavar="MODEL")
-@click.option("--dataset", help="Data set to shuffle: a name or path [default: what the model was trained on].")
+@dataset_options("Data set to shuffle: a name or path [default: what the model was trained on].")
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="Images of each distribution.")
 @click.option(
     "--distribution",
@@ -23,7 +23,7 @@ from advlab.cli.options import json_option, print_json, relative_path
     help="One distribution of noise; repeatable [default: all].",
 )
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@classifier_options()
 @json_option
 def noise(model: str, distributions: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Print how confidently a model classifies images of noise.

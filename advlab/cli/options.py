@@ -1,7 +1,8 @@
-"""Shared by several commands: the options --json and --model, KEY=VALUE settings, tables, JSON on standard output."""
+"""Shared by several commands: options of classifiers and data, KEY=VALUE settings, tables, JSON on standard output."""
 
 from __future__ import annotations
 
+import functools
 import inspect
 import os
 from collections.abc import Callable, Sequence
@@ -11,8 +12,151 @@ import click
 from click.core import ParameterSource
 
 import advlab
+from advlab.cli.main import ClassifierOption
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
+
+
+class _Numbers(click.ParamType[Any]):
+    """``255``, ``1/127.5``, or one number for each channel, ``0.017,0.018,0.017``."""
+
+    name = "numbers"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """A float, or a list of floats."""
+        try:
+            numbers = [_number(part) for part in str(value).split(",")]
+        except (ValueError, ZeroDivisionError):
+            self.fail(f"'{value}' is no number, nor numbers separated by commas, such as 255 or 0.017,0.018,0.017.")
+        return numbers[0] if len(numbers) == 1 else numbers
+
+
+class _Range(_Numbers):
+    """``-1,1``: the pixels that are black and white."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Two floats."""
+        numbers = super().convert(value, param, ctx)
+        if not isinstance(numbers, list) or len(numbers) != 2:
+            self.fail(f"'{value}' is not LOW,HIGH: the pixels that are black and white, such as 0,255 or -1,1.")
+        return tuple(numbers)
+
+
+class _Size(click.ParamType[Any]):
+    """``32x48``, height and width, or ``32`` for both."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Two ints."""
+        sides = str(value).lower().split("x")
+        if len(sides) > 2 or not all(side.isdecimal() for side in sides):
+            self.fail(f"'{value}' is no size. Give height and width in pixels, such as 32x48, or 32 for both.")
+        return int(sides[0]), int(sides[-1])
+
+
+def _number(text: str) -> float:
+    numerator, slash, denominator = text.partition("/")
+    return float(numerator) / float(denominator) if slash else float(numerator)
+
+
+_OPTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {  # what a ModelFile is given: the option, its help, and more
+    "preprocess": (
+        "--preprocess",
+        "Pixels as keras.applications prepares them; caffe: 0-255, blue first.",
+        {"type": click.Choice(["tf", "torch", "caffe"])},
+    ),
+    "scale": (
+        "--scale",
+        "The model is given scale * pixel + offset: 255 for 0-255 models; or one number for each channel.",
+        {"type": _Numbers(), "metavar": "X[,X,X]"},
+    ),
+    "offset": ("--offset", "See --scale.", {"type": _Numbers(), "metavar": "X[,X,X]"}),
+    "resize": (
+        "--resize",
+        "Height and width of images from files, where the model takes any.",
+        {"type": _Size(), "metavar": "HxW"},
+    ),
+    "output": (
+        "--output-type",
+        "What the last layer outputs; a score is positive for class 1.",
+        {"type": click.Choice(["probability", "logit", "score"])},
+    ),
+    "output_layer": ("--output-layer", "The layer that scores the classes.", {"metavar": "NAME"}),
+    "class_names": ("--classes", "Names of the classes, one on each line.", {"metavar": "FILE"}),
+    "architecture": (
+        "--architecture",
+        "Of a file of weights: a recipe, or what model.to_json() returned.",
+        {"metavar": "RECIPE|FILE.json"},
+    ),
+    "custom_objects": (
+        "--custom",
+        "Python file with the model's own layers and functions; needs --trust.",
+        {"metavar": "FILE.py"},
+    ),
+}
+
+
+def classifier_options(name: str = "model") -> Callable[[_Function], Any]:
+    """The options of a command that opens the model, or the models, in its parameter ``name``.
+
+    The command gets a ``ModelFile`` in place of each name where one of them is used, and --trust as ``trust``.
+    """
+
+    def decorate(command: _Function) -> Any:
+        @functools.wraps(command)
+        def with_model_file(*arguments: Any, **values: Any) -> Any:
+            said = {key: value for key in _OPTIONS if (value := values.pop(f"classifier_{key}")) is not None}
+            models = values[name]
+            if said and not models:
+                option = _OPTIONS[next(iter(said))][0]
+                raise click.UsageError(f"{option} says how a model is opened. Name the model with --model.")
+            if said and isinstance(models, tuple):
+                values[name] = tuple(advlab.ModelFile(model, **said) for model in models)
+            elif said:
+                values[name] = advlab.ModelFile(models, **said)
+            return command(*arguments, **values)
+
+        help_of_trust = "Run code in the model file, a SavedModel, and the file of --custom."
+        decorated: Any = click.option("--trust", is_flag=True, cls=ClassifierOption, help=help_of_trust)(
+            with_model_file
+        )
+        for key, (option, description, settings) in reversed(_OPTIONS.items()):
+            decorated = click.option(option, f"classifier_{key}", cls=ClassifierOption, help=description, **settings)(
+                decorated
+            )
+        return decorated
+
+    return decorate
+
+
+def dataset_options(description: str = "A name or path [default: what the model was trained on].") -> Any:
+    """The options --dataset and --range; the command gets a ``Dataset`` in place of a name with --range."""
+
+    def decorate(command: _Function) -> Any:
+        @functools.wraps(command)
+        def with_dataset(*arguments: Any, **values: Any) -> Any:
+            value_range = values.pop("value_range")
+            if value_range is not None:
+                if values["dataset"] is None:
+                    raise click.UsageError("--range says what the pixels of your arrays are. Name them with --dataset.")
+                limit = values.get("samples")
+                values["dataset"] = advlab.load_dataset(values["dataset"], limit=limit, value_range=value_range)
+            return command(*arguments, **values)
+
+        return click.option("--dataset", help=description)(range_option(with_dataset))
+
+    return decorate
+
+
+range_option = click.option(
+    "--range",
+    "value_range",
+    type=_Range(),
+    metavar="LOW,HIGH",
+    help="The pixels that are black and white in a .npz file: 0,255 or -1,1.",
+)
+size_type = _Size()
 
 
 def parse_settings(settings: Sequence[str], function: Callable[..., Any]) -> dict[str, Any]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json, relative_path
+from advlab.cli.options import classifier_options, json_option, print_json, range_option, relative_path
 
 
 @main.command()
@@ -15,11 +17,10 @@ from advlab.cli.options import json_option, print_json, relative_path
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes printed for each image.")
 @click.option("--invert", is_flag=True, help="Swap black and white in files: for dark ink on white paper.")
 @click.option("--figure", metavar="PATH", help="Draw images and probabilities: .png, .svg or .pdf.")
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@range_option
+@classifier_options()
 @json_option
-def predict(
-    model: str, images: tuple[str, ...], top: int, invert: bool, figure: str | None, trust: bool, as_json: bool
-) -> None:
+def predict(model: str, images: tuple[str, ...], top: int, figure: str | None, as_json: bool, **options: Any) -> None:
     """Print the predicted classes of images and their probabilities.
 
     IMAGE is a file (PNG, JPEG, ...), fashion-mnist:6 for test image 6 of a data set, 6 for one of the data set that
@@ -27,7 +28,7 @@ def predict(
 
     Example: advlab predict fashion 0-14 shoe.png --figure predictions.png
     """
-    predictions = advlab.predict(model, images, invert=invert, trust=trust)
+    predictions = advlab.predict(model, images, **options)
     for note in predictions.notes:
         click.echo(f"warning: {note}", err=True)
     if figure:

@@ -8,19 +8,27 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, model_option, print_evaluations, print_json, say_if_fewer
+from advlab.cli.options import (
+    classifier_options,
+    dataset_options,
+    json_option,
+    model_option,
+    print_evaluations,
+    print_json,
+    say_if_fewer,
+)
 
 
 @main.command()
 @click.argument("suite")
 @model_option()
-@click.option("--dataset", help="A name or path [default: what the model was trained on].")
+@dataset_options()
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")
 @click.option("--norm", help="linf, l2, l1 or l0 [default: the suite's].")
 @click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: the suite's].")
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")
 @click.option("--force", is_flag=True, help="Craft everything again; replace archives of other results.")
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@classifier_options()
 @json_option
 def run(suite: str, model: str, dataset: str | None, output: str, as_json: bool, **options: Any) -> None:
     """Run every attack of a suite, save archives and write a report.

@@ -8,20 +8,28 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, model_option, parse_settings, print_json, say_if_fewer
+from advlab.cli.options import (
+    classifier_options,
+    dataset_options,
+    json_option,
+    model_option,
+    parse_settings,
+    print_json,
+    say_if_fewer,
+)
 
 
 @main.command()
 @click.option("--method", default="pgd", show_default=True, help="See 'advlab list methods'.")
 @model_option("classifier")
-@click.option("--dataset", help="A name or path [default: what the model was trained on].")
+@dataset_options()
 @click.option("--norm", help="linf, l2, l1 or l0 [default: the method's first].")
 @click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1] [default: linf 0.1, l2 1.5, l1 10, l0 20].")
 @click.option("--mask", metavar="FILE", help="A picture, white where pixels may change: plant only there.")
 @click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="The first N test images.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@classifier_options("classifier")
 @json_option
 def selftest(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
     """Plant adversarial examples and count how many a method finds.

@@ -6,23 +6,28 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json, relative_path
+from advlab.cli.options import classifier_options, json_option, print_json, relative_path
 
 
 @main.command()
 @click.argument("model")
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@click.option(
+    "--save-settings", is_flag=True, help="Keep the options below in MODEL.toml, read with the model from now on."
+)
+@classifier_options()
 @json_option
-def show(model: str, trust: bool, as_json: bool) -> None:
+def show(model: str, save_settings: bool, trust: bool, as_json: bool) -> None:
     """Print the layers of a model and its model card.
 
     MODEL is a name ('advlab list models') or the path of any Keras file.
 
-    Example: advlab show fashion
+    Example: advlab show net.h5 --preprocess caffe --save-settings
     """
-    summary = advlab.summary(model, trust=trust)
+    summary = advlab.summary(model, save_settings=save_settings, trust=trust)
     if as_json:
         print_json(summary.to_dict())
         return
     click.echo(summary.table())
+    if save_settings:
+        click.echo(f"Wrote {relative_path(f'{summary.path}.toml')}.", err=True)
     click.echo(f"Next: advlab predict {relative_path(model)} IMAGE.png", err=True)

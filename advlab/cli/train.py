@@ -8,12 +8,14 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json
+from advlab.cli.options import json_option, print_json, range_option, size_type
 
 
 @main.command()
 @click.argument("recipe")
 @click.option("--dataset", metavar="DATA", help="Train on this data set: a name, .npz file or folder of images.")
+@click.option("--resize", type=size_type, metavar="HxW", help="Height and width of images of a folder, such as 32x48.")
+@range_option
 @click.option("--name", help="Name of the classifier [default: RECIPE, or RECIPE-DATA with another data set].")
 @click.option("--epochs", type=int, metavar="N", help="Passes over the training images [default: the recipe's].")
 @click.option("--seed", type=int, metavar="N", help="Same seed, same machine: the same weights.")

@@ -6,7 +6,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json
+from advlab.cli.options import classifier_options, json_option, print_json
 
 
 @main.command()
@@ -19,7 +19,7 @@ from advlab.cli.options import json_option, print_json
     metavar="NAME|PATH",
     help="Evaluate on this classifier; repeatable.",
 )
-@click.option("--trust", is_flag=True, help="Run code embedded in the model files.")
+@classifier_options("models")
 @click.option("--output", metavar="PATH", help="Write a report of all pairs, an HTML page.")
 @json_option
 def transfer(

@@ -8,13 +8,13 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json
+from advlab.cli.options import classifier_options, json_option, print_json
 
 
 @main.command()
 @click.argument("archive", metavar="ARCHIVE")
 @click.option("--model", metavar="NAME|PATH", help="The classifier [default: as recorded].")
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@classifier_options()
 @json_option
 def verify(archive: str, model: str | None, trust: bool, as_json: bool) -> None:
     """Predict an archive's images again and re-check its budget.

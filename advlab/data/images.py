@@ -82,8 +82,8 @@ def load_folder(
 
     Folders that are all called by whole numbers have these as labels. Else a folder's label is its place in
     ``classes``, and without them in the sorted names. ``shape`` is what each image is made to fit, with an
-    ``AdvlabWarning`` that says how; None takes images of one size, colour where one of them is. Raises ``InvalidFile``
-    and ``UnknownName``.
+    ``AdvlabWarning`` that says how; None takes images of one size, and channels None colour where one file has it.
+    Raises ``InvalidFile`` and ``UnknownName``.
     """
     bases = {base: path / base for base in SPLITS if _inside(path / base, folders=True)} or {"test": path}
     found = (folder for base in bases.values() for folder in _inside(base, folders=True))
@@ -100,7 +100,8 @@ def load_folder(
         raise InvalidFile(
             f"'{path}' has no images of the {split} split. Put them into one folder a class: '{example}'."
         )
-    shape = shape or _common_shape([file for _, _, file in files])
+    if shape is None or shape[2] is None:
+        shape = _common_shape([file for _, _, file in files], shape)
     rows = choose(len(files), limit, seed)
     images: list[np.ndarray] = []
     changed: dict[tuple[str, ...], list[Path]] = {}
@@ -109,10 +110,7 @@ def load_folder(
             file = files[row][2]
             x, changes = load_image(file, shape)
             if images and x.shape != images[0].shape:
-                raise InvalidFile(
-                    f"'{file}' is {x.shape[1]} x {x.shape[0]} pixels, the first image {images[0].shape[1]} x "
-                    f"{images[0].shape[0]}. Bring all images to one size, or give shape=(height, width, channels)."
-                )
+                raise InvalidFile(_of_another_size(file, x.shape[1::-1], images[0].shape[1::-1]))
             images.append(x)
             if changes:
                 changed.setdefault(tuple(change.partition(" from ")[0] for change in changes), []).append(file)
@@ -125,18 +123,23 @@ def load_folder(
     return Dataset(name, split, np.stack(images), labels, rows, tuple(names))
 
 
-def _common_shape(files: Sequence[Path]) -> ImageShape:
-    """The size of all files, upright; three channels where one of them has colours."""
+def _common_shape(files: Sequence[Path], shape: ImageShape | None) -> ImageShape:
+    """The size of all files, upright, where ``shape`` has none; three channels where one of them has colours."""
     headers = [_read(file, _header) for file in files]
     for file, (size, mode) in zip(files, headers, strict=True):
-        if size != headers[0][0] or mode.startswith(("I", "F")):
-            raise InvalidFile(
-                f"'{file}' is {size[0]} x {size[1]} pixels of type {mode}, the first image {headers[0][0][0]} x "
-                f"{headers[0][0][1]} of {headers[0][1]}. Bring all images to one size and 8 bits, grey or RGB, or give "
-                "the shape that they are to have, shape=(height, width, channels)."
-            )
-    width, height = headers[0][0]
+        if mode.startswith(("I", "F")):
+            raise InvalidFile(f"'{file}' has pixels of type {mode}. Save it with 8 bits, grey or RGB.")
+        if shape is None and size != headers[0][0]:
+            raise InvalidFile(_of_another_size(file, size, headers[0][0]))
+    height, width = headers[0][0][::-1] if shape is None else shape[:2]
     return height, width, 1 if all(mode in _GREY for _, mode in headers) else 3
+
+
+def _of_another_size(file: Path, size: tuple[int, ...], first: tuple[int, ...]) -> str:
+    return (
+        f"'{file}' is {size[0]} x {size[1]} pixels, the first image {first[0]} x {first[1]}. Bring all to one size, "
+        "or say the one that they are to have: --resize 32x48, height and width (in Python shape=(32, 48, 3))."
+    )
 
 
 def _header(image: Any) -> tuple[tuple[int, int], str]:

@@ -61,6 +61,10 @@ def load_dataset(
     name = os.fspath(name)
     if split not in SPLITS:
         raise InvalidValue(f"Unknown split '{split}' of data set '{name}'. Choose one of: {', '.join(SPLITS)}.")
+    if value_range is not None and (Path(name).is_dir() or not workspace.looks_like_path(name)):
+        raise InvalidValue(
+            f"value_range (--range) says what the pixels of a .npz file are; those of '{name}' are known. Leave it out."
+        )
     if name.endswith(WITH_NOISE) and not Path(name).exists():
         return _with_noise(name, split, limit, seed)
     if name == "digits":

@@ -58,6 +58,8 @@ class Method(NamedTuple):
         own_name = next((own for own, foreign in _FOREIGN.items() if name in foreign and own in self.parameters), None)
         if name in _FOREIGN["step_size"] and {"step_size", "relative_step_size"} <= self.parameters.keys():
             return "Here it is called 'step_size', in pixel units; 'relative_step_size' is in units of epsilon / steps."
+        if name in _OF_CLASSIFIERS:
+            return f"It belongs to the classifier: advlab.load_classifier(path, {name}=...), or --{name}."
         if name in _FOREIGN_EPSILON:
             return "Here it is called 'epsilon'."
         return f"Here it is called '{own_name}'." if own_name else ""
@@ -107,6 +109,7 @@ def _parse_str(value: Any) -> str:
     return value
 
 
+_OF_CLASSIFIERS = ("scale", "offset", "preprocess")
 _FOREIGN_EPSILON = ("eps", "max_eps", "maximum_epsilon", "radius")
 _FOREIGN = {  # own parameter: what other libraries call it
     "steps": ("num_steps", "n_steps", "nb_iter", "n_iter", "max_iter", "iterations", "num_iterations"),

@@ -94,10 +94,8 @@ class Run:
             batch_size=plan.size,
             compile="host" if plan.is_external else "xla" if plan.xla and not plan.is_universal else "graph",
             device=device_name(),
-            model=plan.classifier.source,
-            scale=plan.classifier.scale.tolist(),
-            offset=plan.classifier.offset.tolist(),
             computed_fraction=round(computed, 4),
+            **plan.classifier.record,
         )
 
     def _work_through_in_memory(self) -> Iterator[None]:

@@ -20,6 +20,9 @@ class Execution:
         model: The name or path that the classifier was loaded from.
         scale: What pixels in [0, 1] are multiplied by for the model, one number or one for each channel.
         offset: What is then added.
+        preprocess: The mode of keras.applications that scale and offset come from, "" for none.
+        output: What the last layer was said to output, "" where nothing was said.
+        output_layer: The layer that scored the classes, "" for the only output.
         computed_fraction: Of all steps, those that were computed; images that left early saved the rest.
     """
 
@@ -29,6 +32,9 @@ class Execution:
     model: str = ""
     scale: Numbers = 1.0
     offset: Numbers = 0.0
+    preprocess: str = ""
+    output: str = ""
+    output_layer: str = ""
     computed_fraction: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:

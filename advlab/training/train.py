@@ -18,6 +18,8 @@ import tensorflow as tf
 
 from advlab.classifiers import architectures, devices
 from advlab.classifiers.classifier import Classifier
+from advlab.classifiers.inputs import as_size
+from advlab.data.conversion import ValueRange
 from advlab.data.dataset import Dataset
 from advlab.data.loading import load_dataset
 from advlab.declarations.recipes import Recipe, Training
@@ -38,6 +40,8 @@ def fit_recipe(
     *,
     checkpoint_path: Path | None = None,
     resume: bool = False,
+    resize: tuple[int, int] | None = None,
+    value_range: ValueRange | None = None,
     progress: bool | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
 ) -> Classifier:
@@ -48,8 +52,8 @@ def fit_recipe(
     """
     devices.prepare()
     callbacks = _tensorboard(tensorboard)
-    data = _training_data(recipe)
-    test = _test_data(recipe, data)
+    data = _training_data(recipe, resize, value_range)
+    test = _test_data(recipe, data, value_range)
     settings = recipe.training
     _check_adversary(settings, data)
     train_count = _train_count(len(data), settings)
@@ -119,9 +123,14 @@ def build(recipe: Recipe, data: Dataset) -> keras.Model:
     return function(data.x.shape[1:], len(data.classes), **arguments)
 
 
-def _training_data(recipe: Recipe) -> Dataset:
+def _training_data(recipe: Recipe, resize: tuple[int, int] | None, value_range: ValueRange | None) -> Dataset:
     settings = recipe.training
-    data = load_dataset(recipe.dataset, split="train")
+    if resize is not None and not Path(recipe.dataset).expanduser().is_dir():
+        raise InvalidValue(
+            f"resize (--resize) is for folders of image files, and '{recipe.dataset}' is none. Leave it out."
+        )
+    shape = None if resize is None else (*as_size(resize), None)
+    data = load_dataset(recipe.dataset, split="train", shape=shape, value_range=value_range)
     if recipe.classes not in (None, len(data.classes)):
         raise Mismatch(
             f"Recipe '{recipe.name}' is for {recipe.classes} classes, but data set '{data.name}' has "
@@ -153,8 +162,8 @@ def _check_adversary(settings: Training, data: Dataset) -> None:
         )
 
 
-def _test_data(recipe: Recipe, data: Dataset) -> Dataset:
-    test = load_dataset(recipe.dataset, split="test")
+def _test_data(recipe: Recipe, data: Dataset, value_range: ValueRange | None) -> Dataset:
+    test = load_dataset(recipe.dataset, split="test", shape=data.shape, value_range=value_range)
     if test.shape != data.shape or test.classes != data.classes:
         raise Mismatch(
             f"The test split of data set '{data.name}' has images {test.shape} in {len(test.classes)} classes, its "

@@ -50,8 +50,6 @@ def attack(
     batch_size: int | None = None,
     compile: str = "auto",
     attempted: np.ndarray | None = None,
-    scale: float | None = None,
-    offset: float | None = None,
     save: bool = False,
     output: str | PathLike[str] | None = None,
     force: bool = False,
@@ -90,8 +88,6 @@ def attack(
     batch_size: int | None = None,
     compile: str = "auto",
     attempted: np.ndarray | None = None,
-    scale: float | None = None,
-    offset: float | None = None,
     save: bool = False,
     output: str | PathLike[str] | None = None,
     force: bool = False,
@@ -124,8 +120,6 @@ def attack(
         batch_size: Images at a time; None: by the size of the model.
         compile: ``auto``, ``xla`` or ``graph``.
         attempted: bool ``(n,)``, the images to attack, the others count as not robust; None: all.
-        scale: What pixels are multiplied by for the model; None: as it is.
-        offset: What is then added.
         save: Whether to write the archive. An attack that is interrupted then keeps its work, and the same call
             continues it.
         output: The archive's path; None: ``attacks/<classifier>/<attack>.h5`` in the workspace.
@@ -152,8 +146,8 @@ def attack(
         network = resolve_classifier(classifier, trust)
         images = resolve_dataset(dataset, network, samples)
         options: dict[str, Any] = {"target": target, "mask": mask, "samples": samples, "batch_size": batch_size}
-        options |= {"attempted": attempted, "scale": scale, "offset": offset, "save": save, "force": force}
-        options |= {"compile": compile, "progress": progress, **settings, **parameters}
+        options |= {"compile": compile, "attempted": attempted, "save": save, "force": force, "progress": progress}
+        options |= {**settings, **parameters}
         results = []
         for value in np.asarray(epsilon, object):
             single: AttackResult = attack(network, images, method, epsilon=value, **options)
@@ -174,7 +168,7 @@ def attack(
 
     from advlab.engine.attack import craft
 
-    network = resolve_classifier(classifier, trust).rescaled(scale, offset)
+    network = resolve_classifier(classifier, trust)
     images = resolve_dataset(dataset, network, samples).take(samples)
     spec, per_image = for_each_image(spec, images, target, mask, epsilon_per_image)
     place = path or workspace.archive_path(network.name, spec.slug)

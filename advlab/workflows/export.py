@@ -18,7 +18,7 @@ from advlab.errors import AdvlabWarning, FileExists, InvalidFile, InvalidValue, 
 from advlab.evaluation import records
 from advlab.evaluation.evaluation import evaluate
 from advlab.results.result import AttackResult, load_result
-from advlab.workflows.inputs import resolve_classifier
+from advlab.workflows.inputs import recorded_classifier
 
 if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
@@ -119,9 +119,8 @@ class _Images(NamedTuple):
 
 def _classifier(result: AttackResult, model: Classifier | _PathLike | None, trust: bool) -> Classifier | None:
     """The classifier of a result; None, with a warning, where none is named and the recorded one is not at hand."""
-    name = model if model is not None else result.execution.model or result.classifier
     try:
-        classifier = resolve_classifier(name, trust).rescaled(result.execution.scale, result.execution.offset)
+        classifier = recorded_classifier(result, model, trust)
         if classifier.digest == result.classifier_digest:
             return classifier
         reason = f"'{classifier.name}' is another one (digest {classifier.digest}, not {result.classifier_digest})"

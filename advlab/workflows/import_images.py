@@ -88,9 +88,7 @@ def import_images(
         seconds=round(time.perf_counter() - start, 3),
         versions=versions(),
         command=command_line(),
-        execution=Execution(
-            model=classifier.source, scale=classifier.scale.tolist(), offset=classifier.offset.tolist()
-        ),
+        execution=Execution(**classifier.record),
         notes=classifier.notes,
         provenance=data.provenance,
         diagnostics=Diagnostics(repeat_difference=classifier.repeat_difference(data.x, clean)),

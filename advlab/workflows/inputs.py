@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike
@@ -12,15 +13,17 @@ import numpy as np
 
 from advlab import workspace
 from advlab.classifiers.card import read_card
+from advlab.data.conversion import ValueRange
 from advlab.data.dataset import Dataset
 from advlab.data.images import load_image
 from advlab.data.loading import load_dataset
 from advlab.data.official import DATASETS
 from advlab.declarations.attack import Attack
-from advlab.errors import InvalidValue, unknown
+from advlab.errors import AdvlabWarning, InvalidValue, unknown
 from advlab.results.per_image import PerImage, as_epsilons, as_mask, as_targets
-from advlab.results.result import refuse_other
+from advlab.results.result import AttackResult, refuse_other
 from advlab.threat import GIVEN, NAMED_TARGETS
+from advlab.workflows.model_file import ModelFile, load_classifier
 
 if TYPE_CHECKING:
     import keras
@@ -35,11 +38,11 @@ MethodLike: TypeAlias = "str | Callable[..., Any] | Attack"
 
 
 def resolve_classifier(classifier: ClassifierLike, trust: bool = False) -> Classifier:
-    """The classifier itself, one around a Keras model, or the saved one of that name or path.
+    """The classifier itself, one around a Keras model, or the saved one of that name, path or ``ModelFile``.
 
     ``trust`` is ``load_classifier``'s. Raises ``InvalidValue`` for anything else.
     """
-    from advlab.classifiers.classifier import Classifier, load_classifier
+    from advlab.classifiers.classifier import Classifier
 
     if isinstance(classifier, Classifier):
         return classifier
@@ -48,10 +51,29 @@ def resolve_classifier(classifier: ClassifierLike, trust: bool = False) -> Class
     return Classifier.from_keras(classifier)
 
 
+def recorded_classifier(result: AttackResult, model: ClassifierLike | None, trust: bool = False) -> Classifier:
+    """The classifier of a result, as it was fed and read then; ``model`` None: the file that it was loaded from."""
+    from advlab.classifiers.settings import Settings
+
+    execution = result.execution
+    if model is None:
+        model = execution.model or result.classifier
+    if isinstance(model, str | PathLike):
+        file = model if isinstance(model, ModelFile) else ModelFile(model)
+        settings = Settings(output=execution.output or None, output_layer=execution.output_layer or None)
+        if execution.preprocess:
+            settings = replace(settings, preprocess=execution.preprocess)
+        else:
+            settings = replace(settings, scale=execution.scale, offset=execution.offset)
+        model = file.over(settings)
+    return resolve_classifier(model, trust)
+
+
 def resolve_dataset(dataset: DatasetLike | None, classifier: Classifier, samples: int | None) -> Dataset:
     """The data set itself, or the first ``samples`` images of what is named or given; None: the one of the card.
 
-    Given may be ``(x, y)``, arrays of images and labels, or a ``tf.data.Dataset`` of such pairs, batched or not. Raises
+    Given may be ``(x, y)``, arrays of images and labels, or a ``tf.data.Dataset`` of such pairs, batched or not; that
+    of ``keras.utils.image_dataset_from_directory`` is in 0-255 and divided, with an ``AdvlabWarning``. Raises
     ``InvalidValue`` for anything else.
     """
     if isinstance(dataset, Dataset):
@@ -59,7 +81,15 @@ def resolve_dataset(dataset: DatasetLike | None, classifier: Classifier, samples
     if dataset is None or isinstance(dataset, str | PathLike):
         return load_fitting(dataset or classifier.dataset, classifier, samples)
     if hasattr(dataset, "element_spec"):
-        dataset = _pairs(dataset, samples)
+        x, y = _pairs(dataset, samples)
+        # What keras.utils.image_dataset_from_directory returns says which files it reads; nothing made from it does.
+        names = getattr(dataset, "class_names", None)
+        if hasattr(dataset, "file_paths") and names:
+            warnings.warn(
+                "Images of image_dataset_from_directory are in 0-255; they are divided by 255.", AdvlabWarning, 3
+            )
+            return Dataset.from_arrays(x, y, names, value_range=(0, 255)).take(samples)
+        dataset = x, y
     if isinstance(dataset, tuple | list) and len(dataset) == 2:
         return Dataset.from_arrays(dataset[0], dataset[1]).take(samples)
     raise InvalidValue(
@@ -68,21 +98,24 @@ def resolve_dataset(dataset: DatasetLike | None, classifier: Classifier, samples
     )
 
 
-def load_fitting(name: str | PathLike[str], classifier: Classifier, limit: int | None) -> Dataset:
+def load_fitting(
+    name: str | PathLike[str], classifier: Classifier, limit: int | None, value_range: ValueRange | None = None
+) -> Dataset:
     """A data set by name or path; a folder of images is made to fit a classifier in size, colours and labels.
 
-    Raises ``InvalidValue`` for a folder with some of the classes where nothing tells which.
+    ``value_range`` is ``load_dataset``'s. Raises ``InvalidValue`` for a folder with some of the classes where nothing
+    tells which.
     """
     if not is_folder(name):
-        return load_dataset(name, limit=limit)
+        return load_dataset(name, limit=limit, value_range=value_range)
     shape, classes = classifier.image_shape, classifier.card.get("class_names")
     fits = shape is not None and shape[2] in (1, 3)
-    data = load_dataset(name, limit=limit, shape=shape if fits else None, classes=classes)
+    data = load_dataset(name, limit=limit, shape=shape if fits else None, classes=classes, value_range=value_range)
     if classes is None and len(data.classes) < classifier.classes and not all(c.isdecimal() for c in data.classes):
         raise InvalidValue(
             f"Folder '{name}' has {len(data.classes)} classes, model '{classifier.name}' has {classifier.classes}: "
-            "their numbers are not known. Call the folders by the numbers of their classes, or name all classes with "
-            "advlab.load_dataset(folder, classes=[...])."
+            "their numbers are not known. Call the folders by the numbers of their classes, or name all classes in the "
+            "model's order: --classes FILE (class_names= in Python)."
         )
     return data
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from os import PathLike
 from typing import TYPE_CHECKING
@@ -90,18 +89,13 @@ def _real_images(classifier: Classifier, dataset: Dataset | str | None, samples:
     return data.x[is_real][:samples]
 
 
-def _shape(classifier: Classifier) -> tuple[int, ...]:
-    """The shape ``(h, w, c)`` of the images that a model takes, from its input: flat ones are taken as square."""
-    input_shape = tuple(classifier.keras_model.input_shape[1:])
-    if None not in input_shape:
-        if len(input_shape) == 3:
-            return input_shape
-        if len(input_shape) == 2:
-            return (*input_shape, 1)
-        side = math.isqrt(input_shape[0])
-        if side * side == input_shape[0]:
-            return side, side, 1
-    raise InvalidValue(
-        f"Model '{classifier.name}' takes inputs of shape {input_shape}, which does not tell the shape of its images. "
-        "Name a data set that it can classify with --dataset."
-    )
+def _shape(classifier: Classifier) -> tuple[int, int, int]:
+    """The shape ``(h, w, c)`` of the images that a model takes, from its input."""
+    height, width, channels = classifier.image_shape or (None, None, None)
+    if height is None or width is None or channels is None:
+        raise InvalidValue(
+            f"Model '{classifier.name}' takes inputs of shape {classifier.adapted.shape}, which does not tell the "
+            "shape of its images. Give their size with --resize (resize= in Python), or name a data set that it can "
+            "classify with --dataset."
+        )
+    return height, width, channels

@@ -12,6 +12,7 @@ from typing import Any, TypeGuard
 import numpy as np
 
 from advlab.classifiers.classifier import Classifier
+from advlab.data.conversion import ValueRange
 from advlab.data.dataset import Dataset
 from advlab.data.images import ImageShape, load_image
 from advlab.data.official import WITH_NOISE
@@ -40,6 +41,7 @@ def predict(
     images: Dataset | np.ndarray | Reference | Sequence[Reference],
     *,
     invert: bool = False,
+    value_range: ValueRange | None = None,
     trust: bool = False,
 ) -> Predictions:
     """The predictions of a classifier (or its name or path) for images.
@@ -47,7 +49,8 @@ def predict(
     ``images``: a ``Dataset``; an array float ``(n, h, w)`` or ``(n, h, w, c)`` in [0, 1]; or one reference or several:
     the path of an image file, ``fashion-mnist:6`` for test image 6 of a data set (name or path), ``6`` for one of the
     data set that the model card names, ``0-14`` for fifteen. Files are converted and resized to what the model takes;
-    ``notes`` of the result say so. ``invert`` swaps black and white in files. ``trust`` allows code in the model file.
+    ``notes`` of the result say so. ``invert`` swaps black and white in files. ``value_range`` are the pixels that are
+    black and white in arrays and ``.npz`` files, such as (-1, 1). ``trust`` allows code in the model file.
     The true class is known where the data set's class has the name of one of the model's. Raises ``UnknownName``,
     ``InvalidFile``, ``InvalidValue`` or ``Mismatch``.
     """
@@ -55,12 +58,13 @@ def predict(
     if isinstance(images, Dataset):
         loaded, classes = _from_dataset(images, np.arange(len(images))), images.classes
     elif _is_reference(images):
-        loaded, classes = _load(model, [images], invert)
+        loaded, classes = _load(model, [images], invert, value_range)
     elif isinstance(images, Sequence) and all(_is_reference(item) for item in images):
-        loaded, classes = _load(model, list(images), invert)
+        loaded, classes = _load(model, list(images), invert, value_range)
     else:
         array = _array(images)
-        x = Dataset.from_arrays(array, np.zeros(len(np.atleast_1d(array)), np.int64), name="images").x
+        labels = np.zeros(len(np.atleast_1d(array)), np.int64)
+        x = Dataset.from_arrays(array, labels, name="images", value_range=value_range).x
         loaded, classes = [_Image(image, str(number)) for number, image in enumerate(x)], ()
     if not loaded:
         raise InvalidValue("There is no image to predict. Give at least one: a file, or an index of the test images.")
@@ -91,7 +95,9 @@ def _array(images: Any) -> np.ndarray:
         raise InvalidValue(f"Images of one array must have one shape, (n, h, w, c). {error}.") from error
 
 
-def _load(model: Classifier, references: Sequence[Reference], invert: bool) -> tuple[list[_Image], tuple[str, ...]]:
+def _load(
+    model: Classifier, references: Sequence[Reference], invert: bool, value_range: ValueRange | None
+) -> tuple[list[_Image], tuple[str, ...]]:
     """The images in the order of the references, and the classes of the first data set among them."""
     sources: list[tuple[str, range] | Path] = [_parse(model, str(reference)) for reference in references]
     limits: dict[str, int] = {}
@@ -99,7 +105,7 @@ def _load(model: Classifier, references: Sequence[Reference], invert: bool) -> t
         if isinstance(source, tuple):
             name, rows = source
             limits[name] = max(limits.get(name, 0), rows.stop)
-    data = {name: load_fitting(name, model, limit) for name, limit in limits.items()}
+    data = {name: load_fitting(name, model, limit, value_range) for name, limit in limits.items()}
     images: list[_Image] = []
     for source in sources:
         if isinstance(source, Path):

@@ -20,6 +20,7 @@ from advlab.evaluation.evaluation import worst_case
 from advlab.evaluation.study import MeasuredRow, StudyResult, load_study_result
 from advlab.progress import Progress
 from advlab.provenance import versions
+from advlab.workflows.model_file import load_classifier
 from advlab.workflows.run_suite import run
 from advlab.workflows.train import train
 
@@ -136,8 +137,6 @@ def _measure(row: Row, study: Study, force: bool, progress: bool | None) -> Meas
 
 def _find_trained(recipe: Recipe) -> Classifier | None:
     """A saved classifier that was trained from this recipe: training it again would give the same weights."""
-    from advlab.classifiers.classifier import load_classifier
-
     for path in workspace.weights().values():
         with contextlib.suppress(AdvlabError):
             card = read_card(path)

@@ -13,8 +13,10 @@ from typing import Any
 import keras
 
 from advlab import workspace
-from advlab.classifiers.classifier import Classifier, load_classifier
+from advlab.classifiers.classifier import Classifier
+from advlab.errors import InvalidValue
 from advlab.formatting import WIDTH, aligned, printable, shortened
+from advlab.workflows.inputs import resolve_classifier
 
 Shape = tuple[int | None, ...]
 
@@ -35,7 +37,8 @@ class ModelSummary:
 
     ``input`` is the shape of one input, ``trainable`` the number of weights that training changes, ``digest`` that of
     ``Classifier.digest``, ``settings`` how it is fed and read (``scale``, ``offset``, ``preprocess``, ``output``,
-    ``output_layer``, as far as they are said), ``card`` the model card, empty if advlab did not write the file.
+    ``output_layer``, ``resize``, as far as they are said), ``card`` the model card, empty if advlab did not write the
+    file.
     """
 
     name: str
@@ -90,6 +93,9 @@ class ModelSummary:
             "data set": str(card.get("dataset") or ""),
             "classes": f"{self.classes}{listed}",
             "pixels": self._pixels(),
+            "size": "images from files are resized to {} x {}".format(*self.settings["resize"])
+            if "resize" in self.settings
+            else "",
             "output": ", ".join(str(self.settings[key]) for key in ("output_layer", "output") if key in self.settings),
             "training only": ", ".join(layer.name for layer in self.layers if layer.type in _TRAINING_ONLY),
             "training": ", ".join(f"{key.replace('_', ' ')} {_setting(value)}" for key, value in training.items()),
@@ -131,16 +137,23 @@ _MAX_CELL = 30
 _MAX_NAMES = 12
 
 
-def summary(model: Classifier | str | PathLike[str], *, trust: bool = False) -> ModelSummary:
-    """The layers of a classifier (or of its name or path) and its model card.
+def summary(
+    model: Classifier | str | PathLike[str], *, save_settings: bool = False, trust: bool = False
+) -> ModelSummary:
+    """The layers of a classifier (or of its name, path or ``ModelFile``) and its model card.
 
-    A Keras file that advlab did not write is summarised too. Raises ``UnknownName`` or ``InvalidFile``;
+    A Keras file that advlab did not write is summarised too. ``save_settings`` writes how it is fed and read into a
+    small TOML file beside it, which is read whenever the model is. Raises ``UnknownName`` or ``InvalidFile``;
     ``trust=True`` allows code embedded in the file.
     """
     if isinstance(model, Classifier):
         classifier, path = model, None
     else:
-        classifier, path = load_classifier(model, trust=trust), workspace.find_weights(str(model))
+        classifier, path = resolve_classifier(model, trust), workspace.find_weights(str(model))
+    if save_settings:
+        if path is None:
+            raise InvalidValue("A classifier in memory has no file. Use classifier.save_settings(path).")
+        classifier.save_settings(path)
     content = path.read_bytes() if path and path.is_file() else None  # a SavedModel is a folder
     network = classifier.keras_model
     return ModelSummary(

@@ -27,6 +27,8 @@ def train(
     save: bool = True,
     resume: bool = False,
     force: bool = False,
+    resize: tuple[int, int] | None = None,
+    value_range: tuple[float, float] | None = None,
     progress: bool | None = None,
     tensorboard: str | os.PathLike[str] | None = None,
 ) -> Classifier:
@@ -35,7 +37,9 @@ def train(
     ``dataset`` (a name, a ``.npz`` file or a folder of images, with both splits), ``epochs`` and ``seed`` replace the
     recipe's; ``name`` is that of the classifier (None: the recipe's, followed by that of another data set). ``save``
     writes ``models/<name>.h5`` in the workspace, and beside it the training curve as ``.svg``; an existing file is
-    refused before training unless ``force``. ``resume`` continues an interrupted training run from its last checkpoint,
+    refused before training unless ``force``. ``resize`` is the height and width that images of a folder are made to
+    have (None: all have one size), ``value_range`` the pixels that are black and white in a ``.npz`` file, such as
+    (0, 255) or (-1, 1). ``resume`` continues an interrupted training run from its last checkpoint,
     to the same weights as without the interruption. ``progress``: None shows it on a terminal only. ``tensorboard`` is
     a folder for logs. Equal seeds give bitwise equal weights on one processor; the global generators of Python, NumPy
     and TensorFlow are seeded for it.
@@ -74,6 +78,8 @@ def train(
             recipe,
             checkpoint_path=checkpoint if save else None,
             resume=resume,
+            resize=resize,
+            value_range=value_range,
             progress=progress,
             tensorboard=tensorboard,
         )

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from os import PathLike
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from advlab.distances import distance, exceeds
 from advlab.errors import Mismatch
 from advlab.results.result import load_result
+from advlab.workflows.inputs import recorded_classifier
+
+if TYPE_CHECKING:
+    from advlab.workflows.inputs import ClassifierLike
 
 SCHEMA = 1
 ALLOWED_FLIPS = 0.001  # the last bit of a logit depends on batch size and machine
@@ -47,18 +51,14 @@ class Verification(NamedTuple):
         }
 
 
-def verify(path: str | PathLike[str], *, model: str | None = None, trust: bool = False) -> Verification:
+def verify(path: str | PathLike[str], *, model: ClassifierLike | None = None, trust: bool = False) -> Verification:
     """Predict the images of an archive again on this machine, and measure its perturbations again.
 
-    ``model`` is the name or path of the classifier (None: as recorded). Raises ``Mismatch`` for another classifier.
+    ``model`` is the classifier, its name or path (None: as recorded). Raises ``Mismatch`` for another classifier.
     """
     result = load_result(path)
 
-    from advlab.classifiers.classifier import load_classifier
-
-    execution = result.execution
-    classifier = load_classifier(model or execution.model or result.classifier, trust=trust)
-    classifier = classifier.rescaled(execution.scale, execution.offset)
+    classifier = recorded_classifier(result, model, trust)
     if classifier.digest != result.classifier_digest:
         raise Mismatch(
             f"'{path}' was crafted against another '{result.classifier}' (digest {result.classifier_digest}; this one "

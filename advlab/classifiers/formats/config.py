@@ -169,16 +169,17 @@ def unknown_layer(class_name: str, name: str) -> InvalidFile:
     own = class_name.rpartition(">")[2]
     return InvalidFile(
         f"layer '{name}' has the class '{class_name}', which is not one of Keras {keras.__version__}. If it is yours, "
-        f"give it: advlab.load_classifier(path, custom_objects={{'{own}': {own}}}). Else build the model in Python "
-        "with the code of that class, load its weights there, and use advlab.Classifier.from_keras(model)."
+        f"give the Python file with it: --custom FILE.py --trust (in Python custom_objects={{'{own}': {own}}}). "
+        "Else build the model in Python with the code of that class, load its weights there, and use "
+        "advlab.Classifier.from_keras(model)."
     )
 
 
 def unknown_function(function: str, layer: str) -> InvalidFile:
     """The error for a function that a layer names and whose code is not in the file."""
     return InvalidFile(
-        f"layer '{layer}' calls the function '{function[:60]}', whose code is not in the file. Give it: "
-        f"advlab.load_classifier(path, custom_objects={{'{function[:60]}': function}})."
+        f"layer '{layer}' calls the function '{function[:60]}', whose code is not in the file. Give the Python file "
+        f"with it: --custom FILE.py --trust (in Python custom_objects={{'{function[:60]}': function}})."
     )
 
 

@@ -60,7 +60,7 @@ def activation(value: Any, layer: str, generation: int, own: Callable[[str], Any
                 return function
         raise InvalidFile(
             f"layer '{layer}' has the activation '{value[:60]}', which is not one of Keras {keras.__version__}. Give "
-            f"it: advlab.load_classifier(path, custom_objects={{'{value[:60]}': function}})."
+            f"its Python file: --custom FILE.py --trust (in Python custom_objects={{'{value[:60]}': function}})."
         )
     raise InvalidFile(
         f"layer '{layer}' has the activation {str(value)[:60]!r}, which is not one of Keras. Build the model in "

@@ -77,8 +77,9 @@ def _beside(path: Path) -> Path:
     several = f"Beside it lie {', '.join(file.name for file in found[:4])}: " if found else ""
     raise InvalidFile(
         f"it holds weights only (save_weights), and its architecture is not known. {several}"
-        "Put what model.to_json() returns into model.json beside it, or name that file: architecture='model.json'. Or "
-        "build the model in Python, call model.load_weights(path) and model.save('model.h5'), and give that."
+        "Put what model.to_json() returns into model.json beside it, or name that file or a recipe: --architecture "
+        "model.json (architecture= in Python). Or build the model in Python, call model.load_weights(path) and "
+        "model.save('model.h5'), and give that."
     )
 
 
