@@ -1,6 +1,8 @@
 """Time PGD and the suite `standard` on each device of this machine, compiled by XLA and as a plain graph.
 
     python benchmarks/devices.py [--samples N] [--write]
+    python benchmarks/devices.py --device gpu:0 > gpu.jsonl
+    python benchmarks/devices.py --from gpu.jsonl --machine "16 cores and one GPU" --write
 
 The dense `fashion` and the convolutional network of recipe `mnist`, after one epoch of Fashion-MNIST, each device in a
 process of its own. What `compile="auto"` and the batch size do on a GPU is decided by these numbers. Prints Markdown,
@@ -17,8 +19,9 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import date
+from pathlib import Path
 from typing import Any
 
 from blocks import machine, write_block
@@ -35,38 +38,47 @@ def main() -> None:
         "--limit", type=float, default=300, help="Seconds for one device; what is measured by then counts."
     )
     parser.add_argument("--device", help="Measure this one alone, and print JSON lines.")
+    parser.add_argument("--from", dest="files", type=Path, nargs="+", help="Such lines, measured on another machine.")
+    parser.add_argument("--machine", default=machine(), help="That machine, in words.")
     parser.add_argument("--write", action="store_true")
     arguments = parser.parse_args()
     if arguments.device:
         for row in measure(arguments.device, arguments.samples):
             print(json.dumps(row), flush=True)
         return
-    text = "\n".join(page(arguments.samples, arguments.limit))
+    if arguments.files:
+        lines: Iterable[str] = [line for file in arguments.files for line in file.read_text("utf-8").splitlines()]
+    else:
+        lines = measured(arguments.samples, arguments.limit)
+    text = "\n".join(page(lines, arguments.machine))
     print(text)
     if arguments.write:
         write_block("devices", text)
 
 
-def page(samples: int, limit: float) -> Iterator[str]:
-    """The table of all devices; a device that ends early shows what it has measured."""
-    yield from (
-        "# Devices",
-        "",
-        f"Generated on {date.today()} by `python benchmarks/devices.py`: do not edit. {machine()}.",
-        "",
-        "| device | network | run | images | batch | compiled by | first call, s | best, s | robust accuracy |",
-        "|---|---|---|---|---|---|---|---|---|",
-    )
+def measured(samples: int, limit: float) -> Iterator[str]:
+    """The JSON lines of all devices; one that is stopped at its limit has shown what it had measured."""
     for device in ("gpu:0", "cpu"):
         command = [sys.executable, __file__, "--device", device, "--samples", str(samples)]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             timer = threading.Timer(limit, process.kill)
             timer.start()
-            for line in process.stdout or ():
-                row = json.loads(line)
-                print(line, end="", file=sys.stderr, flush=True)
-                yield f"| {' | '.join(str(value) for value in row.values())} |"
+            yield from process.stdout or ()
             timer.cancel()
+
+
+def page(lines: Iterable[str], machine_name: str) -> Iterator[str]:
+    """The table of what was measured."""
+    yield from (
+        "# Devices",
+        "",
+        f"Generated on {date.today()} by `python benchmarks/devices.py`: do not edit. {machine_name}.",
+        "",
+        "| device | network | run | images | batch | compiled by | first call, s | best, s | robust accuracy |",
+        "|---|---|---|---|---|---|---|---|---|",
+    )
+    for line in lines:
+        yield f"| {' | '.join(json.loads(line).values())} |"
     yield ""
 
 

@@ -10,7 +10,7 @@ import pytest
 import tensorflow as tf
 
 from advlab.engine import compile, run
-from advlab.engine.compile import Slices, slices
+from advlab.engine.compile import Slices, rows_at_once, slices, xla_pays
 from advlab.workflows.attack import attack
 from advlab.workflows.model_file import load_classifier
 from tests.conftest import linear_classifier
@@ -115,3 +115,13 @@ def test_misclassified_rows_leave_and_the_others_stay_what_they_were(trained, di
     same = whole.success == unpacked.success
     np.testing.assert_array_equal(whole.forward_passes[same], unpacked.forward_passes[same])
     assert np.mean(np.abs(whole.x_adv - unpacked.x_adv)[same] > 1e-4) < 0.01
+
+
+def test_a_gpu_takes_large_batches_and_xla_only_for_much_work(trained, rgb, monkeypatch):
+    classifiers = trained, rgb[0]
+    assert [rows_at_once(c) for c in classifiers] == [1000, 1000]
+    assert [xla_pays(c, 10**6) for c in classifiers] == [True, False]
+    monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0"])
+    assert [rows_at_once(c) for c in classifiers] == [10_000, 10_000]
+    assert [xla_pays(c, 10**6) for c in classifiers] == [False, False]
+    assert [xla_pays(c, 10**8) for c in classifiers] == [True, True]

@@ -15,7 +15,7 @@ from advlab.classifiers.devices import device_name
 from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
 from advlab.engine import steps
-from advlab.engine.compile import Slices, slices, xla_pays
+from advlab.engine.compile import Slices, rows_at_once, slices, xla_pays
 from advlab.errors import AdvlabError, InvalidValue
 from advlab.problem.problem import Craft, ExternalLoop, Loop, UniversalLoop
 from advlab.results.per_image import PerImage
@@ -158,7 +158,7 @@ def make_plan(
     pending = in_scope & ~(succeeds & (spec.goal == "minimal" or spec.early_stop))
     rounds = spec.restarts * max(classes, 1)
     xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * rounds * count))
-    max_rows = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
+    max_rows = batch_size or rows_at_once(classifier)
     batches = max(1, math.ceil(pending.sum() / max_rows))
     rows = max(1, math.ceil(pending.sum() / batches))
     return Plan(
