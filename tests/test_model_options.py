@@ -52,6 +52,7 @@ COMMANDS = {  # command: the library function that it calls, and its words aroun
     "audit": ("audit", ["--model", "MODEL"]),
     "certify": ("certify", ["MODEL", "--epsilon", "0.1"]),
     "curve": ("curve", ["--model", "MODEL"]),
+    "defense-report": ("defense_report", ["MODEL", "MODEL"]),
     "evaluate": ("load_classifier", ["ARCHIVE", "--model", "MODEL"]),
     "export": ("export", ["ARCHIVE", "--csv", "a.csv", "--model", "MODEL"]),
     "import": ("import_images", ["x.npy", "--model", "MODEL"]),

@@ -97,8 +97,8 @@ _OPTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {  # what a ModelFile is 
 }
 
 
-def classifier_options(name: str = "model") -> Callable[[_Function], Any]:
-    """The options of a command that opens the model, or the models, in its parameter ``name``.
+def classifier_options(*names: str) -> Callable[[_Function], Any]:
+    """The options of a command that opens the model, or the models, in its parameters ``names`` (none: ``model``).
 
     The command gets a ``ModelFile`` in place of each name where one of them is used, and --trust as ``trust``.
     """
@@ -107,14 +107,15 @@ def classifier_options(name: str = "model") -> Callable[[_Function], Any]:
         @functools.wraps(command)
         def with_model_file(*arguments: Any, **values: Any) -> Any:
             said = {key: value for key in _OPTIONS if (value := values.pop(f"classifier_{key}")) is not None}
-            models = values[name]
-            if said and not models:
-                option = _OPTIONS[next(iter(said))][0]
-                raise click.UsageError(f"{option} says how a model is opened. Name the model with --model.")
-            if said and isinstance(models, tuple):
-                values[name] = tuple(advlab.ModelFile(model, **said) for model in models)
-            elif said:
-                values[name] = advlab.ModelFile(models, **said)
+            for name in (names or ("model",)) if said else ():
+                models = values[name]
+                if not models:
+                    option = _OPTIONS[next(iter(said))][0]
+                    raise click.UsageError(f"{option} says how a model is opened. Name the model with --model.")
+                if isinstance(models, tuple):
+                    values[name] = tuple(advlab.ModelFile(model, **said) for model in models)
+                else:
+                    values[name] = advlab.ModelFile(models, **said)
             return command(*arguments, **values)
 
         help_of_trust = "Run code in the model file, a SavedModel, and the file of --custom."
