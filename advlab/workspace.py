@@ -120,8 +120,9 @@ def find_weights(name: str) -> Path:
 
 def _find(name: str, category: str, available: dict[str, Path]) -> Path:
     path = Path(name)
-    if looks_like_path(name) or (name not in available and path.suffix and path.is_file()):
-        if path.is_file() or (category == "model" and path.is_dir()):  # a SavedModel is a folder
+    is_folder = category == "model" and path.is_dir()  # a SavedModel is a folder
+    if looks_like_path(name) or (name not in available and (is_folder or (path.suffix and path.is_file()))):
+        if path.is_file() or is_folder:
             return path
         names = ", ".join(sorted(available))
         raise InvalidFile(f"No {category} file at '{name}'. Give a path that exists, or one of: {names}.")

@@ -207,7 +207,7 @@ class TestKeras2:
         )
 
     def test_there_are_genuine_files(self):
-        assert len(list(FIXTURES.glob("keras2_*.h5"))) == 6
+        assert len(list(FIXTURES.glob("keras2_*.h5"))) == 7
 
 
 class TestKerasArchives:

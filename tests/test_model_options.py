@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 from keras import layers
 
 import advlab
+from advlab.classifiers.applications import application_settings, find_application
 from advlab.cli.main import main
 from advlab.errors import InvalidFile, InvalidValue, Mismatch
 from tests.test_cli import call, commands
@@ -52,6 +54,7 @@ COMMANDS = {  # command: the library function that it calls, and its words aroun
     "audit": ("audit", ["--model", "MODEL"]),
     "certify": ("certify", ["MODEL", "--epsilon", "0.1"]),
     "curve": ("curve", ["--model", "MODEL"]),
+    "defense-report": ("defense_report", ["MODEL", "MODEL"]),
     "evaluate": ("load_classifier", ["ARCHIVE", "--model", "MODEL"]),
     "export": ("export", ["ARCHIVE", "--csv", "a.csv", "--model", "MODEL"]),
     "import": ("import_images", ["x.npy", "--model", "MODEL"]),
@@ -125,7 +128,7 @@ def test_weights_alone_take_the_network_of_a_recipe(trained, tmp_path):
     by_file = advlab.load_classifier(tmp_path / "w.weights.h5", architecture=tmp_path / "far" / "net.json")
     assert by_file.digest == trained.digest
     message = call("show", tmp_path / "w.weights.h5", "--architecture", "digit", code=1).stderr
-    assert "Did you mean 'digits'" in message
+    assert "Unknown architecture 'digit'. Did you mean 'digits'?" in message
 
 
 def test_a_model_with_its_own_architecture_takes_no_other(model):
@@ -276,3 +279,35 @@ def test_saving_over_a_model_renews_the_settings_beside_it(model):
     advlab.load_classifier(model, scale=255).save_settings(model)
     plain = advlab.Classifier.from_keras(network())
     assert advlab.load_classifier(plain.save(model)).digest == plain.digest
+
+
+class TestApplications:
+    """The networks of keras.applications by name."""
+
+    @pytest.mark.parametrize("name", [n for n, f in vars(keras.applications).items() if inspect.isfunction(f)])
+    def test_their_images_are_prepared_as_keras_documents_it(self, name):
+        function = find_application(name)
+        module = getattr(keras.applications, function.__module__.rpartition(".")[2])
+        expected = module.preprocess_input(255 * X.astype("float32"))
+        classifier = advlab.Classifier.from_keras(network(), **application_settings(function).to_dict())
+        np.testing.assert_allclose(classifier.adapted(X), expected, atol=1e-4)
+
+    def test_a_name_and_weights_are_a_model(self, tmp_path):
+        given = keras.applications.MobileNetV2(weights=None, classes=3, input_shape=(32, 32, 3))
+        given.save_weights(tmp_path / "fine.weights.h5")
+        (tmp_path / "names.txt").write_text("cat\ndog\nbird\n")
+        words = ["--classes", tmp_path / "names.txt", "--resize", "32"]
+        shown = call("show", "mobilenet_v2", "--weights", tmp_path / "fine.weights.h5", *words, "--json")
+        settings = {"preprocess": "tf", "resize": (32, 32), "class_names": ["cat", "dog", "bird"]}
+        expected = advlab.Classifier.from_keras(given, **settings)
+        assert json.loads(shown.stdout)["digest"] == expected.digest
+        assert json.loads(shown.stdout)["settings"]["preprocess"] == "tf"
+        message = call("show", "MobileNetV2", "--weights", tmp_path / "fine.weights.h5", "--resize", "5", code=1).stderr
+        assert "takes no images of this size" in message
+
+    def test_a_name_is_one_of_a_recipe_or_of_keras(self, model):
+        message = call("show", "mobilenet_v9", "--weights", model, code=1).stderr
+        assert "Unknown architecture 'mobilenet_v9'" in message
+        assert "keras.applications, such as mobilenet_v2" in message
+        message = call("show", "digits", "--weights", model, "--architecture", "digits", code=2).stderr
+        assert "Leave out --architecture" in message

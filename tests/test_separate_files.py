@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,6 +18,7 @@ from advlab.classifiers import files
 from advlab.errors import InvalidFile
 from advlab.workflows.model_file import load_classifier
 
+FIXTURES = Path(__file__).parent / "fixtures"
 X = np.random.default_rng(0).random((5, 6, 6, 1)).astype("float32")
 
 
@@ -148,3 +150,52 @@ def test_a_folder_of_something_else_is_refused_although_it_is_trusted(tmp_path):
     (tmp_path / "saved_model.pb").write_bytes(b"nothing")
     with pytest.raises(InvalidFile, match="Cannot open"):
         files.read_model(tmp_path, trust=True)
+
+
+class TestFolderOfKeras2:
+    """The genuine folders lack the graph, so whatever opens them has rebuilt the model."""
+
+    @pytest.fixture(params=["nested", "normalized", "recurrent"])
+    def folder(self, request, tmp_path) -> Path:
+        return Path(shutil.copytree(FIXTURES / f"keras2_{request.param}", tmp_path / f"keras2_{request.param}"))
+
+    def test_it_is_rebuilt_without_trust_and_predicts_what_keras_2_predicted(self, folder):
+        with files.h5py.File(FIXTURES / f"{folder.name}.h5") as file:
+            x, expected = file["x"][()], file["probabilities"][()]
+        model = files.read_model(folder)
+        np.testing.assert_allclose(np.asarray(model(x, training=False)), expected, atol=2e-6)
+        classifier = load_classifier(folder)
+        assert classifier.notes == (), "its softmax is stripped"
+        np.testing.assert_allclose(classifier.probabilities(x[..., None], in_box=False), expected, atol=2e-6)
+
+    @pytest.mark.parametrize("change", ["cut the description", "cut the variables", "remove the variables"])
+    def test_a_damaged_one_is_refused_with_what_to_do(self, folder, change):
+        file = folder / ("keras_metadata.pb" if "description" in change else "variables/variables.data-00000-of-00001")
+        content = file.read_bytes()
+        file.unlink()
+        if not change.startswith("remove"):
+            file.write_bytes(content[: len(content) // 2])
+        with pytest.raises(
+            InvalidFile, match=r"Cannot open '.*keras2_.* cannot be read: .*Copy or save the folder again"
+        ):
+            files.read_model(folder)
+
+    def test_the_variables_of_another_model_are_refused(self, folder):
+        other = FIXTURES / ("keras2_nested" if "recurrent" in folder.name else "keras2_recurrent")
+        shutil.rmtree(folder / "variables")
+        shutil.copytree(other / "variables", folder / "variables")
+        with pytest.raises(InvalidFile, match=r"Cannot open"):
+            files.read_model(folder)
+
+    def test_how_it_was_trained_is_known(self, folder):
+        assert files.read_loss(folder) == ""
+        assert files.read_loss(folder / "nothing") == ""
+
+    def test_a_model_that_cannot_be_rebuilt_opens_as_its_graph_where_it_is_trusted(self, tmp_path):
+        model = shared_and_nested()
+        WAYS_TO_SAVE["model.export"](model, tmp_path / "folder")
+        (tmp_path / "folder" / "keras_metadata.pb").write_bytes(b"nothing")
+        with pytest.raises(InvalidFile, match=r"its graph can be run as it is: --trust"):
+            load_classifier(tmp_path / "folder")
+        found = load_classifier(tmp_path / "folder", trust=True)
+        np.testing.assert_allclose(found.probabilities(X), outputs(model), atol=1e-6)

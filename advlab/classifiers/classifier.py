@@ -272,8 +272,8 @@ class Classifier:
         """The data set that the model card names; raises ``InvalidValue`` for a model without one."""
         if "dataset" not in self.card:
             raise InvalidValue(
-                f"Model '{self.name}' does not state which data set it was trained on. "
-                "Load one with advlab.load_dataset and pass it."
+                f"Model '{self.name}' does not state which data set it was trained on. Name one with --dataset (in "
+                "Python give its name, its path, or a pair of images and labels)."
             )
         return self.card["dataset"]
 

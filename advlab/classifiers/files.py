@@ -17,9 +17,9 @@ import keras
 from advlab import workspace
 from advlab.classifiers import devices
 from advlab.classifiers.card import ATTRIBUTE, write_card
-from advlab.classifiers.formats import layers, saved_model, weights, weights_only
+from advlab.classifiers.formats import keras2_folder, layers, saved_model, weights, weights_only
 from advlab.classifiers.formats.config import MODELS, explain, refuse_code
-from advlab.classifiers.formats.recognize import require_hdf5
+from advlab.classifiers.formats.recognize import describe, require_hdf5
 from advlab.classifiers.formats.values import FAILURES
 from advlab.classifiers.outputs import loss_name
 from advlab.errors import DAMAGE, InvalidFile, InvalidValue
@@ -28,6 +28,11 @@ from advlab.validation import json_object, largest_content
 
 _SUFFIXES = (".h5", ".hdf5")
 _MAX_CONFIG = 1 << 24  # bytes; that of a network of a thousand layers takes a tenth
+
+_OWN_ARCHITECTURE = (
+    "it holds its own architecture; another one belongs to a file of weights alone. Leave out --architecture "
+    "(architecture= in Python)."
+)
 
 
 def read_model(
@@ -39,15 +44,17 @@ def read_model(
 ) -> keras.Model:
     """The uncompiled model in an HDF5 file of Keras 2 or 3, tf.keras or TensorFlow 1.x, or in a ``.keras`` file.
 
-    Its weights are those of the file, bit for bit; optimizer and training settings are not read. Code in the file runs
-    only with ``trust``, which also opens the folder of a SavedModel. ``custom_objects`` are the user's own layers and
-    functions by name, ``architecture`` what belongs to a file of weights alone (None: the JSON file beside it).
-    Raises ``InvalidFile`` for a file that is missing, damaged, not a Keras model, or holds what this Keras cannot
-    build, naming the layer.
+    Its weights are those of the file, bit for bit; optimizer and training settings are not read. The SavedModel folder
+    of Keras 2 is rebuilt like these. Code in the file runs only with ``trust``, which also opens other SavedModel
+    folders. ``custom_objects`` are the user's own layers and functions by name, ``architecture`` what belongs to a file
+    of weights alone (None: the JSON file beside it). Raises ``InvalidFile`` for a file that is missing, damaged, not a
+    Keras model, or holds what this Keras cannot build, naming the layer.
     """
     devices.prepare()
-    if path.is_dir() and trust and (path / "saved_model.pb").is_file():
-        return saved_model.read(path)
+    if architecture is not None and (path.is_dir() or path.suffix == ".keras"):
+        raise InvalidFile(f"Cannot open '{path}': {_OWN_ARCHITECTURE}")
+    if path.is_dir():
+        return _read_folder(path, trust, custom_objects)
     if path.suffix == ".keras" and zipfile.is_zipfile(path):
         return _read_keras_archive(path, trust, custom_objects)
     require_hdf5(path)
@@ -57,10 +64,7 @@ def read_model(
                 return weights_only.read(file, path, architecture, trust=trust, custom_objects=custom_objects)
             config, generation = _configuration(file)
             if architecture is not None:
-                raise InvalidFile(
-                    "it holds its own architecture; another one belongs to a file of weights alone. Leave out "
-                    "--architecture (architecture= in Python)."
-                )
+                raise InvalidFile(_OWN_ARCHITECTURE)
             model = layers.build_model(config, generation, trust=trust, custom_objects=custom_objects)
             weights.assign(file["model_weights"], model, config)
         except InvalidFile as error:
@@ -68,10 +72,28 @@ def read_model(
     return model
 
 
+def _read_folder(path: Path, trust: bool, custom_objects: Mapping[str, Any] | None) -> keras.Model:
+    """The model in a SavedModel folder: rebuilt where Keras 2 wrote it, else its graph, which runs with ``trust``."""
+    if keras2_folder.is_keras2(path):
+        try:
+            return keras2_folder.read(path, trust=trust, custom_objects=custom_objects)
+        except InvalidFile as error:
+            if not trust:
+                advice = "If you trust its origin, its graph can be run as it is: --trust (trust=True in Python)."
+                said = str(error) if "trust=True" in str(error) else f"{error} {advice}"
+                raise InvalidFile(f"Cannot open '{path}': {said}") from error
+    if trust and (path / "saved_model.pb").is_file():
+        return saved_model.read(path)
+    raise InvalidFile(f"'{path}' {describe(path)}.")
+
+
 def read_loss(path: Path) -> str:
     """The name of the loss that a model file states it was trained with; "" where it states none."""
     try:
-        if path.suffix == ".keras":
+        settings: Any
+        if path.is_dir():
+            settings = keras2_folder.training_config(path)
+        elif path.suffix == ".keras":
             with zipfile.ZipFile(path) as archive:
                 _refuse_oversized(archive, path)
                 settings = json_object(archive.read("config.json"), "its configuration").get("compile_config")

@@ -63,6 +63,8 @@ class InputAdapter:
         self.shape = tuple(model.input_shape[1:])
         self.channels_first = _is_channels_first(model, self.shape)
         self.image_shape = self._image_shape() if size is None else self._resized(as_size(size))
+        if self.image_shape is not None and self.image_shape[2] is not None:
+            self._check_channels(self.image_shape[2])
 
     def _resized(self, size: Size) -> ImageShape:
         """The shape of the images with a size that the model's input allows."""
@@ -127,10 +129,13 @@ class InputAdapter:
                 f"Model '{self.name}' takes inputs of shape {self.shape}, but the images have shape {tuple(shape)}. "
                 "Choose the data set that the model was trained on with --dataset."
             )
+        self._check_channels(shape[-1])
+
+    def _check_channels(self, channels: int) -> None:
         for name, values in (("scale", self.pixels.scale), ("offset", self.pixels.offset)):
-            if np.ndim(values) and len(np.atleast_1d(values)) != shape[-1]:
+            if np.ndim(values) and len(np.atleast_1d(values)) != channels:
                 raise Mismatch(
-                    f"Model '{self.name}' has {len(np.atleast_1d(values))} values of {name}, the images {shape[-1]} "
+                    f"Model '{self.name}' has {len(np.atleast_1d(values))} values of {name}, the images {channels} "
                     "channels. Give one value, or one for each channel."
                 )
 

@@ -8,13 +8,13 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json, say_if_fewer
+from advlab.cli.options import classifier_options, dataset_options, json_option, print_json, say_if_fewer
 
 
 @main.command()
 @click.argument("base", metavar="BASE")
 @click.argument("defended", metavar="DEFENDED")
-@click.option("--dataset", help="A name or path [default: what the defended model was trained on].")
+@dataset_options("A name or path [default: what the defended model was trained on].")
 @click.option(
     "--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: linf 0.1, l2 1.5, l1 10]."
 )
@@ -23,8 +23,8 @@ from advlab.cli.options import json_option, print_json, say_if_fewer
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--output", metavar="PATH", help="Write a report of all attacks, an HTML page.")
 @click.option("--figure", metavar="PATH", help="Draw the attackers into this file: .png, .svg or .pdf.")
+@classifier_options("base", "defended")
 @json_option
-@click.option("--trust", is_flag=True, help="Run code embedded in the model files.")
 def defense_report(
     base: str, defended: str, output: str | None, figure: str | None, as_json: bool, **options: Any
 ) -> None:

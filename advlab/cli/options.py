@@ -86,9 +86,10 @@ _OPTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {  # what a ModelFile is 
     "class_names": ("--classes", "Names of the classes, one on each line.", {"metavar": "FILE"}),
     "architecture": (
         "--architecture",
-        "Of a file of weights: a recipe, or what model.to_json() returned.",
-        {"metavar": "RECIPE|FILE.json"},
+        "Of a file of weights: a recipe, a network of keras.applications, or what model.to_json() returned.",
+        {"metavar": "NAME|FILE.json"},
     ),
+    "weights": ("--weights", "A file of weights for --model NAME, the architecture.", {"metavar": "FILE"}),
     "custom_objects": (
         "--custom",
         "Python file with the model's own layers and functions; needs --trust.",
@@ -97,8 +98,17 @@ _OPTIONS: dict[str, tuple[str, str, dict[str, Any]]] = {  # what a ModelFile is 
 }
 
 
-def classifier_options(name: str = "model") -> Callable[[_Function], Any]:
-    """The options of a command that opens the model, or the models, in its parameter ``name``.
+def _model_file(model: str, weights: str | None, said: dict[str, Any]) -> Any:
+    """The file of a model; with weights, theirs, whose architecture the model's name is."""
+    return advlab.ModelFile(model, **said) if weights is None else advlab.ModelFile(weights, architecture=model, **said)
+
+
+def _as_tuple(value: Any) -> tuple[Any, ...]:
+    return value if isinstance(value, tuple) else (value,)
+
+
+def classifier_options(*names: str) -> Callable[[_Function], Any]:
+    """The options of a command that opens the model, or the models, in its parameters ``names`` (none: ``model``).
 
     The command gets a ``ModelFile`` in place of each name where one of them is used, and --trust as ``trust``.
     """
@@ -107,14 +117,16 @@ def classifier_options(name: str = "model") -> Callable[[_Function], Any]:
         @functools.wraps(command)
         def with_model_file(*arguments: Any, **values: Any) -> Any:
             said = {key: value for key in _OPTIONS if (value := values.pop(f"classifier_{key}")) is not None}
-            models = values[name]
-            if said and not models:
-                option = _OPTIONS[next(iter(said))][0]
-                raise click.UsageError(f"{option} says how a model is opened. Name the model with --model.")
-            if said and isinstance(models, tuple):
-                values[name] = tuple(advlab.ModelFile(model, **said) for model in models)
-            elif said:
-                values[name] = advlab.ModelFile(models, **said)
+            weights = said.pop("weights", None)
+            if weights is not None and "architecture" in said:
+                raise click.UsageError("--weights makes the model's name the architecture. Leave out --architecture.")
+            for name in (names or ("model",)) if said or weights else ():
+                models = values[name]
+                if not models:
+                    option = _OPTIONS[next(iter(said), "weights")][0]
+                    raise click.UsageError(f"{option} says how a model is opened. Name the model with --model.")
+                opened = tuple(_model_file(model, weights, said) for model in _as_tuple(models))
+                values[name] = opened if isinstance(models, tuple) else opened[0]
             return command(*arguments, **values)
 
         help_of_trust = "Run code in the model file, a SavedModel, and the file of --custom."

@@ -38,15 +38,21 @@ def to_unit_range(x: Any, subject: str, value_range: ValueRange | None = None) -
         white = 65535 if lowest >= 0 and highest < 65536 else highest
         raise InvalidValue(
             f"{subject} has whole-numbered pixels from {lowest} to {highest}. Say which of them are black and white, "
-            f"such as value_range=({min(lowest, 0)}, {white})."
+            f"such as {as_option((min(lowest, 0), white))}."
         )
     if highest <= 1:
         raise InvalidValue(
-            f"{subject} has the whole-numbered pixels 0 and 1 alone. Say whether 1 is white, value_range=(0, 1), or "
-            "nearly black, value_range=(0, 255)."
+            f"{subject} has the whole-numbered pixels 0 and 1 alone. Say whether 1 is white, {as_option((0, 1))}, or "
+            f"nearly black, {as_option((0, 255))}."
         )
     warnings.warn(f"{subject}: pixels of type {x.dtype} are taken as 0-255 and divided by 255.", AdvlabWarning, 4)
     return np.divide(x, np.float32(255), dtype=np.float32)
+
+
+def as_option(value_range: ValueRange) -> str:
+    """How a range is given, on the command line and in Python."""
+    low, high = (f"{value:.10g}" for value in value_range)
+    return f"--range {low},{high} (value_range=({low}, {high}) in Python)"
 
 
 def to_labels(y: Any, classes: Sequence[str] | None, subject: str) -> tuple[np.ndarray, Sequence[str] | None]:

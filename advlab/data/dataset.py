@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from advlab.data.conversion import ValueRange, default_class_names, to_labels, to_unit_range
+from advlab.data.conversion import ValueRange, as_option, default_class_names, to_labels, to_unit_range
 from advlab.errors import InvalidValue
 from advlab.validation import shown
 
@@ -150,10 +150,10 @@ def _images(x: Any, subject: str) -> np.ndarray:
         raise InvalidValue(f"{subject} has NaN pixels, first in image {bad}. Fix or drop it.")
     if low < 0 or high > 1:
         cause = "standardised images: undo the scaling" if low < 0 else "images in 0-255: divide by 255"
-        example = f"({low:g}, {high:g})" if low < 0 else "(0, 255)"
+        example = (0, 255) if low >= 0 else (-1, 1) if low >= -1 and high <= 1 else (low, high)
         raise InvalidValue(
             f"{subject} has pixels from {low:g} to {high:g}, not in [0, 1]. The likely cause is {cause}, or say which "
-            f"pixels are black and white, such as value_range={example}."
+            f"pixels are black and white, such as {as_option(example)}."
         )
     return x
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from advlab import workspace
 from advlab.data.loading import load_dataset
 from advlab.declarations.recipes import load_recipe
+from advlab.errors import unknown
 
 if TYPE_CHECKING:
     import keras
@@ -31,8 +32,9 @@ class ModelFile(os.PathLike[str]):
         trust: Allows code in the model file, a SavedModel, and the file of ``custom_objects`` to run.
         custom_objects: Your own layer classes and functions, by the names that the model file gives them, or the Python
             file that defines them, which is run only with ``trust``.
-        architecture: For a file of weights alone: a Keras model, the name of a recipe, or the file that holds
-            ``model.to_json()``; None: the JSON file beside the weights.
+        architecture: For a file of weights alone: a Keras model, the name of a recipe or of a network of
+            keras.applications (of the classes and size that are given, else of ImageNet's, fed as it documents), or the
+            file that holds ``model.to_json()``; None: the JSON file beside the weights.
         scale: As in ``Classifier.from_keras``, and so are the following. What is None is taken from the settings beside
             the file (``Classifier.save_settings``), else from its model card.
         offset: See ``scale``.
@@ -82,7 +84,12 @@ class ModelFile(os.PathLike[str]):
 
         from advlab.classifiers.classifier import Classifier
         from advlab.classifiers.custom_objects import read_custom_objects
+        from advlab.classifiers.settings import read_settings
 
+        settings = self.settings
+        if self.architecture is not None:
+            settings = settings.over(read_settings(path))
+        network, usual = _network(self.architecture, settings)
         custom = self.custom_objects
         if isinstance(custom, str | os.PathLike):
             custom = read_custom_objects(custom, self.trust)
@@ -90,8 +97,8 @@ class ModelFile(os.PathLike[str]):
             path,
             self.trust,
             custom_objects=custom,
-            architecture=_architecture(self.architecture),
-            settings=self.settings,
+            architecture=network,
+            settings=settings if usual is None else settings.over(usual),
         )
         classifier.source = str(self)
         return classifier
@@ -134,14 +141,29 @@ def load_classifier(
     return ModelFile(name_or_path, **said).load()
 
 
-def _architecture(source: keras.Model | _PathLike | None) -> keras.Model | Path | None:
-    """The network of a recipe for images like those of its data set; a model or a JSON file is returned as it is."""
+def _network(
+    source: keras.Model | _PathLike | None, settings: Settings
+) -> tuple[keras.Model | Path | None, Settings | None]:
+    """The network of a recipe for images like those of its data set, or of keras.applications, and how that is fed.
+
+    A model or a JSON file is returned as it is.
+    """
     if not isinstance(source, str | os.PathLike):
-        return source
-    if Path(source).suffix == ".json":
-        return Path(source)
-    recipe = load_recipe(os.fspath(source))
+        return source, None
+    name = os.fspath(source)
+    if Path(name).suffix == ".json":
+        return Path(name), None
+    if name in workspace.recipes() or workspace.looks_like_path(name):
+        from advlab.training.train import build
 
-    from advlab.training.train import build
+        recipe = load_recipe(name)
+        return build(recipe, load_dataset(recipe.dataset, limit=1)), None
 
-    return build(recipe, load_dataset(recipe.dataset, limit=1))
+    from advlab.classifiers.applications import application_settings, build_application, find_application
+
+    function = find_application(name)
+    if function is None:
+        hint = "Or one of keras.applications, such as mobilenet_v2, or the JSON file that holds model.to_json()."
+        raise unknown("architecture", name, workspace.recipes(), hint)
+    classes = None if settings.classes is None else len(settings.classes)
+    return build_application(function, classes, settings.resize), application_settings(function)

@@ -18,6 +18,7 @@ Entry = Mapping[str, Any]
 MODELS = ("Sequential", "Functional", "Model", "Network")
 CODE = ("Lambda", "TorchModuleWrapper", "FlaxLayer", "JaxLayer", "TFSMLayer", "__lambda__")
 _KERAS_MODULES = ("keras", "tf_keras", "tensorflow.keras", "tensorflow.python.keras", "builtins")
+_FUNCTIONS = ("elu", "relu", "relu6", "selu", "sigmoid", "softmax", "softplus", "softsign", "tanh")
 _SEQUENCES = ("__tuple__", "TensorShape")
 
 
@@ -75,15 +76,19 @@ def _build_shape(config: Entry) -> list[int | None] | None:
 
 
 def without_operator(entry: Entry) -> Entry:
-    """The entry itself, or a ``Rescaling`` layer in place of an operator with a constant, such as ``x / 255``.
+    """The entry itself, or a layer in place of an operator with a constant, ``x / 255``, or of a function, ``relu``.
 
-    tf.keras 2.4 and later saved operators in functional models as ``TFOpLambda`` layers.
+    tf.keras 2.4 and later saved them in functional models as ``TFOpLambda`` layers.
     """
     class_name, config = parts(entry)
     nodes = entry.get("inbound_nodes")
     if class_name != "TFOpLambda" or not isinstance(nodes, list) or len(nodes) != 1:
         return entry
+    function = str(config.get("function")).rpartition(".")[2]
     match nodes[0]:
+        case [str(source), int(node), int(tensor), {**named}] if function in _FUNCTIONS and not _said(named):
+            activation = {"name": name_of(entry), "activation": function}
+            return {"class_name": "Activation", "config": activation, "inbound_nodes": [[[source, node, tensor, {}]]]}
         case [str(source), int(node), int(tensor), {"y": int(y) | float(y)}] if y != 0:
             scalings = {
                 "truediv": {"scale": 1 / y},
@@ -93,12 +98,17 @@ def without_operator(entry: Entry) -> Entry:
                 "subtract": {"scale": 1.0, "offset": -y},
                 "sub": {"scale": 1.0, "offset": -y},
             }
-            scaling = scalings.get(str(config.get("function")).rpartition(".")[2])
+            scaling = scalings.get(function)
             if scaling:
                 call = [[source, node, tensor, {}]]
                 settings = {"name": name_of(entry), **scaling}
                 return {"class_name": "Rescaling", "config": settings, "inbound_nodes": [call]}
     return entry
+
+
+def _said(named: Mapping[Any, Any]) -> bool:
+    """Whether a call of a function has arguments beside its input; every one states the name, mostly as null."""
+    return any(value is not None for key, value in named.items() if key != "name")
 
 
 def plain(value: Any) -> Any:

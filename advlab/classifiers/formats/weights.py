@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import h5py
 import keras
@@ -13,13 +13,15 @@ from advlab.classifiers.formats.config import MODELS, layers_of, name_of, parts,
 from advlab.errors import InvalidFile
 from advlab.hdf5 import attribute_list, read_array
 
+_Array: TypeAlias = h5py.Dataset | np.ndarray
+
 
 def assign(group: h5py.Group, model: keras.Model, config: Mapping[str, Any]) -> None:
     """Set the weights of ``model``, built from ``config``, to those in the group ``model_weights`` of its file.
 
     Raises ``InvalidFile`` that names the layer whose weights are missing or have another shape.
     """
-    for entry, layer in _pairs(model, config):
+    for entry, layer in pairs(model, config):
         name = name_of(entry)
         trainable, non_trainable = _variables(layer, entry)
         variables = trainable + non_trainable
@@ -31,7 +33,7 @@ def assign(group: h5py.Group, model: keras.Model, config: Mapping[str, Any]) -> 
                 f"layer '{name}' needs {len(variables)} weights, but the file holds {len(datasets)} for it. It is "
                 "incomplete or belongs to another model: save it again with model.save()."
             )
-        _fill(name, variables, datasets)
+        fill(name, variables, datasets)
         for leaf in _leaves(layer, entry):
             if hasattr(leaf, "finalize_state"):
                 leaf.finalize_state()
@@ -53,10 +55,10 @@ def assign_in_order(group: h5py.Group, model: keras.Model) -> None:
                 f"layer '{layer.name}' needs {len(variables)} weights, but the file holds {len(datasets)} for its "
                 f"counterpart '{name}'. Give the model that the weights were saved from."
             )
-        _fill(name, variables, datasets)
+        fill(name, variables, datasets)
 
 
-def _pairs(model: keras.Model, entry: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], keras.Layer]]:
+def pairs(model: keras.Model, entry: Mapping[str, Any]) -> Iterator[tuple[Mapping[str, Any], keras.Layer]]:
     """Each layer of a model with its entry, in the order of the file, which is the order of the saved weights.
 
     Operations have no weights and are not among the layers of a model.
@@ -72,7 +74,7 @@ def _variables(layer: keras.Layer, entry: Mapping[str, Any]) -> tuple[list[Any],
     """Trainable and other weights; files hold, for each outermost layer, the former before the latter."""
     if parts(entry)[0] not in MODELS:
         return list(layer.trainable_weights), list(layer.non_trainable_weights)
-    inner = [_variables(layer, entry) for entry, layer in _pairs(layer, entry)]
+    inner = [_variables(layer, entry) for entry, layer in pairs(layer, entry)]
     trainable = [weight for weights, _ in inner for weight in weights]
     return trainable, [weight for _, weights in inner for weight in weights]
 
@@ -81,11 +83,12 @@ def _leaves(layer: keras.Layer, entry: Mapping[str, Any]) -> Iterator[keras.Laye
     if parts(entry)[0] not in MODELS:
         yield layer
         return
-    for inner, nested in _pairs(layer, entry):
+    for inner, nested in pairs(layer, entry):
         yield from _leaves(nested, inner)
 
 
-def _fill(name: str, variables: list[Any], datasets: list[h5py.Dataset]) -> None:
+def fill(name: str, variables: list[Any], datasets: Sequence[_Array]) -> None:
+    """Set the weights of the layer ``name``; raises ``InvalidFile`` for one of another shape."""
     position = 0
     while position < len(variables):
         cell = slice(position, position + 3)
@@ -104,7 +107,7 @@ def _fill(name: str, variables: list[Any], datasets: list[h5py.Dataset]) -> None
         position += 1
 
 
-def _is_cudnn(variables: list[Any], datasets: list[h5py.Dataset]) -> bool:
+def _is_cudnn(variables: list[Any], datasets: Sequence[_Array]) -> bool:
     """Whether three weights are those of a CuDNN cell: two biases in one vector, a shape that Keras 3 does not use."""
     if len(variables) < 3 or [variable.name for variable in variables] != ["kernel", "recurrent_kernel", "bias"]:
         return False
@@ -113,7 +116,7 @@ def _is_cudnn(variables: list[Any], datasets: list[h5py.Dataset]) -> bool:
     return [d.shape for d in datasets] == [kernel, recurrent, double] and bias != double
 
 
-def _from_cudnn(datasets: list[h5py.Dataset]) -> list[np.ndarray]:
+def _from_cudnn(datasets: Sequence[_Array]) -> list[np.ndarray]:
     """CuDNN's kernels are stored transposed, gate by gate, with the memory order of the input kernel swapped."""
     kernel, recurrent, bias = map(_values, datasets)
     gates = kernel.shape[1] // recurrent.shape[0]
@@ -146,7 +149,9 @@ def _array(group: h5py.Group, path: str) -> h5py.Dataset:
     return member
 
 
-def _values(dataset: h5py.Dataset) -> np.ndarray:
+def _values(dataset: _Array) -> np.ndarray:
+    if isinstance(dataset, np.ndarray):
+        return dataset
     try:
         return read_array(dataset)
     except ValueError as error:
