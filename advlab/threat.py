@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from advlab.errors import InvalidValue, unknown
@@ -25,7 +26,9 @@ class ThreatModel:
     the smallest perturbation, and the largest where each image has its own. ``target`` is the class to reach; None
     counts any prediction other than the label. ``targets`` says how the class of each image was chosen instead:
     ``least-likely``, ``random``, or ``array`` where the user did. ``per_image`` is the digest of what was given for
-    each image, masks, epsilons and targets (``results.per_image``); empty for none.
+    each image, masks, epsilons and targets (``results.per_image``); empty for none. Of a union ``any_of`` has the
+    threat models, each with a ball; the images of any of them count, so that ``norm`` is ``none`` and ``epsilon``
+    infinite.
     """
 
     norm: str = "linf"
@@ -33,6 +36,7 @@ class ThreatModel:
     target: int | None = None
     targets: str = ""
     per_image: str = ""
+    any_of: tuple[ThreatModel, ...] = ()
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "norm", parse_norm(self.norm))
@@ -61,6 +65,18 @@ class ThreatModel:
     def targeted(self) -> bool:
         """Whether one class counts, of all images or of each."""
         return self.target is not None or bool(self.targets)
+
+    @classmethod
+    def union(cls, threats: Iterable[ThreatModel]) -> ThreatModel:
+        """What an attacker may do who chooses one of several threat models for each image."""
+        return cls("none", math.inf, any_of=tuple(threats))
+
+    @property
+    def text(self) -> str:
+        """Norm and epsilon as people write them: ``linf 0.1``, ``l2`` (any size), ``linf 0.1 or l2 1.5``."""
+        if self.any_of:
+            return " or ".join(threat.text for threat in self.any_of)
+        return f"{self.norm} {self.epsilon_text}" if math.isfinite(self.epsilon) else self.norm
 
     @property
     def epsilon_text(self) -> str:

@@ -28,6 +28,12 @@ def half_step(problem: advlab.Problem, *, fraction: float = 0.5) -> advlab.Loop:
     return advlab.Loop(1, lambda: {"x": problem.x}, update)
 
 
+def runner_up(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+    """A loss of one's own: how close the logits are to being wrong, float32 ``(n,)``."""
+    is_label = tf.one_hot(labels, logits.shape[-1])
+    return tf.reduce_max(logits - 1e9 * is_label, -1) - tf.reduce_sum(logits * is_label, -1)
+
+
 def main(folder: Path) -> None:
     """Train, attack, evaluate and report."""
     os.environ["ADVLAB_WORKSPACE"] = str(folder)
@@ -39,6 +45,10 @@ def main(folder: Path) -> None:
     spec = advlab.Attack("pgd", norm="linf", epsilon="8/255", steps=20)
     result: advlab.AttackResult = advlab.attack(classifier, data, spec)
     several: list[advlab.AttackResult] = advlab.attack(classifier, data, "fgsm", epsilon=[0.05, 0.1])
+    adaptive = advlab.Attack("pgd", steps=5, loss=runner_up, passes=2)
+    aimed: advlab.AttackResult = advlab.attack(classifier, data, adaptive)
+    through: advlab.Classifier = classifier.with_backward({"flatten": lambda x: tf.reshape(x, [-1, 784])})
+    print(aimed.attack.variant, through.digest == classifier.digest)
     weak = advlab.attack(classifier, (data.x, data.y), half_step, epsilon=0.1)
     path: Path = result.save()
     evaluation: advlab.Evaluation = advlab.evaluate(advlab.load_result(path))

@@ -40,6 +40,19 @@ def test_the_worst_case_has_the_image_of_the_attack_that_succeeded():
     assert worst.parts == ("pgd", "square")
 
 
+def test_a_union_counts_what_succeeds_under_any_of_its_threat_models():
+    under_linf = part([1, 1, 2, 0, 2], change=np.full(5, 0.1))
+    under_l2 = part([0, 2, 2, 0, 2], norm="l2", epsilon=1.5, change=np.full(5, 1.5))
+    union = combine.union([under_linf, under_l2], "either")
+    np.testing.assert_array_equal(union.robust, [False, False, True, True, False])
+    np.testing.assert_array_equal(union.diagnostics.misclassified_by, [0, 1, -1, -1, -1])
+    assert union.parts == ("linf 0.1", "l2 1.5")
+    assert union.attack.threat.any_of == (under_linf.attack.threat, under_l2.attack.threat)
+    assert union.attack.slug == "either-linf-0.1-or-l2-1.5"
+    with pytest.raises(Mismatch, match="samples"):
+        combine.union([under_linf, replace(under_l2, dataset_digest="other")], "either")
+
+
 def test_a_cascade_counts_what_it_left_out_as_misclassified_before():
     second = part([0, 2, 2, 0, 2], attempted=[0, 1, 1, 1, 0], method="square")
     np.testing.assert_array_equal(second.left_out, [True, False, False, False, True])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import html
+import re
+from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
@@ -68,6 +70,16 @@ def test_standard_is_the_published_autoattack(norm):
         assert parameters.items() <= spec.parameters.items()
         assert spec.threat.norm == norm
         assert spec.threat.epsilon in (0.5, float("inf"))
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2", "l1"])
+def test_random_is_the_published_version_for_random_models(norm):
+    specs = load_suite("random").under(norm, 0.5)
+    assert [(s.method, s.passes, s.restarts, s.early_stop) for s in specs] == [("apgd", 20, 1, False)] * 2
+    assert [(s.parameters["steps"], s.parameters["loss"], s.parameters["n_target_classes"]) for s in specs] == [
+        (100, "ce", 0),
+        (100, "dlr", 0),
+    ]
 
 
 def test_more_targets_than_wrong_classes_are_all_wrong_classes(rgb):
@@ -143,6 +155,123 @@ def test_a_part_of_a_cascade_verifies_as_recorded(few, small, workspace):
     verification = advlab.verify(part)
     assert verification.holds
     assert verification.accuracy == verification.recorded_accuracy
+
+
+UNION = """
+title = "Either"
+mode = "union"
+
+[[attack]]
+method = "fgsm"
+norm = "linf"
+epsilon = "4/255"
+
+[[attack]]
+method = "fgsm"
+norm = "l2"
+epsilon = 0.5
+"""
+FAB = """
+[[attack]]
+method = "fab"
+norm = "linf"
+epsilon = "4/255"
+early_stop = false
+parameters = { steps = 5 }
+"""
+
+
+@pytest.fixture
+def either(tmp_path):
+    path = tmp_path / "either.toml"
+    path.write_text(UNION)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def united(trained, few, tmp_path_factory):
+    """The evaluations of a union with a minimal method in one of its cascades."""
+    path = tmp_path_factory.mktemp("union") / "either.toml"
+    path.write_text(UNION + FAB)
+    return advlab.run(trained, few, path, progress=False)
+
+
+def test_a_union_is_the_worst_of_several_threat_models_and_each_has_a_line(united):
+    evaluations = united
+    *parts, union = (e.result for e in evaluations)
+    linf, l2 = parts[2], parts[4]
+    assert [p.attack.threat.text for p in parts] == ["linf 4/255"] * 3 + ["l2 0.5"] * 2
+    np.testing.assert_array_equal(parts[1].attempted, parts[0].robust)
+    assert parts[3].attempted.all()
+    np.testing.assert_array_equal(union.robust, linf.robust & l2.robust)
+    sizes = distances(union.x, union.x_adv)
+    assert np.all((sizes.linf <= 4 / 255 + 1e-7) | (sizes.l2 <= 0.5 * (1 + 1e-6)))
+    assert not evaluations[-1].findings or {f.severity for f in evaluations[-1].findings} == {"info"}
+
+    text = " ".join(advlab.table(evaluations).split())
+    rate = f"{100 * evaluations[-1].robust_accuracy.value:.1f}"
+    for result, name in ((linf, "linf 4/255"), (l2, "l2 0.5"), (union, "linf 4/255 or l2 0.5")):
+        assert re.search(rf"either {name}: wrong before .*?; still robust {result.robust.sum()}\.", text)
+    page = html.unescape(advlab.report(evaluations)).replace("\N{NO-BREAK SPACE}", " ")
+    assert re.search(rf"its worst case image by image \(L∞ 4/255 or L2 0\.5\)\s*(<[^>]*>)*{rate} %", page)
+    assert "This one chooses for each image" in page
+
+
+def test_a_minimal_method_counts_within_the_epsilon_of_its_threat_model(united):
+    fab = united[1].result
+    assert fab.attack.method == "fab"
+    assert np.all(distances(fab.x, fab.x_adv).linf <= 4 / 255 + 1e-7)
+
+
+def test_a_union_is_saved_verified_and_reused(few, either, workspace):
+    first = advlab.run("digits", few, either, save=True, progress=False)[-1].result
+    assert first.path.name == "either-linf-4_255-or-l2-0.5.h5"
+    stored = load_result(first.path)
+    assert stored.attack.threat == first.attack.threat
+    assert advlab.verify(first.path).holds
+    first.path.unlink()
+    again = advlab.run("digits", few, either, save=True, progress=False)[-1].result
+    np.testing.assert_array_equal(again.x_adv, first.x_adv)
+
+
+def test_an_image_in_none_of_the_balls_of_a_union_is_found(united):
+    union = united[-1].result
+    beyond = replace(union, x_adv=np.clip(union.x + 0.2, 0, 1).astype(np.float32))
+    assert "budget-exceeded" in {finding.code for finding in advlab.evaluate(beyond).findings}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("epsilon = 0.5", ""), "every attack names its norm and epsilon"),
+        (('norm = "l2"', ""), "every attack names its norm and epsilon"),
+        (('mode = "union"', 'mode = "union"\nnorms = ["l2"]'), "norms must be left out"),
+    ],
+)
+def test_a_mistake_in_a_union_is_explained(tmp_path, change, message):
+    path = tmp_path / "mine.toml"
+    path.write_text(UNION.replace(*change))
+    with pytest.raises(InvalidValue, match=message):
+        load_suite(path)
+
+
+def test_a_union_takes_no_norm_and_no_epsilon(trained, few, either):
+    with pytest.raises(InvalidValue, match="names its own norm and epsilon"):
+        advlab.run(trained, few, either, epsilon=0.1)
+
+
+def test_the_shipped_union_is_of_the_default_radii():
+    threats = load_suite("union").cascades()
+    assert [threat.text for threat in threats] == ["linf 0.1", "l2 1.5", "l1 10"]
+
+
+def test_a_run_takes_other_passes_and_stand_ins_than_its_suite(trained, few, either, workspace):
+    options = {"save": True, "progress": False}
+    plain = advlab.run(trained, few, either, **options)
+    aimed = advlab.run(trained, few, either, passes=2, backward={"hidden_1": lambda x: x[:, :64]}, **options)
+    assert {e.attack.passes for e in aimed} == {2}
+    assert all("hidden_1" in e.attack.backward for e in aimed)
+    assert {e.result.path for e in plain}.isdisjoint(e.result.path for e in aimed)
 
 
 def test_the_worst_case_is_at_least_as_bad_as_each_attack_alone(trained, few, small):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
@@ -14,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.classifiers import devices
+from advlab.classifiers.backward import StandIn, check_stand_ins, replaced_calls, stand_in
 from advlab.classifiers.card import read_card
 from advlab.classifiers.digest import network_digest
 from advlab.classifiers.files import read_loss, read_model, write_model
@@ -66,7 +68,9 @@ class Classifier:
         pixels = preprocessing(*self.settings.pixel_units)
         self.adapted = InputAdapter(self.keras_model, name, pixels, self.settings.resize)
         self.card = dict(card or {})
+        self.backward: dict[str, StandIn] = {}
         self._bfloat16: Classifier | None = None
+        self._plain, self._with_stand_ins = self, dict[Any, Classifier]()
         self.compiled: dict[Any, Any] = {}  # functions traced for this model; they live and die with it
         loss = loss or loss_name(getattr(keras_model, "loss", None))
         self._model_logits, self.notes = strip_softmax(self.keras_model, name, output=self.settings.output, loss=loss)
@@ -251,9 +255,40 @@ class Classifier:
 
         if self._bfloat16 is None:
             model = keras.models.clone_model(self.keras_model, clone_function=clone)
-            self._bfloat16 = self.with_network(model)
+            self._bfloat16 = self.with_network(model).with_backward(self.backward)
         self._bfloat16.keras_model.set_weights(self.keras_model.get_weights())
         return self._bfloat16
+
+    def with_backward(self, stand_ins: Mapping[str, StandIn]) -> Classifier:
+        """The same classifier, with gradients that are taken from a stand-in where a layer has none of use (BPDA).
+
+        It predicts the same and has the same digest and weights; the model itself is not changed. An attack on it
+        records the stand-ins, as ``advlab.attack(..., backward=...)`` does. Earlier stand-ins are replaced.
+
+        Args:
+            stand_ins: Name of a layer, also of one inside another model -> ``"identity"`` (the gradient passes
+                straight through) or a TensorFlow function of the layer's inputs, of the layer's output shape.
+
+        Raises:
+            UnknownName: For a layer that the model does not have.
+        """
+        plain = self._plain
+        if not stand_ins:
+            return plain
+        key = tuple(sorted(stand_ins.items(), key=lambda item: item[0]))
+        if key not in plain._with_stand_ins:
+            check_stand_ins(plain.keras_model, stand_ins)
+            wrappers = {layer: stand_in(layer, function) for layer, function in key}
+
+            def logits(x: tf.Tensor) -> tf.Tensor:
+                with replaced_calls(plain.keras_model, wrappers):
+                    return plain._model_logits(x)
+
+            other = copy.copy(plain)
+            other.backward, other._model_logits, other.compiled, other._bfloat16 = dict(key), logits, {}, None
+            other._predict = tf.function(other._probabilities, autograph=False, reduce_retracing=True)
+            plain._with_stand_ins[key] = other
+        return plain._with_stand_ins[key]
 
     def __repr__(self) -> str:
         return f"Classifier {self.name}: {self.keras_model.count_params():,} parameters, {self.classes} classes"

@@ -9,10 +9,12 @@ import click
 import advlab
 from advlab.cli.main import main
 from advlab.cli.options import (
+    backward_option,
     classifier_options,
     dataset_options,
     json_option,
     parse_settings,
+    passes_option,
     print_evaluations,
     print_json,
     relative_path,
@@ -60,6 +62,8 @@ def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | No
     show_default=True,
     help="Precision of gradients; success is always verified in float32.",
 )
+@passes_option
+@backward_option
 @click.option("--output", metavar="PATH", help="[default: attacks/MODEL/METHOD-NORM-EPSILON.h5]")
 @click.option("--force", is_flag=True, help="Replace an archive of another result; restart an unfinished one.")
 @classifier_options()

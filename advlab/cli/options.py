@@ -225,6 +225,24 @@ def say_if_fewer(images: int) -> None:
         click.echo(f"note: --samples asks for {asked:,}; there are only {images:,} images.", err=True)
 
 
+def _identities(ctx: click.Context, parameter: click.Parameter, layers: tuple[str, ...]) -> dict[str, str]:
+    return dict.fromkeys(layers, "identity")
+
+
+passes_option = click.option(
+    "--passes",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Average N passes at each query, for random models [default: 1].",
+)
+backward_option = click.option(
+    "--straight-through",
+    "backward",
+    multiple=True,
+    metavar="LAYER",
+    callback=_identities,
+    help="Pass the gradient through a layer as if it changed nothing; repeatable.",
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines (docs/json.md).")
 
 

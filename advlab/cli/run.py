@@ -9,10 +9,12 @@ import click
 import advlab
 from advlab.cli.main import main
 from advlab.cli.options import (
+    backward_option,
     classifier_options,
     dataset_options,
     json_option,
     model_option,
+    passes_option,
     print_evaluations,
     print_json,
     say_if_fewer,
@@ -26,6 +28,8 @@ from advlab.cli.options import (
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")
 @click.option("--norm", help="linf, l2, l1 or l0 [default: the suite's].")
 @click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: the suite's].")
+@passes_option
+@backward_option
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")
 @click.option("--force", is_flag=True, help="Craft everything again; replace archives of other results.")
 @classifier_options()

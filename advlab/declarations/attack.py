@@ -10,12 +10,13 @@ from dataclasses import dataclass, field, fields
 from typing import Any
 
 from advlab import renamed
-from advlab.declarations.methods import Method, describe, load_method
+from advlab.declarations.methods import Method, code_of, describe, load_method
 from advlab.errors import InvalidValue, unknown
 from advlab.threat import DEFAULT_EPSILON, NORMS, ThreatModel, Value, parse_epsilon, parse_norm
-from advlab.validation import as_int
+from advlab.validation import as_int, invalid
 
 PRECISIONS = ("float32", "bfloat16")
+IDENTITY = "identity"
 
 
 @dataclass(frozen=True, init=False)
@@ -32,7 +33,10 @@ class Attack:
         restarts: Attacks on each image, each from a random start of its own; the best counts.
         early_stop: Each image ends at its first success (of a minimal method: instead of its nearest).
         precision: Of gradients, ``float32`` or ``bfloat16``; success is verified in float32.
-        code: Distinguishes versions of a user's own method.
+        passes: Of a random classifier, so many are averaged in each query.
+        loss: A user's own, raised in place of the method's; empty for the method's. An archive has its name.
+        backward: Layer -> what its gradient is taken from: ``identity`` or a function. An archive has their names.
+        code: Distinguishes versions of a user's own functions by their source, not by the values that they refer to.
         craft: A user's own method, None for those of advlab.
     """
 
@@ -45,6 +49,9 @@ class Attack:
     restarts: int
     early_stop: bool
     precision: str
+    passes: int
+    loss: str | Callable[..., Any]
+    backward: Mapping[str, str | Callable[..., Any]]
     code: str
     craft: Callable[..., Any] | None = field(repr=False, compare=False)
 
@@ -59,6 +66,9 @@ class Attack:
         restarts: int = 1,
         early_stop: bool = False,
         precision: str = "float32",
+        passes: int = 1,
+        loss: str | Callable[..., Any] | None = None,
+        backward: Mapping[str, str | Callable[..., Any]] | None = None,
         **parameters: Any,
     ):
         """Specify an attack.
@@ -75,6 +85,13 @@ class Attack:
             restarts: Attacks on each image.
             early_stop: Whether each image ends at its first success.
             precision: ``float32`` or ``bfloat16``.
+            passes: Forward (and backward) passes that each query averages: the expectation over what a random
+                classifier draws (EOT, arXiv:1707.07397).
+            loss: A TensorFlow function ``(logits, labels)`` -> float32 ``(n,)`` to raise in place of the loss of a
+                bounded method; logits float32 ``(n, k)``, labels int32 ``(n,)``. With a target, or a class to aim at,
+                it is given that class as the label, and lowered. A name is the method's own parameter ``loss``.
+            backward: Name of a layer -> ``identity`` or a TensorFlow function of the layer's inputs, from which its
+                gradient is taken (BPDA, arXiv:1802.00420); what the layer outputs stays as it is.
             **parameters: Those of the method, such as ``steps=100``.
 
         Raises:
@@ -82,7 +99,22 @@ class Attack:
             InvalidValue: For a value out of range.
         """
         declaration = load_method(method) if isinstance(method, str) else describe(method)
-        resolved = declaration.resolve(parameters)
+        own_loss = loss if callable(loss) else ""
+        resolved = declaration.resolve(parameters if own_loss or loss is None else {**parameters, "loss": loss})
+        if not declaration.native and (own_loss or passes != 1):
+            raise InvalidValue(
+                f"Method '{declaration.name}' runs in another library, with its own loss and one pass for each query. "
+                f"Got {'loss' if own_loss else 'passes'}; leave it out, or choose a method such as 'pgd'."
+            )
+        if own_loss and declaration.goal == "minimal":
+            raise InvalidValue(
+                f"Method '{declaration.name}' looks for the boundary between classes, and its loss is what tells where "
+                f"that lies. Got the loss '{_name(own_loss)}'; choose a bounded method, such as 'pgd'."
+            )
+        if own_loss:
+            resolved.pop("loss", None)
+        stand_ins = _stand_ins({} if backward is None else backward)
+        functions = [f for f in (method, own_loss, *stand_ins.values()) if callable(f)]
         self._set(
             method=declaration.name,
             threat=_threat(declaration, norm, epsilon, target),
@@ -93,7 +125,10 @@ class Attack:
             restarts=restarts,
             early_stop=early_stop,
             precision=precision,
-            code=declaration.code,
+            passes=passes,
+            loss=own_loss,
+            backward=stand_ins,
+            code=code_of(*functions),
             craft=None if isinstance(method, str) else method,
         )
 
@@ -120,6 +155,9 @@ class Attack:
             "restarts": 1,
             "early_stop": False,
             "precision": "float32",
+            "passes": 1,
+            "loss": "",
+            "backward": {},
             "code": "",
             "craft": None,
         }
@@ -133,6 +171,12 @@ class Attack:
         attack._set(**{f.name: changes.get(f.name, getattr(self, f.name)) for f in fields(self)})
         return attack
 
+    def with_backward(self, backward: Mapping[str, str | Callable[..., Any]]) -> Attack:
+        """The same with these stand-ins for layers, and with a code that tells versions of them apart."""
+        stand_ins = _stand_ins(backward)
+        functions = [f for f in (self.craft, self.loss, *stand_ins.values()) if callable(f)]
+        return self.replace(backward=stand_ins, code=code_of(*functions))
+
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
             object.__setattr__(self, name, value)
@@ -140,16 +184,20 @@ class Attack:
             raise InvalidValue(f"early_stop must be True or False. Got {self.early_stop!r}.")
         if self.precision not in PRECISIONS:
             raise unknown("precision", self.precision, PRECISIONS)
+        object.__setattr__(self, "passes", as_int("passes", self.passes, 1))
         object.__setattr__(self, "restarts", as_int("restarts", self.restarts, 1))
         object.__setattr__(self, "seed", as_int("seed", self.seed, 0, 2**64 - 1))
+
+    @property
+    def loss_function(self) -> Callable[..., Any] | None:
+        """The user's own loss; None where there is none, or only its name is known."""
+        return None if isinstance(self.loss, str) else self.loss
 
     @property
     def slug(self) -> str:
         """A short file name: ``pgd-linf-0.1`` plus whatever is not the default; hashed above 60 characters."""
         threat = self.threat
-        parts = [self.method, threat.norm]
-        if math.isfinite(threat.epsilon):
-            parts.append(threat.epsilon_text)
+        parts = [self.method, *threat.text.split()]
         parts += [f"{name}={_format(self.parameters[name])}" for name in sorted(self.overrides)]
         if threat.targeted:
             parts.append(f"target={threat.targets if threat.target is None else threat.target}")
@@ -179,6 +227,9 @@ class Attack:
             ("seed", self.seed, 0),
             ("early_stop", self.early_stop, False),
             ("precision", self.precision, "float32"),
+            ("passes", self.passes, 1),
+            ("loss", _name(self.loss), ""),
+            *((f"backward.{layer}", _name(stand_in), "") for layer, stand_in in sorted(self.backward.items())),
         ]
 
     def to_dict(self) -> dict[str, Any]:
@@ -192,12 +243,16 @@ class Attack:
             "target": threat.target,
             "targets": threat.targets or None,
             "per_image": threat.per_image or None,
+            "any_of": [{"norm": ball.norm, "epsilon": ball.epsilon} for ball in threat.any_of],
             "parameters": dict(self.parameters),
             "overrides": list(self.overrides),
             "seed": self.seed,
             "restarts": self.restarts,
             "early_stop": self.early_stop,
             "precision": self.precision,
+            "passes": self.passes,
+            "loss": _name(self.loss),
+            "backward": {layer: _name(stand_in) for layer, stand_in in self.backward.items()},
             "code": self.code,
         }
 
@@ -206,15 +261,27 @@ class Attack:
         """The inverse of ``to_dict``, also of an earlier version's."""
         values = renamed.attack_fields(data["method"], data)
         epsilon = values.pop("epsilon")
+        balls = tuple(ThreatModel(ball["norm"], ball["epsilon"]) for ball in values.pop("any_of", ()))
         threat = ThreatModel(
             values.pop("norm"),
             math.inf if epsilon is None else epsilon,
             values.pop("target"),
             values.pop("targets", None) or "",
             values.pop("per_image", None) or "",
+            balls,
         )
         goal = values.pop("goal", "minimal" if math.isinf(threat.epsilon) and threat.norm != "none" else "bounded")
         return cls.recorded(values.pop("method"), threat, goal, **{**values, "overrides": tuple(values["overrides"])})
+
+
+def _stand_ins(backward: Mapping[str, str | Callable[..., Any]]) -> dict[str, str | Callable[..., Any]]:
+    """The same, in the order of the layers' names, once it is what it must be."""
+    if not isinstance(backward, Mapping):
+        raise invalid("backward", backward, "a mapping from names of layers, such as {'quantise': 'identity'}")
+    for layer, stand_in in backward.items():
+        if not callable(stand_in) and stand_in != IDENTITY:
+            raise invalid(f"The stand-in of layer '{layer}'", stand_in, "'identity' or a function of its inputs")
+    return dict(sorted(backward.items()))
 
 
 def _threat(
@@ -248,7 +315,11 @@ def _threat(
     return ThreatModel(chosen, radius, target)
 
 
-_SETTINGS = {"norm", "epsilon", "target", "seed", "restarts", "early_stop", "precision", "method"}
+_SETTINGS = {"norm", "epsilon", "target", "seed", "restarts", "early_stop", "precision", "passes", "backward", "method"}
+
+
+def _name(function: str | Callable[..., Any]) -> str:
+    return function if isinstance(function, str) else getattr(function, "__name__", type(function).__name__)
 
 
 def _format(value: Value) -> str:

@@ -200,16 +200,21 @@ def describe(craft: Callable[..., Any]) -> Method:
     summary = (inspect.getdoc(craft) or "").partition("\n")[0]
     norms = tuple(getattr(craft, "NORMS", tuple(DEFAULT_EPSILON)))
     goal, choices = getattr(craft, "GOAL", "bounded"), getattr(craft, "CHOICES", {})
-    return Method(name, summary, norms, goal, True, parameters, types, choices, _code(craft))
+    return Method(name, summary, norms, goal, True, parameters, types, choices, code_of(craft))
 
 
-def _code(craft: Callable[..., Any]) -> str:
-    """8 hexadecimal digits of a user's function, so that results of an earlier version are not mistaken for its own."""
+def code_of(*functions: Callable[..., Any]) -> str:
+    """8 hexadecimal digits of a user's functions, so that results of an earlier version are not mistaken for theirs.
+
+    Empty without any. They depend on the source alone: values that a function refers to are not in it.
+    """
     import hashlib
     import inspect
 
-    try:
-        text = inspect.getsource(craft)
-    except (OSError, TypeError):
-        text = getattr(getattr(craft, "__code__", None), "co_code", b"").hex()
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
+    text = ""
+    for function in functions:
+        try:
+            text += inspect.getsource(function)
+        except (OSError, TypeError):
+            text += getattr(getattr(function, "__code__", None), "co_code", b"").hex()
+    return hashlib.sha256(text.encode()).hexdigest()[:8] if functions else ""

@@ -6,8 +6,9 @@ imported: an unknown key, a wrong type or a value out of range is refused.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from advlab.errors import InvalidValue, unknown
 from advlab.threat import DEFAULT_EPSILON, NORMS, ThreatModel, parse_epsilon
 from advlab.validation import invalid, require_choice, require_int, require_str
 
-MODES = ("each", "cascade", "smallest")
+MODES = ("each", "cascade", "smallest", "union")
 
 
 @dataclass(frozen=True)
@@ -36,6 +37,7 @@ class Entry:
     early_stop: bool = True
     restarts: int = 1
     seed: int = 0
+    passes: int = 1
     parameters: Mapping[str, Any] = field(default_factory=dict)
     under: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -54,7 +56,7 @@ class Entry:
         if not isinstance(self.parameters, Mapping):
             raise invalid("parameters", self.parameters, "a table such as { steps = 40 }")
         norm = norm or self.norm
-        settings = {"early_stop": self.early_stop, "restarts": self.restarts, "seed": self.seed}
+        settings = {name: getattr(self, name) for name in ("early_stop", "restarts", "seed", "passes")}
         special = dict(self.under.get(norm or "", {}))
         parameters = {**self.parameters, **special.pop("parameters", {})}
         minimal = load_method(self.method).goal == "minimal"
@@ -70,8 +72,9 @@ class Suite:
 
     ``mode`` says how they are combined. ``each``: every attack has a result of its own. ``cascade``: each attacks only
     the images that are still robust after those before it, and the worst case is the result. ``smallest``: the nearest
-    adversarial example of any attack is the result. The last two have one norm for all, the first of ``norms`` unless
-    the caller chooses another.
+    adversarial example of any attack is the result. Both have one norm for all, the first of ``norms`` unless the
+    caller chooses another. ``union``: every attack names its norm and epsilon; those of one threat model are a cascade,
+    and the worst case over all threat models is the result.
     A cascade is tested on ``selftest`` planted adversarial examples.
     """
 
@@ -91,14 +94,20 @@ class Suite:
             raise invalid("selftest", self.selftest, 'left out, unless mode is "cascade"')
         if not self.attacks:
             raise InvalidValue("A suite needs at least one [[attack]] table. Got none.")
-        if self.mode != "each" and not self.norms:
+        if self.mode == "union" and self.norms:
+            raise invalid("norms", list(self.norms), 'left out where mode is "union": every attack names its own norm')
+        if self.mode in ("cascade", "smallest") and not self.norms:
             raise InvalidValue(f'A suite of mode "{self.mode}" must say which norms it covers: norms = ["linf", "l2"].')
         for norm in self.norms:
             require_choice("norms", norm, NORMS)
         for number, entry in enumerate(self.attacks, 1):
             with toml.about(f"attack {number}"):
                 require_str("method", entry.method)
-                if self.mode != "each" and (entry.norm, entry.epsilon) != (None, None):
+                if self.mode == "union" and None in (entry.norm, entry.epsilon):
+                    raise InvalidValue(
+                        'Of mode "union" every attack names its norm and epsilon: norm = "l2", epsilon = 1.'
+                    )
+                if self.mode in ("cascade", "smallest") and (entry.norm, entry.epsilon) != (None, None):
                     raise InvalidValue(f'Norm and epsilon of a suite of mode "{self.mode}" are those of the suite.')
                 covered = load_method(entry.method).norms
                 for under in (*self.norms,) or (None,):
@@ -122,7 +131,12 @@ class Suite:
 
     def under(self, norm: str | None = None, epsilon: float | str | None = None) -> tuple[Attack, ...]:
         """The attacks under a norm and an epsilon (None: the declared ones); ``smallest`` has those that cover it."""
-        if self.mode == "each":
+        if self.mode == "union" and (norm, epsilon) != (None, None):
+            raise InvalidValue(
+                f"Each attack of suite '{self.name}' names its own norm and epsilon. Got {norm or epsilon}; leave norm "
+                "and epsilon out, or run suite 'standard'."
+            )
+        if self.mode in ("each", "union"):
             return tuple(entry.attack(norm, epsilon) for entry in self.attacks)
         threat = self.threat(norm, epsilon)
         return tuple(
@@ -130,6 +144,19 @@ class Suite:
             for entry in self.attacks
             if self.mode == "cascade" or threat.norm in load_method(entry.method).norms
         )
+
+    def cascades(self, norm: str | None = None, epsilon: float | str | None = None) -> dict[ThreatModel, list[Attack]]:
+        """Threat model -> the attacks that are a cascade under it: none of modes ``each`` and ``smallest``."""
+        attacks = self.under(norm, epsilon)
+        if self.mode == "cascade":
+            return {self.threat(norm, epsilon): list(attacks)}
+        groups: dict[ThreatModel, list[Attack]] = {}
+        for entry, attack in zip(self.attacks, attacks, strict=True) if self.mode == "union" else ():
+            # A minimal method has no epsilon of its own: the entry's is that within which its images count.
+            radius = parse_epsilon(entry.epsilon)
+            threat = replace(attack.threat, epsilon=math.inf if radius is None else radius)
+            groups.setdefault(threat, []).append(attack)
+        return groups
 
 
 def load_suite(name_or_path: str | Path) -> Suite:
@@ -162,6 +189,6 @@ def _entry(table: dict[str, Any]) -> Entry:
     for norm, settings in table["under"].items():
         require_choice("under", norm, NORMS)
         for key in toml.table(settings, f"under.{norm}"):
-            require_choice(f"under.{norm}", key, ("early_stop", "parameters", "restarts", "seed"))
+            require_choice(f"under.{norm}", key, ("early_stop", "parameters", "passes", "restarts", "seed"))
         toml.known_keys(Entry, {"method": "", **settings}, f"under.{norm}.")
     return Entry(**table)

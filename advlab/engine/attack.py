@@ -77,6 +77,9 @@ def craft(
             f"attempted must be a bool array of shape ({len(dataset)},), one for each image. "
             f"Got {np.asarray(attempted).dtype} {np.shape(attempted)}."
         )
+    if classifier.backward and not spec.backward:
+        spec = spec.with_backward(classifier.backward)
+    classifier = classifier.with_backward(spec.backward)
     method = spec.craft or import_module(f"advlab.methods.{spec.method}").craft
     given = per_image or PerImage()
     if given.target is not None and (highest := given.target.max()) >= classifier.classes:

@@ -20,6 +20,7 @@ from advlab.errors import AdvlabError, InvalidValue
 from advlab.problem.problem import Craft, ExternalLoop, Loop, UniversalLoop
 from advlab.results.per_image import PerImage
 from advlab.threat import ThreatModel
+from advlab.validation import shown
 
 
 class Refinement(NamedTuple):
@@ -157,7 +158,7 @@ def make_plan(
     succeeds = np.where(target >= 0, predicted == target, predicted != dataset.y)
     pending = in_scope & ~(succeeds & (spec.goal == "minimal" or spec.early_stop))
     rounds = spec.restarts * max(classes, 1)
-    xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * rounds * count))
+    xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * rounds * count * spec.passes))
     max_rows = batch_size or rows_at_once(classifier)
     batches = max(1, math.ceil(pending.sum() / max_rows))
     rows = max(1, math.ceil(pending.sum() / batches))
@@ -251,10 +252,26 @@ def _refuse_impossible(
             f"Method '{spec.method}' runs in another library, in float32. Got precision '{spec.precision}'; "
             "leave it out."
         )
+    if spec.loss:
+        _refuse_loss(spec.loss, classifier.classes)
     if isinstance(loop, Loop) and spec.restarts > 1 and not _is_random(classifier, dataset, craft, spec):
         raise InvalidValue(
             f"Method '{spec.method}' draws nothing at random: restarts would repeat one run. Got {spec.restarts} "
             "restarts; leave them out, or choose a method with a random start, such as 'pgd'."
+        )
+
+
+def _refuse_loss(loss: Any, classes: int) -> None:
+    """Raise unless the user's loss takes logits and labels and returns one number for each image."""
+    if isinstance(loss, str):
+        raise InvalidValue(
+            f"The loss '{loss}' is known by its name only: an archive has no more of it. Give the function."
+        )
+    value = loss(tf.zeros([2, classes]), tf.zeros([2], tf.int32))
+    if getattr(value, "shape", None) != [2] or not value.dtype.is_floating:
+        raise InvalidValue(
+            "loss must return a float tensor of shape (n,), the loss of each image, from logits of shape (n, "
+            f"{classes}) and labels of shape (n,). Of 2 images it returned {shown(value)}. Do not average over images."
         )
 
 

@@ -90,7 +90,8 @@ def compile_method(classifier: Classifier, craft: Craft, attack: Attack, goal: s
     Floats, epsilon among them, enter as tensors: five epsilons are one compilation.
     """
     constants = {name: v for name, v in attack.parameters.items() if not isinstance(v, float)}
-    key = (craft, attack.threat.norm, attack.early_stop, attack.precision, goal, xla, tuple(sorted(constants.items())))
+    settings = (attack.threat.norm, attack.early_stop, attack.precision, attack.passes, attack.loss)
+    key = (craft, *settings, goal, xla, tuple(sorted(constants.items())))
     low_precision = classifier.in_bfloat16() if attack.precision == "bfloat16" else None
     if key not in classifier.compiled:
         classifier.compiled[key] = _trace(classifier, low_precision, craft, attack, constants, goal, xla)
@@ -111,6 +112,7 @@ def _trace(
 
     def build_loop(batch: Batch, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor]) -> tuple[Problem, Any]:
         problem = build_problem(batch, attack.threat.norm, epsilon, logits)
+        problem = problem._replace(passes=attack.passes, loss=attack.loss_function)
         return problem, craft(problem, **constants, **floats)
 
     def begin(batch: Batch, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor]) -> Carry:
@@ -160,8 +162,9 @@ def _trace(
                 query = query._replace(success=query.success & _counts(problem, query.logits, loop.confidence))
             point = tf.one_hot(tf.gather(column, step), carry["loss_trace"].shape[1], on_value=True, off_value=False)
             carry = carry | {
-                "forward": carry["forward"] + tf.cast(active, tf.int32) + tf.cast(active & is_repeated, tf.int32),
-                "backward": carry["backward"] + tf.cast(active & gradient, tf.int32),
+                "forward": carry["forward"]
+                + attack.passes * (tf.cast(active, tf.int32) + tf.cast(active & is_repeated, tf.int32)),
+                "backward": carry["backward"] + attack.passes * tf.cast(active & gradient, tf.int32),
                 "loss_trace": tf.where(point[None] & active[:, None], query.loss[:, None], carry["loss_trace"]),
                 "nonfinite": carry["nonfinite"] | ~tf.math.is_finite(query.loss),
             }
@@ -187,7 +190,7 @@ def _trace(
             else:
                 updates = tf.ones_like(recorded["forward"])
             for name, passes in zip(("forward", "backward"), loop.extra, strict=True):
-                recorded[name] += passes * updates
+                recorded[name] += attack.passes * passes * updates
             return step + 1, recorded | {f"state/{name}": value for name, value in next_state.items()}
 
         def has_work(step: tf.Tensor, carry: Carry) -> tf.Tensor:

@@ -46,13 +46,15 @@ class UniversalRun:
                 best_score = score
                 self.best = {"x": self._concatenate(queries, "x"), "loss": loss, "success": success}
             yield
-        passes = {"forward": 2 * loop.epochs, "backward": loop.epochs}
+        epoch_passes = loop.epochs * self.spec.passes
+        passes = {"forward": 2 * epoch_passes, "backward": epoch_passes}
         self.best |= flags | {name: np.full(self.rows, count, np.int32) for name, count in passes.items()}
         self.best["loss_trace"] = self.best["loss"][:, None]
 
     def _build_loop(self, batch: Batch) -> tuple[Problem, UniversalLoop]:
         fixed = {name: v for name, v in self.spec.parameters.items() if not isinstance(v, float)}
         problem = build_problem(batch, self.spec.threat.norm, self.epsilon, self.classifier.logits)
+        problem = problem._replace(passes=self.spec.passes, loss=self.spec.loss_function)
         return problem, self.craft(problem, **fixed, **self.floats)
 
     def _step(self, batch: Batch, state: dict[str, Any], progress: tf.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:

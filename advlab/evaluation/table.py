@@ -25,7 +25,7 @@ _INFINITE = "inf: the attack failed on more than half of the images."
 def label(evaluation: Evaluation, full: bool = False) -> str:
     """The attack in a few words, ``pgd linf 0.1``; ``full`` adds every setting that is not the default."""
     attack, threat = evaluation.attack, evaluation.attack.threat
-    words = [attack.method, threat.norm]
+    words = [attack.method, threat.text if threat.any_of else threat.norm]
     words += [epsilon_text(evaluation)] if math.isfinite(threat.epsilon) else []
     words += ["target", target_text(evaluation)] if threat.targeted else []
     words += ["in a mask"] if evaluation.result.per_image.mask is not None else []
@@ -153,7 +153,11 @@ def _suite_lines(evaluation: Evaluation) -> list[str]:
     left = [int(result.correct.sum())]
     for part in range(len(result.parts)):
         left.append(left[-1] - counts[part])
-    funnel = [] if result.minimal else [f"Robust after each attack: {' -> '.join(f'{n:,}' for n in left)}."]
+    funnel = (
+        []
+        if result.minimal or result.attack.threat.any_of
+        else [f"Robust after each attack: {' -> '.join(f'{n:,}' for n in left)}."]
+    )
     lines = [
         f"{label(evaluation)}: wrong before any attack {wrong:,}; misclassified by {successes}; "
         f"still robust {robust:,}."

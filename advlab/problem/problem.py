@@ -11,7 +11,8 @@ import tensorflow as tf
 from advlab.problem import random
 from advlab.problem.balls import Ball, masked, restricted
 from advlab.problem.gradients import value_and_gradients
-from advlab.problem.losses import LOSSES, TARGETED_LOSSES, margin
+from advlab.problem.losses import LOSSES, TARGETED_LOSSES, Loss, margin
+from advlab.problem.passes import mean_over_passes
 
 START = -1  # the step number of whatever is drawn before the first query
 ROUNDING = 2e-5  # of the largest logit: several times the rounding of float32 through a small network
@@ -40,6 +41,7 @@ class Problem(NamedTuple):
     push towards (-1: away from the label), ``target`` the class that counts as success (-1: any but the label);
     ``ball`` the admissible set around ``x``; ``streams`` uint32 ``(b, 2)``; ``restart`` int32 ``(b,)``, from 0;
     ``nearest`` the nearest success of the restarts before, ``x`` itself where there is none; ``logits`` the classifier.
+    ``passes`` of it are averaged in each query. ``loss`` is raised in place of the method's own where it is not None.
     """
 
     x: tf.Tensor
@@ -51,34 +53,37 @@ class Problem(NamedTuple):
     restart: tf.Tensor
     nearest: tf.Tensor
     logits: Callable[[tf.Tensor], tf.Tensor]
+    passes: int = 1
+    loss: Loss | None = None
 
     def query(self, x: tf.Tensor, loss: str = "ce", gradient: bool = True) -> Query:
         """Logits, loss (larger is better for the attacker), success and, where asked for, the loss's gradient.
 
-        What is queried is ``restrict(x)``: whatever a method does, pixels outside the mask stay clean.
+        What is queried is ``restrict(x)``: whatever a method does, pixels outside the mask stay clean. All but success
+        are means over ``passes``; success is read from the mean of the logits.
         """
         x = self.restrict(x)
-        if not gradient:
-            logits = self.logits(x)
-            return Query(x, logits, self._loss(logits, loss), self._success(logits), None)
 
         def logits_and_loss(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             logits = self.logits(self.restrict(x))
             return logits, self._loss(logits, loss)
 
-        logits, loss_values, gradients = value_and_gradients(logits_and_loss, x)
-        return Query(x, logits, loss_values, self._success(logits), gradients[0])
+        def one_pass(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
+            return value_and_gradients(logits_and_loss, x) if gradient else (*logits_and_loss(x), [])
+
+        logits, loss_values, gradients = mean_over_passes(one_pass, x, self.passes)
+        return Query(x, logits, loss_values, self._success(logits), gradients[0] if gradient else None)
 
     def pullback(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
         """float32 ``(b, m, h, w, c)``: the gradients of m weighted sums of logits, ``weights`` float32 ``(b, m, k)``.
 
-        One forward pass and m backward passes; identity weights give the Jacobian.
+        One forward pass and m backward passes, times ``passes``; identity weights give the Jacobian.
         """
 
         def logits(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             return x, self.logits(self.restrict(x))
 
-        return tf.stack(value_and_gradients(logits, x, weights)[-1], 1)
+        return mean_over_passes(lambda x: tf.stack(value_and_gradients(logits, x, weights)[-1], 1), x, self.passes)
 
     def random(self, step: tf.Tensor | int, draw: int, distribution: str = "uniform") -> tf.Tensor:
         """float32, the shape of ``x``: ``uniform`` in [0, 1) or standard ``normal``.
@@ -113,10 +118,10 @@ class Problem(NamedTuple):
 
     def _loss(self, logits: tf.Tensor, name: str) -> tf.Tensor:
         has_aim = self.aim >= 0
-        if name in TARGETED_LOSSES:
+        if name in TARGETED_LOSSES and self.loss is None:
             targeted = TARGETED_LOSSES[name](logits, self.labels, tf.maximum(self.aim, 0))
             return tf.where(has_aim, targeted, LOSSES[name](logits, self.labels))
-        value = LOSSES[name](logits, tf.where(has_aim, self.aim, self.labels))
+        value = (self.loss or LOSSES[name])(logits, tf.where(has_aim, self.aim, self.labels))
         return tf.where(has_aim, -value, value)
 
     def _success(self, logits: tf.Tensor) -> tf.Tensor:

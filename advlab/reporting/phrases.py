@@ -21,18 +21,23 @@ def attack_name(evaluation: Evaluation) -> str:
 def budget(evaluation: Evaluation) -> str:
     """The threat model in short: ``L∞ 0.1``, ``smallest L2``, with the target's name."""
     threat = evaluation.attack.threat
-    text = NORMS[threat.norm]
-    if math.isfinite(threat.epsilon):
-        text = f"{text} {epsilon_text(evaluation)}"
-    elif threat.norm != "none":
-        text = f"smallest {text}"
+    text = " or ".join(_ball(ball, ball.epsilon_text) for ball in threat.any_of)
+    text = text or _ball(threat, epsilon_text(evaluation))
     if threat.targeted:
         text = f"{text}, towards {target_text(evaluation)}"
     return text if evaluation.result.per_image.mask is None else f"{text}, in a mask"
 
 
+def _ball(threat: ThreatModel, size: str) -> str:
+    if math.isfinite(threat.epsilon):
+        return f"{NORMS[threat.norm]} {size}"
+    return NORMS[threat.norm] if threat.norm == "none" else f"smallest {NORMS[threat.norm]}"
+
+
 def allowance(threat: ThreatModel) -> str:
     """What an attacker may do under a threat model, for readers who know no norms."""
+    if threat.any_of:
+        return f"chooses for each image: it {', or '.join(map(allowance, threat.any_of))}"
     if threat.norm == "none":
         return "may change the pixels at will"
     if not math.isfinite(threat.epsilon):

@@ -72,7 +72,7 @@ def summarize(
 
     ``asked`` is the threat model that an audit is about: its controls, under others, then have no headline. Where None,
     the threat model in question is one that all classifiers were attacked under, that a suite was run under, or that
-    most attacks were run under; of equal ones the first.
+    most attacks were run under; of equal ones the first. A union of several comes before each of them.
     """
     groups: dict[tuple[str, str, str], list[_Pair]] = {}
     for evaluation, samples in zip(evaluations, pictures, strict=True):
@@ -89,7 +89,7 @@ def _headlines(group: Sequence[_Pair]) -> list[Headline]:
     by_threat: dict[ThreatModel, dict[str, list[_Pair]]] = {}
     for pair in group:
         threat = pair[0].attack.threat
-        if math.isfinite(threat.epsilon):
+        if math.isfinite(threat.epsilon) or threat.any_of:
             by_threat.setdefault(threat, {}).setdefault(pair[0].result.dataset_digest, []).append(pair)
     return [
         _headline(max(sets.values(), key=lambda pairs: (any(e.joins for e, _ in pairs), len(pairs[0][0]))))
@@ -127,6 +127,7 @@ def _summary(
         headlines,
         key=lambda line: (
             line.threat == asked,
+            bool(line.threat.any_of),
             not line.threat.targeted,
             line.threat in shared,
             line.strongest.joins,

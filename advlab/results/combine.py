@@ -43,11 +43,26 @@ def worst_case(results: Sequence[AttackResult], name: str) -> AttackResult:
     samples or threat model differ.
     """
     refuse_different(results)
+    return _worst(results, joined([r.attack for r in results], name, results[0].attack.threat))
+
+
+def union(results: Sequence[AttackResult], name: str) -> AttackResult:
+    """The per-sample worst of results under different threat models, one for each, as in ``worst_case``.
+
+    Its threat model is their union, and ``parts`` names them.
+    """
+    refuse_different(results, threats_differ=True)
+    threat = ThreatModel.union(r.attack.threat for r in results)
+    worst = _worst(results, joined([r.attack for r in results], name, threat))
+    return replace(worst, parts=tuple(r.attack.threat.text for r in results))
+
+
+def _worst(results: Sequence[AttackResult], attack: Attack) -> AttackResult:
     labels = results[0].labels[:, None]
     success = np.stack([r.success & r.attempted for r in results])
     confidence = np.stack([np.take_along_axis(r.adversarial_probabilities, labels, 1)[:, 0] for r in results])
     numbers = np.where(success.any(0), success.argmax(0), confidence.argmin(0))
-    return _join(results, name, numbers, np.where(success.any(0) & results[0].correct, numbers, -1))
+    return _join(results, attack, numbers, np.where(success.any(0) & results[0].correct, numbers, -1))
 
 
 def smallest(results: Sequence[AttackResult], name: str) -> AttackResult:
@@ -60,24 +75,19 @@ def smallest(results: Sequence[AttackResult], name: str) -> AttackResult:
     sizes = np.stack([np.where(r.success, distance(r.x, r.x_adv, norm), np.inf) for r in results])
     numbers = sizes.argmin(0)
     success = np.isfinite(sizes.min(0)) & results[0].correct
-    return _join(results, name, numbers, np.where(success, numbers, -1))
+    attack = joined([r.attack for r in results], name, results[0].attack.threat)
+    return _join(results, attack, numbers, np.where(success, numbers, -1))
 
 
 def _join(
-    results: Sequence[AttackResult], name: str, numbers: np.ndarray, misclassified_by: np.ndarray
+    results: Sequence[AttackResult], attack: Attack, numbers: np.ndarray, misclassified_by: np.ndarray
 ) -> AttackResult:
     """The result that has of each sample the image of the attack in ``numbers``."""
     first, rows = results[0], np.arange(len(numbers))
     x_adv = np.stack([r.x_adv for r in results])[numbers, rows]
     return replace(
         first,
-        attack=Attack.recorded(
-            name,
-            first.attack.threat,
-            first.attack.goal,
-            early_stop=first.attack.early_stop,
-            precision=first.attack.precision,
-        ),
+        attack=attack,
         x_adv=x_adv,
         adversarial_probabilities=np.stack([r.adversarial_probabilities for r in results])[numbers, rows],
         attempted=np.any([r.attempted for r in results], axis=0),
@@ -96,6 +106,13 @@ def _join(
     )
 
 
+def joined(attacks: Sequence[Attack], name: str, threat: ThreatModel) -> Attack:
+    """What several attacks are together: a method called ``name``, with those settings of the first that all share."""
+    first = attacks[0]
+    shared = {s: getattr(first, s) for s in ("early_stop", "precision", "passes", "backward")}
+    return Attack.recorded(name, threat, first.goal, **shared)
+
+
 def _any(flags: Sequence[np.ndarray | None]) -> np.ndarray | None:
     known = [flag for flag in flags if flag is not None]
     return np.any(known, axis=0) if known else None
@@ -106,7 +123,7 @@ def _largest(values: Sequence[np.ndarray | None]) -> np.ndarray | None:
     return np.max(known, axis=0) if known else None
 
 
-def refuse_different(results: Sequence[AttackResult]) -> None:
+def refuse_different(results: Sequence[AttackResult], threats_differ: bool = False) -> None:
     """Raise ``Mismatch``, naming what differs, unless classifier, samples and threat model are equal."""
     if not results:
         raise InvalidValue("Joining attacks needs at least one result. Got none.")
@@ -115,7 +132,7 @@ def refuse_different(results: Sequence[AttackResult]) -> None:
         pairs = {
             "classifier": (first.classifier_digest, other.classifier_digest),
             "samples": (first.dataset_digest, other.dataset_digest),
-            "threat model": (first.attack.threat, other.attack.threat),
+            "threat model": (first.attack.threat, first.attack.threat if threats_differ else other.attack.threat),
         }
         differ = [f"{name} ({one} and {two})" for name, (one, two) in pairs.items() if one != two]
         if differ:

@@ -100,6 +100,10 @@ _TYPES: dict[str, type | tuple[type, ...]] = {  # what is read of the specificat
     "attack.seed": int,
     "attack.restarts": int,
     "attack.code": str,
+    "attack.any_of": list,
+    "attack.passes": int,
+    "attack.loss": str,
+    "attack.backward": dict,
     "execution": dict,
     "execution.computed_fraction": (int, float),
     "execution.model": str,
@@ -141,6 +145,8 @@ def require_consistent(header: Mapping[str, Any], arrays: Mapping[str, np.ndarra
         raise ValueError("a name in its header is no text")
     if not all(isinstance(value, str | int | float | NoneType) for value in parameters.values()):
         raise ValueError("a parameter in its header is no single value")
+    if not all(isinstance(name, str) for name in attack.get("backward", {}).values()):
+        raise ValueError("a stand-in in its header is no name")
     if not all(isinstance(name, str) and name in parameters for name in overrides):
         raise ValueError("its overrides are no parameters")
     if test and not all(is_int(test.get(name)) for name in ("planted", "found", "random")):

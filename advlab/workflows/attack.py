@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
@@ -46,6 +46,8 @@ def attack(
     restarts: int | None = None,
     early_stop: bool | None = None,
     precision: str | None = None,
+    passes: int | None = None,
+    backward: Mapping[str, str | Callable[..., Any]] | None = None,
     samples: int | None = None,
     batch_size: int | None = None,
     compile: str = "auto",
@@ -84,6 +86,8 @@ def attack(
     restarts: int | None = None,
     early_stop: bool | None = None,
     precision: str | None = None,
+    passes: int | None = None,
+    backward: Mapping[str, str | Callable[..., Any]] | None = None,
     samples: int | None = None,
     batch_size: int | None = None,
     compile: str = "auto",
@@ -116,6 +120,8 @@ def attack(
         restarts: Attacks on each image; None: 1.
         early_stop: Whether each image ends at its first success; None: no.
         precision: Of gradients, ``float32`` or ``bfloat16``; None: ``float32``.
+        passes: Of a random classifier, forward (and backward) passes that each query averages; None: 1.
+        backward: Name of a layer -> ``identity`` or a function of its inputs that its gradient is taken from.
         samples: The first so many images; None: all.
         batch_size: Images at a time; None: by the size of the model.
         compile: ``auto``, ``xla`` or ``graph``.
@@ -126,7 +132,8 @@ def attack(
         force: Whether an archive of something else may be replaced.
         trust: Whether code in a model file may run.
         progress: Whether to show a bar; None: on a terminal.
-        **parameters: Those of the method, such as ``steps=100``.
+        **parameters: Those of the method, such as ``steps=100``; for a bounded method also ``loss``, a TensorFlow
+            function ``(logits, labels)`` -> float32 ``(n,)`` to raise in place of its own, see ``advlab.Attack``.
 
     Returns:
         The result; for a list of epsilons a list of results.
@@ -137,7 +144,8 @@ def attack(
         Mismatch: Where classifier and data do not belong together.
         FileExists: Where an archive of something else is in the way.
     """
-    settings = {"norm": norm, "seed": seed, "restarts": restarts, "early_stop": early_stop, "precision": precision}
+    settings: dict[str, Any] = {"norm": norm, "seed": seed, "restarts": restarts, "early_stop": early_stop}
+    settings |= {"precision": precision, "passes": passes, "backward": backward}
     if epsilon is not None and epsilon_per_image is not None:
         raise InvalidValue("Give one of the two: epsilon, or epsilon_per_image.")
     if isinstance(epsilon, list | tuple | np.ndarray) and np.ndim(epsilon):

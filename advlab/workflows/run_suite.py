@@ -1,13 +1,13 @@
-"""Run a suite: several attacks on one classifier, independent, in cascade, or for the smallest change."""
+"""Run a suite: several attacks on one classifier, independent, in cascades, or for the smallest change."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from os import PathLike
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,7 +22,7 @@ from advlab.results.result import AttackResult, load_result
 from advlab.threat import ThreatModel
 from advlab.workflows.attack import finish
 from advlab.workflows.inputs import require_archive, resolve_classifier, resolve_dataset
-from advlab.workflows.selftest import SelfTest, run_selftest
+from advlab.workflows.selftest import SelfTest, run_selftest, within_layers
 
 if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
@@ -41,6 +41,8 @@ def run(
     force: bool = False,
     trust: bool = False,
     precision: str = "float32",
+    passes: int | None = None,
+    backward: Mapping[str, str | Callable[..., Any]] | None = None,
     selftest: int | None = None,
     progress: bool | None = None,
 ) -> list[Evaluation]:
@@ -58,87 +60,131 @@ def run(
         force: Whether to craft all of them again, and to replace archives of something else.
         trust: Whether code in a model file may run.
         precision: Of gradients, ``float32`` or ``bfloat16``.
+        passes: Of a random classifier, forward (and backward) passes that each query averages; None: as the suite says.
+        backward: Name of a layer -> ``identity`` or a function of its inputs that its gradient is taken from.
         selftest: Images around which a cascade's self-test plants an adversarial example; None: as the suite says.
         progress: Whether to show bars; None: on a terminal.
 
     Returns:
-        An evaluation for each attack, last that of the cascade's worst case or of the smallest change.
+        An evaluation for each attack; after those of a cascade that of its worst case, and last that of the union of
+        several cascades, or of the smallest change.
 
     Raises:
         UnknownName, InvalidValue, InvalidFile, Mismatch: Before any work.
         FileExists: Where an archive of something else is in the way.
     """
     declaration = load_suite(str(suite))
-    specs = [spec.replace(precision=precision) for spec in declaration.under(norm, epsilon)]
-    threat = None if declaration.mode == "each" else declaration.threat(norm, epsilon)
 
-    from advlab.engine.attack import craft
+    def adjusted(spec: Attack) -> Attack:
+        spec = spec.replace(precision=precision, passes=passes or spec.passes)
+        return spec.with_backward(backward) if backward else spec
 
+    cascades = declaration.cascades(norm, epsilon)
+    groups: list[tuple[ThreatModel | None, Sequence[Attack]]] = [*cascades.items()]
+    groups = groups or [(None, declaration.under(norm, epsilon))]
+    name, count = declaration.name, declaration.selftest if selftest is None else selftest
     classifier = resolve_classifier(classifier, trust)
     data = resolve_dataset(dataset, classifier, samples)
-    slug = "" if threat is None else Attack.recorded(declaration.name, threat, "bounded", precision=precision).slug
-    folder = slug if declaration.mode == "cascade" else ""
-    # What a part of a cascade leaves is judged within the epsilon of the whole.
-    recorded = [spec.replace(threat=threat) for spec in specs] if threat is not None and folder else specs
-    paths = [workspace.archive_path(classifier.name, spec.slug, folder) for spec in recorded]
-    for path, spec in zip(paths, recorded, strict=True) if save else ():
-        require_archive(path, spec, data, classifier.digest, force)
+    runs = [_Run(name, threat, [*map(adjusted, specs)], classifier, data, progress) for threat, specs in groups]
+    for group in runs if save else ():
+        group.require_archives(force)
 
     results: list[AttackResult] = []
-    for spec, path in zip(specs, paths, strict=True):
-        # In a cascade each attack gets only the images that are still robust after those before it.
-        attempted = results[-1].robust if folder and results else None
-        result = _load_saved(path, attempted, progress) if save and not force else None
-        if result is None:
-            unfinished = _unfinished(classifier, spec, attempted) if save else None
-            if force and unfinished is not None:
-                unfinished.unlink(missing_ok=True)
-            judged = threat if folder else None
-            result = craft(
-                classifier,
-                data,
-                spec,
-                attempted=attempted,
-                judged=judged,
-                unfinished=unfinished,
-                progress=progress,
-            )
-            if threat is not None and folder:
-                result = combine.within(result, threat)
-            if save:
-                result = finish(result, path, unfinished, force)
-        results.append(result)
-    if threat is not None:
-        combined = (combine.worst_case if folder else combine.smallest)(results, declaration.name)
-        count = declaration.selftest if selftest is None else selftest
-        if count:
-            self_test = _selftest(classifier, data.take(count), declaration.name, specs, threat, progress)
-            combined = replace(combined, selftest=self_test.counts)
-        if save:
-            combined = finish(combined, workspace.archive_path(classifier.name, slug), None, force)
-        results.append(combined)
+    worst: list[AttackResult] = []
+    for group in runs:
+        parts = group.attack(save, force)
+        results += parts
+        if group.threat is not None:
+            joined = combine.worst_case(parts, name)
+            if count:
+                joined = replace(joined, selftest=group.selftest(group.threat, count).counts)
+            worst.append(group.saved(joined, force) if save else joined)
+            results.append(worst[-1])
+    if declaration.mode in ("smallest", "union"):
+        joined = combine.union(worst, name) if worst else combine.smallest(results, name)
+        results.append(runs[0].saved(joined, force) if save else joined)
     return [evaluate(result) for result in results]
 
 
-def _selftest(
-    classifier: Classifier,
-    data: Dataset,
-    name: str,
-    specs: Sequence[Attack],
-    threat: ThreatModel,
-    progress: bool | None,
-) -> SelfTest:
-    """The self-test of a cascade: its attacks run one after another until one finds the planted example."""
-    from advlab.engine.attack import craft
+@dataclass(frozen=True)
+class _Run:
+    """Attacks that are run one after another: a cascade under ``threat``, or (None) each on all images."""
 
-    def run(head: Classifier, image: Dataset, mask: np.ndarray | None) -> AttackResult:
-        for spec in specs:
-            result = combine.within(craft(head, image, spec.replace(precision="float32"), progress=False), threat)
-            if result.success.all():
-                break
-        return result
+    name: str
+    threat: ThreatModel | None
+    specs: list[Attack]
+    classifier: Classifier
+    data: Dataset
+    progress: bool | None
 
-    return run_selftest(classifier, data, threat, run, name, progress=progress)
+    @property
+    def recorded(self) -> list[Attack]:
+        """What a part of a cascade leaves is judged within the epsilon of the whole."""
+        return self.specs if self.threat is None else [spec.replace(threat=self.threat) for spec in self.specs]
+
+    @property
+    def paths(self) -> list[Path]:
+        """Of the archives; the parts of a cascade have a folder of their own."""
+        whole = self.threat and combine.joined(self.specs, self.name, self.threat)
+        folder = _archive_slug(whole) if whole else ""
+        return [workspace.archive_path(self.classifier.name, spec.slug, folder) for spec in self.recorded]
+
+    def require_archives(self, force: bool) -> None:
+        """Raise where an archive of something else is in the way."""
+        for path, spec in zip(self.paths, self.recorded, strict=True):
+            require_archive(path, spec, self.data, self.classifier.digest, force)
+
+    def attack(self, save: bool, force: bool) -> list[AttackResult]:
+        """The result of each attack; in a cascade each gets the images that are still robust after those before it."""
+        from advlab.engine.attack import craft
+
+        results: list[AttackResult] = []
+        for spec, path in zip(self.specs, self.paths, strict=True):
+            attempted = results[-1].robust if self.threat is not None and results else None
+            result = _load_saved(path, attempted, self.progress) if save and not force else None
+            if result is None:
+                unfinished = _unfinished(self.classifier, spec, attempted) if save else None
+                if force and unfinished is not None:
+                    unfinished.unlink(missing_ok=True)
+                result = craft(
+                    self.classifier,
+                    self.data,
+                    spec,
+                    attempted=attempted,
+                    judged=self.threat,
+                    unfinished=unfinished,
+                    progress=self.progress,
+                )
+                if self.threat is not None:
+                    result = combine.within(result, self.threat)
+                if save:
+                    result = finish(result, path, unfinished, force)
+            results.append(result)
+        return results
+
+    def saved(self, combined: AttackResult, force: bool) -> AttackResult:
+        """A joined result, once its archive is written."""
+        path = workspace.archive_path(self.classifier.name, _archive_slug(combined.attack))
+        return finish(combined, path, None, force)
+
+    def selftest(self, threat: ThreatModel, count: int) -> SelfTest:
+        """The self-test of a cascade: its attacks run one after another until one finds the planted example."""
+        from advlab.engine.attack import craft
+
+        def run(head: Classifier, image: Dataset, mask: np.ndarray | None) -> AttackResult:
+            for spec in self.specs:
+                spec = within_layers(spec.replace(precision="float32"), head)
+                result = combine.within(craft(head, image, spec, progress=False), threat)
+                if result.success.all():
+                    break
+            return result
+
+        return run_selftest(self.classifier, self.data.take(count), threat, run, self.name, progress=self.progress)
+
+
+def _archive_slug(joined: Attack) -> str:
+    """How a joined result stops is that of its parts, and not in its name."""
+    return joined.replace(early_stop=False).slug
 
 
 def _unfinished(classifier: Classifier, spec: Attack, attempted: np.ndarray | None) -> Path:

@@ -139,10 +139,18 @@ def selftest(
     masks = for_each_image(spec, data, mask=mask)[1].mask
 
     def run(head: Classifier, image: Dataset, mask: np.ndarray | None) -> AttackResult:
-        masked, given = for_each_image(spec, image, mask=mask)
+        masked, given = for_each_image(within_layers(spec, head), image, mask=mask)
         return craft(head, image, masked, per_image=given, progress=False)
 
     return run_selftest(classifier, data, threat, run, spec.method, spec.seed, progress, masks)
+
+
+def within_layers(spec: Attack, head: Classifier) -> Attack:
+    """The attack with the stand-ins for layers that a self-test's classifier has: it lacks the last ones."""
+    from advlab.classifiers.backward import operations_of
+
+    layers = operations_of(head.keras_model)
+    return spec.replace(backward={layer: stand_in for layer, stand_in in spec.backward.items() if layer in layers})
 
 
 def run_selftest(

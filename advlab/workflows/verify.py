@@ -69,9 +69,14 @@ def verify(path: str | PathLike[str], *, model: ClassifierLike | None = None, tr
     flips = np.flatnonzero(probabilities.argmax(1) != result.adversarial_probabilities.argmax(1))
     highest = np.sort(probabilities[flips], axis=1)
     threat = result.attack.threat
-    distances = distance(result.x, result.x_adv, "l2" if threat.norm == "none" else threat.norm)
+    largest = distance(result.x, result.x_adv, "l2" if threat.norm == "none" else threat.norm).max(initial=0)
     outside = ~np.all((result.x_adv >= 0) & (result.x_adv <= 1), axis=(1, 2, 3))
-    outside |= exceeds(distances, threat.norm, result.epsilons) | result.per_image.outside(result.x, result.x_adv)
+    if threat.any_of:
+        sizes = [(ball, distance(result.x, result.x_adv, ball.norm)) for ball in threat.any_of]
+        outside |= np.all([exceeds(size, ball.norm, ball.epsilon) for ball, size in sizes], axis=0)
+    elif threat.norm != "none":
+        outside |= exceeds(distance(result.x, result.x_adv, threat.norm), threat.norm, result.epsilons)
+    outside |= result.per_image.outside(result.x, result.x_adv)
     return Verification(
         samples=len(result),
         recorded_accuracy=float(np.mean(result.robust)),
@@ -79,5 +84,5 @@ def verify(path: str | PathLike[str], *, model: ClassifierLike | None = None, tr
         flips=flips,
         margins=highest[:, -1] - highest[:, -2],
         outside=np.flatnonzero(outside),
-        largest=float(distances.max(initial=0)),
+        largest=float(largest),
     )

@@ -76,6 +76,9 @@ def unstable(result: AttackResult) -> bool:
 
 def budget_exceeded(facts: Facts) -> str:
     threat = facts.result.attack.threat
+    if threat.any_of:
+        outside = np.all([exceeds(getattr(facts.distances, b.norm), b.norm, b.epsilon) for b in threat.any_of], axis=0)
+        return f"{_images(outside)} lie in none of the balls {threat.text}" if outside.any() else ""
     if threat.norm == "none" or not math.isfinite(threat.epsilon):
         return ""
     sizes: np.ndarray = getattr(facts.distances, threat.norm)
