@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from advlab.errors import InvalidValue, unknown
 from advlab.validation import as_int, shown
 
@@ -25,7 +27,8 @@ class ThreatModel:
     the smallest perturbation, and the largest where each image has its own. ``target`` is the class to reach; None
     counts any prediction other than the label. ``targets`` says how the class of each image was chosen instead:
     ``least-likely``, ``random``, or ``array`` where the user did. ``per_image`` is the digest of what was given for
-    each image, masks, epsilons and targets (``results.per_image``); empty for none.
+    each image, masks, epsilons and targets (``results.per_image``); empty for none. Without a target an image counts as
+    classified correctly while its label is among the ``top`` likeliest classes.
     """
 
     norm: str = "linf"
@@ -33,6 +36,7 @@ class ThreatModel:
     target: int | None = None
     targets: str = ""
     per_image: str = ""
+    top: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "norm", parse_norm(self.norm))
@@ -56,11 +60,25 @@ class ThreatModel:
             object.__setattr__(self, "target", as_int("target", self.target, 0))
         if self.targets not in ("", GIVEN, *NAMED_TARGETS):
             raise unknown("target", self.targets, NAMED_TARGETS, "A class is given by its number.")
+        object.__setattr__(self, "top", as_int("top", self.top, 1))
+        if self.top > 1 and self.targeted:
+            raise InvalidValue(
+                f"A target must come first; top counts where any wrong class does. Got top={self.top} and a target; "
+                "leave one of them out."
+            )
 
     @property
     def targeted(self) -> bool:
         """Whether one class counts, of all images or of each."""
         return self.target is not None or bool(self.targets)
+
+    def accepts(self, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """bool ``(n,)``: the label is among the ``top`` likeliest of ``(n, k)``; of equal ones the first count."""
+        if self.top == 1:
+            return np.asarray(probabilities.argmax(1) == labels)
+        own = np.take_along_axis(probabilities, labels[:, None], 1)
+        is_before = np.arange(probabilities.shape[1]) < labels[:, None]
+        return np.asarray(((probabilities > own) | ((probabilities == own) & is_before)).sum(1) < self.top)
 
     @property
     def epsilon_text(self) -> str:

@@ -52,7 +52,9 @@ class UniversalRun:
 
     def _build_loop(self, batch: Batch) -> tuple[Problem, UniversalLoop]:
         fixed = {name: v for name, v in self.spec.parameters.items() if not isinstance(v, float)}
-        problem = build_problem(batch, self.spec.threat.norm, self.epsilon, self.classifier.logits)
+        problem = build_problem(
+            batch, self.spec.threat.norm, self.epsilon, self.classifier.logits, self.spec.threat.top
+        )
         return problem, self.craft(problem, **fixed, **self.floats)
 
     def _step(self, batch: Batch, state: dict[str, Any], progress: tf.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
