@@ -6,6 +6,8 @@ import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
+
 from advlab.errors import InvalidValue, unknown
 from advlab.validation import as_int, shown
 
@@ -28,7 +30,8 @@ class ThreatModel:
     ``least-likely``, ``random``, or ``array`` where the user did. ``per_image`` is the digest of what was given for
     each image, masks, epsilons and targets (``results.per_image``); empty for none. Of a union ``any_of`` has the
     threat models, each with a ball; the images of any of them count, so that ``norm`` is ``none`` and ``epsilon``
-    infinite.
+    infinite. Without a target an image counts as classified correctly while its label is among the ``top`` likeliest
+    classes.
     """
 
     norm: str = "linf"
@@ -37,6 +40,7 @@ class ThreatModel:
     targets: str = ""
     per_image: str = ""
     any_of: tuple[ThreatModel, ...] = ()
+    top: int = 1
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "norm", parse_norm(self.norm))
@@ -60,6 +64,12 @@ class ThreatModel:
             object.__setattr__(self, "target", as_int("target", self.target, 0))
         if self.targets not in ("", GIVEN, *NAMED_TARGETS):
             raise unknown("target", self.targets, NAMED_TARGETS, "A class is given by its number.")
+        object.__setattr__(self, "top", as_int("top", self.top, 1))
+        if self.top > 1 and self.targeted:
+            raise InvalidValue(
+                f"A target must come first; top counts where any wrong class does. Got top={self.top} and a target; "
+                "leave one of them out."
+            )
 
     @property
     def targeted(self) -> bool:
@@ -77,6 +87,14 @@ class ThreatModel:
         if self.any_of:
             return " or ".join(threat.text for threat in self.any_of)
         return f"{self.norm} {self.epsilon_text}" if math.isfinite(self.epsilon) else self.norm
+
+    def accepts(self, probabilities: np.ndarray, labels: np.ndarray) -> np.ndarray:
+        """bool ``(n,)``: the label is among the ``top`` likeliest of ``(n, k)``; of equal ones the first count."""
+        if self.top == 1:
+            return np.asarray(probabilities.argmax(1) == labels)
+        own = np.take_along_axis(probabilities, labels[:, None], 1)
+        is_before = np.arange(probabilities.shape[1]) < labels[:, None]
+        return np.asarray(((probabilities > own) | ((probabilities == own) & is_before)).sum(1) < self.top)
 
     @property
     def epsilon_text(self) -> str:

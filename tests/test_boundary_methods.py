@@ -157,3 +157,37 @@ def test_fab_is_nearer_than_deepfool_and_costs_one_backward_pass_a_step_for_each
     aimed = attack(trained, data, "fab", norm="l2", steps=30, n_target_classes=2)
     assert deepfool.success.all()  # none stops so near the boundary that rounding decides
     assert np.all(aimed.backward_passes[aimed.correct] == 60 + 30)  # and the refinement's
+
+
+@pytest.mark.parametrize("method", ["deepfool", "fab"])
+def test_few_candidates_find_what_all_classes_find_and_cost_less(trained, digits, method):
+    few = digits.take(30)
+    steps = {"deepfool": 30, "fab": 10}[method]
+    every, three = (attack(trained, few, method, norm="l2", steps=steps, candidates=c) for c in (10, 3))
+    sizes = [np.array([length(c, "l2") for c in r.x_adv - r.x]) for r in (every, three)]
+    assert three.success.all()
+    assert np.mean(sizes[1] <= sizes[0] * 1.02) > 0.9
+    refinement = 30
+    assert three.backward_passes.mean() - refinement < 0.6 * (every.backward_passes.mean() - refinement)
+
+
+def test_a_thousand_classes_are_traced_into_the_same_graph_as_a_dozen():
+    from advlab.engine.steps import Batch, build_problem
+    from advlab.methods import deepfool
+
+    def operations(classes):
+        classifier = linear_classifier(classes)
+        x, labels = tf.zeros([3, 6, 6, 1]), tf.zeros([3], tf.int32)
+        batch = Batch(x, labels, labels - 1, labels - 1, tf.zeros([3, 2], tf.uint32), labels, x)
+        problem = build_problem(batch, "l2", tf.constant(np.inf, tf.float64), classifier.logits)
+
+        def step(x):
+            loop = deepfool.craft(problem)
+            return loop.update(loop.start() | {"x": x}, problem.query(x, loop.loss, False), tf.constant(0))
+
+        graph = tf.function(step, autograph=False).get_concrete_function(x).graph
+        return len(graph.as_graph_def(add_shapes=False).node) + sum(
+            len(function.node_def) for function in graph.as_graph_def().library.function
+        )
+
+    assert operations(1000) == operations(12)

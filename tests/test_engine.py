@@ -293,7 +293,7 @@ def test_the_pullback_is_the_jacobian(rgb):
     x, labels = tf.constant(data.x[:2]), tf.constant(data.y[:2], tf.int32)
     batch = Batch(x, labels, labels * 0 - 1, labels * 0 - 1, tf.zeros([2, 2], tf.uint32), labels * 0, x)
     problem = build_problem(batch, "linf", tf.constant(0.1, tf.float64), classifier.logits)
-    jacobian = problem.pullback(x, tf.eye(3, batch_shape=[2]))
+    jacobian = tf.stack([problem.pullback(x, tf.one_hot([k, k], 3)) for k in range(3)], 1)
     with tf.GradientTape() as tape:
         tape.watch(x)
         logits = classifier.logits(x)

@@ -46,6 +46,7 @@ def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | No
     metavar="CLASS",
     help="Class to reach, by number or name; least-likely or random: one for each image [default: any wrong one].",
 )
+@click.option("--top", type=click.IntRange(1), metavar="K", help="Success: the label is not among the K likeliest.")
 @click.option("--mask", metavar="FILE", help="A picture, white where pixels may change, black elsewhere.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
 @click.option("--restarts", type=int, default=1, show_default=True, help="Runs from different random starts.")

@@ -62,6 +62,7 @@ class Attack:
         norm: str | float | None = None,
         epsilon: float | str | None = None,
         target: int | str | None = None,
+        top: int = 1,
         seed: int = 0,
         restarts: int = 1,
         early_stop: bool = False,
@@ -81,6 +82,7 @@ class Attack:
                 0.1, l2 1.5, l1 10, l0 20.
             target: The class to reach, counted from 0; or for each image the ``"least-likely"`` or a ``"random"``
                 wrong one. None: any wrong class.
+            top: Without a target an image is misclassified where its label is not among so many likeliest classes.
             seed: Of all random draws, in [0, 2**64).
             restarts: Attacks on each image.
             early_stop: Whether each image ends at its first success.
@@ -117,7 +119,7 @@ class Attack:
         functions = [f for f in (method, own_loss, *stand_ins.values()) if callable(f)]
         self._set(
             method=declaration.name,
-            threat=_threat(declaration, norm, epsilon, target),
+            threat=_threat(declaration, norm, epsilon, target, top),
             goal=declaration.goal,
             parameters=resolved,
             overrides=tuple(sorted(n for n in resolved if resolved[n] != declaration.parameters[n])),
@@ -201,6 +203,8 @@ class Attack:
         parts += [f"{name}={_format(self.parameters[name])}" for name in sorted(self.overrides)]
         if threat.targeted:
             parts.append(f"target={threat.targets if threat.target is None else threat.target}")
+        if threat.top > 1:
+            parts.append(f"top={threat.top}")
         if threat.per_image:
             parts.append(f"per-image={threat.per_image[:8]}")
         parts += [f"{name}={value}" for name, value, default in self._run_settings() if value != default]
@@ -244,6 +248,7 @@ class Attack:
             "targets": threat.targets or None,
             "per_image": threat.per_image or None,
             "any_of": [{"norm": ball.norm, "epsilon": ball.epsilon} for ball in threat.any_of],
+            "top": threat.top,
             "parameters": dict(self.parameters),
             "overrides": list(self.overrides),
             "seed": self.seed,
@@ -269,6 +274,7 @@ class Attack:
             values.pop("targets", None) or "",
             values.pop("per_image", None) or "",
             balls,
+            values.pop("top", 1),
         )
         goal = values.pop("goal", "minimal" if math.isinf(threat.epsilon) and threat.norm != "none" else "bounded")
         return cls.recorded(values.pop("method"), threat, goal, **{**values, "overrides": tuple(values["overrides"])})
@@ -285,7 +291,7 @@ def _stand_ins(backward: Mapping[str, str | Callable[..., Any]]) -> dict[str, st
 
 
 def _threat(
-    declaration: Method, norm: str | float | None, epsilon: float | str | None, target: int | str | None
+    declaration: Method, norm: str | float | None, epsilon: float | str | None, target: int | str | None, top: int
 ) -> ThreatModel:
     name, covered = declaration.name, declaration.norms
     chosen = covered[0] if norm is None else parse_norm(norm)
@@ -311,11 +317,12 @@ def _threat(
             f"Method '{name}' needs a finite epsilon in the range [0, inf). Got {radius:g}. Try epsilon=0.1."
         )
     if isinstance(target, str):
-        return ThreatModel(chosen, radius, targets=target)
-    return ThreatModel(chosen, radius, target)
+        return ThreatModel(chosen, radius, targets=target, top=top)
+    return ThreatModel(chosen, radius, target, top=top)
 
 
-_SETTINGS = {"norm", "epsilon", "target", "seed", "restarts", "early_stop", "precision", "passes", "backward", "method"}
+_SETTINGS = {"norm", "epsilon", "target", "top", "seed", "restarts", "early_stop", "precision", "passes", "backward"}
+_SETTINGS |= {"method"}
 
 
 def _name(function: str | Callable[..., Any]) -> str:

@@ -72,6 +72,12 @@ def craft(
         raise InvalidValue(
             f"A target leaves no other classes to aim at. Got target={shown} and n_target_classes; leave one out."
         )
+    if (top := spec.threat.top) >= classifier.classes:
+        raise InvalidValue(f"top must be an int in the range [1, {classifier.classes - 1}]. Got {top}.")
+    if top > 1 and spec.parameters.get("n_target_classes"):
+        raise InvalidValue(
+            f"n_target_classes aims at one wrong class, and top={top} takes as many to succeed. Leave one of them out."
+        )
     if attempted is not None and (np.shape(attempted) != (len(dataset),) or np.asarray(attempted).dtype != bool):
         raise InvalidValue(
             f"attempted must be a bool array of shape ({len(dataset)},), one for each image. "

@@ -128,7 +128,7 @@ class Plan:
     @property
     def correct(self) -> np.ndarray:
         """bool ``(n,)``: the clean image is classified as its label."""
-        return self.clean_probabilities.argmax(1) == self.dataset.y
+        return self.spec.threat.accepts(self.clean_probabilities, self.dataset.y)
 
 
 def make_plan(
@@ -153,9 +153,8 @@ def make_plan(
     per_image = replace(given, target=_choose_targets(spec, given.target, dataset, clean))
     target = _as_rows(per_image.target, spec.threat.target, n)
     in_scope = (dataset.y != target) & (True if attempted is None else attempted)
-    predicted = clean.argmax(1)
     # Images that are their own best, where the nearest or first success is wanted, cost nothing.
-    succeeds = np.where(target >= 0, predicted == target, predicted != dataset.y)
+    succeeds = np.where(target >= 0, clean.argmax(1) == target, ~spec.threat.accepts(clean, dataset.y))
     pending = in_scope & ~(succeeds & (spec.goal == "minimal" or spec.early_stop))
     rounds = spec.restarts * max(classes, 1)
     xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * rounds * count * spec.passes))
@@ -246,6 +245,11 @@ def _refuse_impossible(
         raise InvalidValue(
             f"Method '{spec.method}' {reason} and takes no {refused}. Leave it out, or choose another method, such as "
             "'pgd'."
+        )
+    if isinstance(loop, ExternalLoop) and spec.threat.top > 1:
+        raise InvalidValue(
+            f"Method '{spec.method}' runs in another library, where any wrong first class is a success. Got "
+            f"top={spec.threat.top}; leave it out, or choose another method, such as 'pgd'."
         )
     if isinstance(loop, ExternalLoop) and spec.precision != "float32":
         raise InvalidValue(

@@ -214,7 +214,7 @@ class Run:
 
     def _problem(self, batch: steps.Batch, epsilon: tf.Tensor) -> Problem:
         plan = self.plan
-        return steps.build_problem(batch, plan.spec.threat.norm, epsilon, plan.classifier.logits)
+        return steps.build_problem(batch, plan.spec.threat.norm, epsilon, plan.classifier.logits, plan.spec.threat.top)
 
     def _repacked_size(self, count: int, size: int) -> int:
         """The smallest of the fixed batch sizes that holds ``count`` rows; 0 for none."""

@@ -63,11 +63,13 @@ class CompiledMethod(NamedTuple):
         return self.advance_carefully(rows, batch, epsilon, floats, carry, *chunk)
 
 
-def build_problem(batch: Batch, norm: str, epsilon: tf.Tensor, logits: Callable[[tf.Tensor], tf.Tensor]) -> Problem:
+def build_problem(
+    batch: Batch, norm: str, epsilon: tf.Tensor, logits: Callable[[tf.Tensor], tf.Tensor], top: int = 1
+) -> Problem:
     """The problem of a batch under a norm."""
     ball = BALLS[norm](batch.x, epsilon, None if isinstance(batch.mask, tuple) else batch.mask)
     return Problem(
-        batch.x, batch.labels, batch.aim, batch.target, ball, batch.streams, batch.restart, batch.nearest, logits
+        batch.x, batch.labels, batch.aim, batch.target, ball, batch.streams, batch.restart, batch.nearest, logits, top
     )
 
 
@@ -90,8 +92,9 @@ def compile_method(classifier: Classifier, craft: Craft, attack: Attack, goal: s
     Floats, epsilon among them, enter as tensors: five epsilons are one compilation.
     """
     constants = {name: v for name, v in attack.parameters.items() if not isinstance(v, float)}
-    settings = (attack.threat.norm, attack.early_stop, attack.precision, attack.passes, attack.loss)
-    key = (craft, *settings, goal, xla, tuple(sorted(constants.items())))
+    threat = attack.threat
+    variant = (threat.norm, threat.top, attack.early_stop, attack.precision, attack.passes, attack.loss)
+    key = (craft, variant, goal, xla, tuple(sorted(constants.items())))
     low_precision = classifier.in_bfloat16() if attack.precision == "bfloat16" else None
     if key not in classifier.compiled:
         classifier.compiled[key] = _trace(classifier, low_precision, craft, attack, constants, goal, xla)
@@ -111,7 +114,7 @@ def _trace(
     logits = (low_precision or classifier).logits
 
     def build_loop(batch: Batch, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor]) -> tuple[Problem, Any]:
-        problem = build_problem(batch, attack.threat.norm, epsilon, logits)
+        problem = build_problem(batch, attack.threat.norm, epsilon, logits, attack.threat.top)
         problem = problem._replace(passes=attack.passes, loss=attack.loss_function)
         return problem, craft(problem, **constants, **floats)
 

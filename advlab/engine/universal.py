@@ -53,7 +53,8 @@ class UniversalRun:
 
     def _build_loop(self, batch: Batch) -> tuple[Problem, UniversalLoop]:
         fixed = {name: v for name, v in self.spec.parameters.items() if not isinstance(v, float)}
-        problem = build_problem(batch, self.spec.threat.norm, self.epsilon, self.classifier.logits)
+        threat = self.spec.threat
+        problem = build_problem(batch, threat.norm, self.epsilon, self.classifier.logits, threat.top)
         problem = problem._replace(passes=self.spec.passes, loss=self.spec.loss_function)
         return problem, self.craft(problem, **fixed, **self.floats)
 

@@ -233,6 +233,7 @@ def refuse_unlike(results: Sequence[AttackResult]) -> None:
             "norm": (first.attack.threat.norm, other.attack.threat.norm),
             "target": (first.attack.threat.target, other.attack.threat.target),
             "targets": (first.attack.threat.targets, other.attack.threat.targets),
+            "top": (first.attack.threat.top, other.attack.threat.top),
             "masks": (first.attack.threat.per_image, other.attack.threat.per_image),
         }
         differ = [f"{name} ({one} and {two})" for name, (one, two) in pairs.items() if one != two]
@@ -249,7 +250,7 @@ def _success_epsilon(result: AttackResult) -> np.ndarray:
     sizes = distance(result.x, result.x_adv, threat.norm)
     # An image inside its ball up to rounding succeeds at the radius that it was crafted for.
     sizes = np.where(exceeds(sizes, threat.norm, threat.epsilon), sizes, np.minimum(sizes, threat.epsilon))
-    success = result.attempted & (result.adversarial_probabilities.argmax(1) != result.labels)
+    success = result.attempted & ~threat.accepts(result.adversarial_probabilities, result.labels)
     # An earlier attack of a cascade succeeded within the same epsilon.
     return np.where(success, sizes, np.where(result.left_out, threat.epsilon, np.inf))
 

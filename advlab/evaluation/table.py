@@ -28,6 +28,7 @@ def label(evaluation: Evaluation, full: bool = False) -> str:
     words = [attack.method, threat.text if threat.any_of else threat.norm]
     words += [epsilon_text(evaluation)] if math.isfinite(threat.epsilon) else []
     words += ["target", target_text(evaluation)] if threat.targeted else []
+    words += [f"top {threat.top}"] if threat.top > 1 else []
     words += ["in a mask"] if evaluation.result.per_image.mask is not None else []
     words += attack.variant.split()[1:] if full else []
     words += [f"from {evaluation.transfer_from}"] if evaluation.transfer_from else []

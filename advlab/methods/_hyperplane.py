@@ -7,6 +7,7 @@ negative, to shrink. Where the box does not let the plane be reached, every pixe
 
 from __future__ import annotations
 
+import numpy as np
 import tensorflow as tf
 
 from advlab.problem.norms import headroom, l1_normalized, length, total
@@ -18,28 +19,45 @@ _NEGLIGIBLE = 1e-9  # of the sum of all gradients, which is lost in its rounding
 _MAX_RISE = 1e9  # more than any image can rise along a normal whose entries add up to 1
 
 
-def boundary(problem: Problem, x: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+def boundary(problem: Problem, x: tf.Tensor, logits: tf.Tensor, candidates: int) -> tuple[tf.Tensor, tf.Tensor]:
     """Normal and height of the linearised boundary to cross: other logit minus label's, at ``x``, and its gradient.
 
     Away from the label the nearest boundary will do. A class aimed at has to overtake every other: there it is the
-    aim's logit minus the other's, and the boundary that is farthest. One backward pass for each class but one.
+    aim's logit minus the other's, and the boundary that is farthest. Only the ``candidates`` likeliest classes are
+    looked at, the label or the aim among them: a forward and a backward pass for each but one. Where the label is to
+    leave the ``top`` likeliest, the boundary is that of the other class at this place.
     """
     classes, has_aim = logits.shape[-1], problem.aim >= 0
-    reference = tf.where(has_aim, problem.aim, problem.labels)[:, None]
-    others = (reference + tf.range(1, classes)) % classes
-    sign = tf.where(has_aim, -1.0, 1.0)[:, None, None]
-    weights = sign * (tf.one_hot(others, classes) - tf.one_hot(reference, classes))
-    normals = problem.pullback(x, weights)
-    heights = tf.linalg.matvec(weights, logits)[:, :, None, None, None]
-    unit, scale = l1_normalized(normals)
-    distances = (heights * scale / tf.maximum(length(unit, DUAL[problem.ball.norm]), _TINY))[:, :, 0, 0, 0]
-    nearest = tf.argmin(tf.where(has_aim[:, None], distances, tf.abs(distances)), -1)
-    return tf.gather(normals, nearest, batch_dims=1), tf.gather(heights, nearest, batch_dims=1)
+    reference = tf.one_hot(tf.where(has_aim, problem.aim, problem.labels), classes)
+    count = problem.top if problem.top > 1 else _others(classes, candidates)
+    others = tf.math.top_k(tf.where(reference > 0, logits.dtype.min, logits), count)[1][:, problem.top - 1 :]
+    sign = tf.where(has_aim, -1.0, 1.0)[:, None]
+
+    def look_at(number: tf.Tensor, nearest: tf.Tensor, *boundary: tf.Tensor) -> tuple[tf.Tensor, ...]:
+        weights = sign * (tf.one_hot(others[:, number], classes) - reference)
+        normal, height = problem.pullback(x, weights), tf.reduce_sum(weights * logits, -1)[:, None, None, None]
+        unit, scale = l1_normalized(normal)
+        distance = height * scale / tf.maximum(length(unit, DUAL[problem.ball.norm]), _TINY)
+        distance = tf.where(has_aim[:, None, None, None], distance, tf.abs(distance))
+        is_nearer = distance < nearest
+        pairs = zip((distance, normal, height), (nearest, *boundary), strict=True)
+        return number + 1, *(tf.where(is_nearer, new, old) for new, old in pairs)
+
+    row = tf.zeros_like(x[:, :1, :1, :1])
+    _, _, normal, height = tf.while_loop(
+        lambda number, *_: number < others.shape[1], look_at, (tf.constant(0), row + np.inf, tf.zeros_like(x), row)
+    )
+    return normal, height
 
 
-def cost(problem: Problem) -> tuple[int, int]:
+def cost(problem: Problem, candidates: int) -> tuple[int, int]:
     """The forward and backward passes of ``boundary``."""
-    return 1, problem.logits(problem.x).shape[-1] - 1
+    passes = 1 if problem.top > 1 else _others(problem.logits(problem.x).shape[-1], candidates)
+    return passes, passes
+
+
+def _others(classes: int, candidates: int) -> int:
+    return max(min(candidates, classes) - 1, 1)
 
 
 def reach(x: tf.Tensor, normal: tf.Tensor, rise: tf.Tensor, norm: str) -> tuple[tf.Tensor, tf.Tensor]:

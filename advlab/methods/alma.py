@@ -34,7 +34,7 @@ def craft(problem: Problem, *, steps: int = 1000, first_distance: float | None =
     def update(state: State, query: Query, step: tf.Tensor) -> State:
         count, success = tf.cast(step, tf.float32), query.success[:, None, None, None]
         # Beyond the boundary by what rounding needs, so that a success counts.
-        spread = tf.math.top_k(query.logits, min(3, query.logits.shape[-1]))[0]
+        spread = tf.math.top_k(query.logits, min(problem.top + 2, query.logits.shape[-1]))[0]
         slack = problem.clearance(query.logits) / tf.maximum(spread[:, 0] - spread[:, -1], 1e-12)
         ratio = (slack - query.loss)[:, None, None, None]
 

@@ -16,17 +16,17 @@ NORMS = ("l2", "linf")
 GOAL = "minimal"
 
 
-def craft(problem: Problem, *, steps: int = 50, overshoot: float = 0.02) -> Loop:
-    """At most ``steps`` linearisations for each image."""
+def craft(problem: Problem, *, steps: int = 50, overshoot: float = 0.02, candidates: int = 10) -> Loop:
+    """At most ``steps`` linearisations for each image, of the boundaries of the ``candidates`` likeliest classes."""
 
     def start() -> State:
         return {"x": problem.x, "change": tf.zeros_like(problem.x), "done": problem.labels < 0}
 
     def update(state: State, query: Query, step: tf.Tensor) -> State:
-        normal, height = boundary(problem, query.x, query.logits)
+        normal, height = boundary(problem, query.x, query.logits, candidates)
         rise = tf.abs(height) + problem.clearance(query.logits)[:, None, None, None]
         change = state["change"] + reach(query.x, normal, rise, problem.ball.norm)[0]
         x = tf.clip_by_value(problem.x + (1 + overshoot) * change, 0, 1)
         return {"x": x, "change": change, "done": query.success}
 
-    return Loop(steps, start, update, loss="margin", gradient=False, extra=cost(problem))
+    return Loop(steps, start, update, loss="margin", gradient=False, extra=cost(problem, candidates))

@@ -2,7 +2,7 @@
 
 Croce, Hein 2019, "Minimally distorted adversarial examples with a fast adaptive boundary attack", arXiv:1907.02044,
 algorithm 1; with ``n_target_classes``, the variant of arXiv:2003.01690 that approaches one boundary after the other for
-one backward pass a step instead of one for every class. An image that succeeds steps back towards the clean one. The
+one backward pass a step instead of one for each candidate. An image that succeeds steps back towards the clean one. The
 paper linearises the boundary after that step, for one more query; before it, the boundary is nearer: fewer queries, and
 on some networks smaller distances. Where the paper steps onto the boundary, this aims beyond it by what rounding needs.
 """
@@ -29,12 +29,14 @@ def craft(
     eta: float = 1.05,
     beta: float = 0.9,
     linearize: str = "alternate",
+    candidates: int = 10,
     n_target_classes: int = 0,
 ) -> Loop:
     """``alpha`` is the largest bias towards the clean image, ``eta`` the extrapolation, ``beta`` the backward step.
 
     ``linearize`` is ``before`` or ``after`` the backward step, or one and the other in alternate restarts. The first
-    restart begins at the clean image, others at random, half as far at most as the nearest success so far.
+    restart begins at the clean image, others at random, half as far at most as the nearest success so far. Each step
+    approaches the boundary of one of the ``candidates`` likeliest classes.
     """
     norm = problem.ball.norm
     is_after = {"before": problem.restart < 0, "after": problem.restart >= 0, "alternate": problem.restart % 2 == 1}[
@@ -49,7 +51,7 @@ def craft(
         if n_target_classes:
             normal, height = query.gradient, query.loss[:, None, None, None]
         else:
-            normal, height = boundary(problem, query.x, query.logits)
+            normal, height = boundary(problem, query.x, query.logits, candidates)
         height -= problem.clearance(query.logits)[:, None, None, None]
         change = query.x - problem.x
         steps_back = query.success & is_after & ~state["stepped_back"]
@@ -63,7 +65,7 @@ def craft(
         next_x = tf.where(steps_back[:, None, None, None], x, tf.clip_by_value(next_x, 0, 1))
         return {"x": next_x, "stepped_back": steps_back}
 
-    passes = (0, 0) if n_target_classes else cost(problem)
+    passes = (0, 0) if n_target_classes else cost(problem, candidates)
     return Loop(steps, start, update, loss="difference", gradient=n_target_classes > 0, extra=passes)
 
 

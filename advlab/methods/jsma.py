@@ -29,9 +29,10 @@ def craft(problem: Problem, *, fraction: float = 0.145, increase: bool = True, n
     def update(state: State, query: Query, step: tf.Tensor) -> State:
         classes = query.logits.shape[-1]
         wrong = tf.where(tf.one_hot(problem.labels, classes) > 0, np.float32(-np.inf), query.logits)
-        aim = tf.where(problem.aim >= 0, problem.aim, tf.argmax(wrong, -1, tf.int32))
+        likeliest = tf.math.top_k(wrong, problem.top)[1][:, -1]
+        aim = tf.where(problem.aim >= 0, problem.aim, likeliest)
         towards = tf.one_hot(aim, classes)
-        gradients = problem.pullback(query.x, tf.stack([towards, towards - 1], 1))
+        gradients = tf.stack([problem.pullback(query.x, weights) for weights in (towards, towards - 1)], 1)
         gradients = gradients if increase else -gradients
 
         is_finished = query.success | (2 * tf.cast(step + 1, tf.float32) > fraction * positions)
@@ -43,7 +44,7 @@ def craft(problem: Problem, *, fraction: float = 0.145, increase: bool = True, n
         pair = tf.reshape(best_pair(tf.reshape(gradients, [-1, 2, positions])), [-1, *shape[:2], 1])
         return {"x": tf.where(pair, limit, query.x), "done": ~tf.reduce_any(pair, [1, 2, 3])}
 
-    return Loop(positions // 2, start, update, loss="difference", gradient=False, extra=(1, 2), refine=False)
+    return Loop(positions // 2, start, update, loss="difference", gradient=False, extra=(2, 2), refine=False)
 
 
 def best_pair(points: tf.Tensor) -> tf.Tensor:

@@ -17,28 +17,18 @@ _CHANNEL_RATIO = 4  # input channels are few where there are at least so many ou
 _UNCONNECTED = tf.UnconnectedGradients.ZERO
 
 
-def value_and_gradients(
-    function: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], x: tf.Tensor, weights: tf.Tensor | None = None
-) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-    """The pair ``function(x)``, and gradients of the second of it, the value.
-
-    One gradient of the value's sum; with ``weights`` ``(b, m, k)`` m of them, of the m weighted sums.
-    """
-    count = 1 if weights is None else weights.shape[1]
-    upstream = [None if weights is None else weights[:, row] for row in range(count)]
+def value_and_gradient(
+    function: Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]], x: tf.Tensor
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """The pair ``function(x)``, and the gradient of the sum of the second of it, the value."""
     if tf.executing_eagerly():
-        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        with tf.GradientTape(watch_accessed_variables=False) as tape:
             tape.watch(x)
             auxiliary, value = function(x)
-        gradients = [tape.gradient(value, x, output_gradients=u, unconnected_gradients=_UNCONNECTED) for u in upstream]
-        return auxiliary, value, gradients
+        return auxiliary, value, tape.gradient(value, x, unconnected_gradients=_UNCONNECTED)
     with _faster_kernels():
         auxiliary, value = function(x)
-    return (
-        auxiliary,
-        value,
-        [tf.gradients(value, x, grad_ys=u, unconnected_gradients=_UNCONNECTED)[0] for u in upstream],
-    )
+    return auxiliary, value, tf.gradients(value, x, unconnected_gradients=_UNCONNECTED)[0]
 
 
 def _faster_kernels() -> AbstractContextManager[Any]:

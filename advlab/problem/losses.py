@@ -1,4 +1,8 @@
-"""What an attack maximises: losses of logits, one number for each sample, larger the closer it is to an error."""
+"""What an attack maximises: losses of logits, one number for each sample, larger the closer it is to an error.
+
+``top`` is the number of likeliest classes among which the label must not be: where it is k, the k-th largest of the
+other logits has to overtake the label's.
+"""
 
 from __future__ import annotations
 
@@ -9,32 +13,39 @@ import tensorflow as tf
 Loss = Callable[[tf.Tensor, tf.Tensor], tf.Tensor]  # (logits, labels) -> float32 (n,)
 
 
-def log_odds(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+def log_odds(logits: tf.Tensor, labels: tf.Tensor, top: int = 1) -> tf.Tensor:
     """logsumexp over the other classes minus the logit of the label: ``-log(p / (1 - p))`` of the label.
 
     Cross-entropy is softplus of it, so direction and ranking are the same, but it never saturates: in float32 the
-    gradient of cross-entropy vanishes, or is rounding noise, once p(label) rounds to 1.
+    gradient of cross-entropy vanishes, or is rounding noise, once p(label) rounds to 1. The ``top - 1`` largest other
+    classes, whose rise gains nothing, are left out.
     """
     label_logit, other_logits = _split(logits, labels)
+    if top > 1:
+        largest = tf.math.top_k(other_logits, top - 1)[1]
+        is_largest = tf.reduce_any(tf.one_hot(largest, logits.shape[-1], on_value=True, off_value=False), 1)
+        other_logits = tf.where(is_largest, tf.constant(float("-inf")), other_logits)
     return tf.reduce_logsumexp(other_logits, -1) - label_logit
 
 
-def margin(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
-    """The largest other logit minus the logit of the label; positive exactly when the sample is misclassified."""
+def margin(logits: tf.Tensor, labels: tf.Tensor, top: int = 1) -> tf.Tensor:
+    """The ``top``-th largest other logit minus that of the label; positive exactly when the sample is misclassified."""
     label_logit, other_logits = _split(logits, labels)
+    if top > 1:
+        return tf.math.top_k(other_logits, top)[0][:, -1] - label_logit
     return tf.reduce_max(other_logits, -1) - label_logit
 
 
-def dlr(logits: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
+def dlr(logits: tf.Tensor, labels: tf.Tensor, top: int = 1) -> tf.Tensor:
     """Difference of logits ratio: the margin over the spread between the first and the third logit.
 
     Croce, Hein 2020, arXiv:2003.01690, equation 6; invariant to shifts and scales of the logits. With two classes there
-    is no third logit: the margin itself.
+    is no third logit: the margin itself. With ``top`` the spread is between the first and the (top + 2)-th logit.
     """
-    if logits.shape[-1] < 3:
-        return margin(logits, labels)
-    first, _, third = _highest(logits, 3)
-    return margin(logits, labels) / (first - third + 1e-12)
+    if logits.shape[-1] < top + 2:
+        return margin(logits, labels, top)
+    first, *_, last = _highest(logits, 3) if top == 1 else tf.unstack(tf.math.top_k(logits, top + 2)[0], axis=-1)
+    return margin(logits, labels, top) / (first - last + 1e-12)
 
 
 def difference(logits: tf.Tensor, labels: tf.Tensor, aim: tf.Tensor) -> tf.Tensor:

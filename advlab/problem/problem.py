@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from advlab.problem import random
 from advlab.problem.balls import Ball, masked, restricted
-from advlab.problem.gradients import value_and_gradients
+from advlab.problem.gradients import value_and_gradient
 from advlab.problem.losses import LOSSES, TARGETED_LOSSES, Loss, margin
 from advlab.problem.passes import mean_over_passes
 
@@ -40,8 +40,9 @@ class Problem(NamedTuple):
     ``x`` float32 ``(b, h, w, c)`` in [0, 1]; ``labels``, ``aim`` and ``target`` int32 ``(b,)``: ``aim`` is the class to
     push towards (-1: away from the label), ``target`` the class that counts as success (-1: any but the label);
     ``ball`` the admissible set around ``x``; ``streams`` uint32 ``(b, 2)``; ``restart`` int32 ``(b,)``, from 0;
-    ``nearest`` the nearest success of the restarts before, ``x`` itself where there is none; ``logits`` the classifier.
-    ``passes`` of it are averaged in each query. ``loss`` is raised in place of the method's own where it is not None.
+    ``nearest`` the nearest success of the restarts before, ``x`` itself where there is none; ``logits`` the classifier;
+    without a target success is a label that is not among the ``top`` likeliest classes. ``passes`` of the classifier
+    are averaged in each query. ``loss`` is raised in place of the method's own where it is not None.
     """
 
     x: tf.Tensor
@@ -53,6 +54,7 @@ class Problem(NamedTuple):
     restart: tf.Tensor
     nearest: tf.Tensor
     logits: Callable[[tf.Tensor], tf.Tensor]
+    top: int = 1
     passes: int = 1
     loss: Loss | None = None
 
@@ -68,22 +70,22 @@ class Problem(NamedTuple):
             logits = self.logits(self.restrict(x))
             return logits, self._loss(logits, loss)
 
-        def one_pass(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, list[tf.Tensor]]:
-            return value_and_gradients(logits_and_loss, x) if gradient else (*logits_and_loss(x), [])
+        def one_pass(x: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            return value_and_gradient(logits_and_loss, x) if gradient else logits_and_loss(x)
 
-        logits, loss_values, gradients = mean_over_passes(one_pass, x, self.passes)
-        return Query(x, logits, loss_values, self._success(logits), gradients[0] if gradient else None)
+        logits, loss_values, *loss_gradient = mean_over_passes(one_pass, x, self.passes)
+        return Query(x, logits, loss_values, self._success(logits), loss_gradient[0] if gradient else None)
 
     def pullback(self, x: tf.Tensor, weights: tf.Tensor) -> tf.Tensor:
-        """float32 ``(b, m, h, w, c)``: the gradients of m weighted sums of logits, ``weights`` float32 ``(b, m, k)``.
+        """float32 ``(b, h, w, c)``: the gradient of a weighted sum of logits, ``weights`` float32 ``(b, k)``.
 
-        One forward pass and m backward passes, times ``passes``; identity weights give the Jacobian.
+        One forward and one backward pass, times ``passes``.
         """
 
-        def logits(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-            return x, self.logits(self.restrict(x))
+        def weighted_sum(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            return x, tf.reduce_sum(weights * self.logits(self.restrict(x)), -1)
 
-        return mean_over_passes(lambda x: tf.stack(value_and_gradients(logits, x, weights)[-1], 1), x, self.passes)
+        return mean_over_passes(lambda x: value_and_gradient(weighted_sum, x)[-1], x, self.passes)
 
     def random(self, step: tf.Tensor | int, draw: int, distribution: str = "uniform") -> tf.Tensor:
         """float32, the shape of ``x``: ``uniform`` in [0, 1) or standard ``normal``.
@@ -105,7 +107,7 @@ class Problem(NamedTuple):
     def margin(self, logits: tf.Tensor) -> tf.Tensor:
         """float32 ``(b,)``: by how much the logits are a success, of the target or of any class but the label."""
         has_target = self.target >= 0
-        value = margin(logits, tf.where(has_target, self.target, self.labels))
+        value = margin(logits, tf.where(has_target, self.target, self.labels), self.top)
         return tf.where(has_target, -value, value)
 
     def clearance(self, logits: tf.Tensor) -> tf.Tensor:
@@ -120,13 +122,15 @@ class Problem(NamedTuple):
         has_aim = self.aim >= 0
         if name in TARGETED_LOSSES and self.loss is None:
             targeted = TARGETED_LOSSES[name](logits, self.labels, tf.maximum(self.aim, 0))
-            return tf.where(has_aim, targeted, LOSSES[name](logits, self.labels))
-        value = (self.loss or LOSSES[name])(logits, tf.where(has_aim, self.aim, self.labels))
+            return tf.where(has_aim, targeted, LOSSES[name](logits, self.labels, self.top))
+        towards = tf.where(has_aim, self.aim, self.labels)
+        value = LOSSES[name](logits, towards, self.top) if self.loss is None else self.loss(logits, towards)
         return tf.where(has_aim, -value, value)
 
     def _success(self, logits: tf.Tensor) -> tf.Tensor:
         predicted = tf.argmax(logits, -1, tf.int32)
-        is_success = tf.where(self.target >= 0, predicted == self.target, predicted != self.labels)
+        is_wrong = predicted != self.labels if self.top == 1 else margin(logits, self.labels, self.top) > 0
+        is_success = tf.where(self.target >= 0, predicted == self.target, is_wrong)
         return is_success & tf.reduce_all(tf.math.is_finite(logits), -1)
 
 

@@ -25,6 +25,8 @@ def budget(evaluation: Evaluation) -> str:
     text = text or _ball(threat, epsilon_text(evaluation))
     if threat.targeted:
         text = f"{text}, towards {target_text(evaluation)}"
+    if threat.top > 1:
+        text = f"{text}, out of the top {threat.top}"
     return text if evaluation.result.per_image.mask is None else f"{text}, in a mask"
 
 

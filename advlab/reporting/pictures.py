@@ -85,5 +85,6 @@ def _outcome(clean: Picture, adversarial: Picture, skipped: bool) -> str:
 
 def _picture(evaluation: Evaluation, probabilities: np.ndarray, image: np.ndarray, row: int) -> Picture:
     predicted = int(probabilities.argmax())
-    name, correct = evaluation.per_class[predicted].name, predicted == evaluation.result.labels[row]
+    correct = evaluation.attack.threat.accepts(probabilities[None], evaluation.result.labels[row : row + 1])[0]
+    name = evaluation.per_class[predicted].name
     return Picture(figures.data_uri(image, SIDE), name, float(probabilities[predicted]), bool(correct))

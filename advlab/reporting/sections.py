@@ -35,12 +35,12 @@ def curve_groups(evaluations: Sequence[Evaluation]) -> list[CurveGroup]:
 
     The parts of a cascade are left out, since they skip images; its worst case has all of them.
     """
-    groups: dict[tuple[str, str, str, str], list[Evaluation]] = {}
+    groups: dict[tuple[str, str, str, str, int], list[Evaluation]] = {}
     for evaluation in evaluations:
         result, threat = evaluation.result, evaluation.attack.threat
         in_question = threat.norm != "none" and not threat.targeted and result.per_image.epsilon is None
         if in_question and not result.left_out.any():
-            key = (result.classifier_digest, result.dataset_digest, threat.norm, threat.per_image)
+            key = (result.classifier_digest, result.dataset_digest, threat.norm, threat.per_image, threat.top)
             groups.setdefault(key, []).append(evaluation)
     minimal = [group for group in groups.values() if any(e.result.minimal for e in group)]
     return [CurveGroup(SecurityCurve.from_results([e.result for e in group]), tuple(group)) for group in minimal]

@@ -95,6 +95,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {  # what is read of the specificat
     "attack.target": (int, NoneType),
     "attack.targets": (str, NoneType),
     "attack.per_image": (str, NoneType),
+    "attack.top": int,
     "attack.parameters": dict,
     "attack.overrides": list,
     "attack.seed": int,

@@ -116,16 +116,16 @@ class AttackResult:
 
     @property
     def correct(self) -> np.ndarray:
-        """bool ``(n,)``: the clean image is classified as its label."""
-        return self.clean_probabilities.argmax(1) == self.labels
+        """bool ``(n,)``: the clean image is classified as its label (with ``top``: that is among the likeliest)."""
+        return self.attack.threat.accepts(self.clean_probabilities, self.labels)
 
     @property
     def success(self) -> np.ndarray:
         """bool ``(n,)``: the stored perturbed image gets the target, or without a target any class but its label."""
-        predicted = self.adversarial_probabilities.argmax(1)
-        if not self.attack.threat.targeted:
-            return predicted != self.labels
-        return (predicted == self.targets) & self.attempted
+        threat = self.attack.threat
+        if not threat.targeted:
+            return ~threat.accepts(self.adversarial_probabilities, self.labels)
+        return (self.adversarial_probabilities.argmax(1) == self.targets) & self.attempted
 
     @property
     def targets(self) -> np.ndarray:
@@ -150,7 +150,8 @@ class AttackResult:
     @property
     def robust(self) -> np.ndarray:
         """bool ``(n,)``: classified as its label on the clean and on the perturbed image, and not left out."""
-        return self.correct & (self.adversarial_probabilities.argmax(1) == self.labels) & ~self.left_out
+        accepted = self.attack.threat.accepts(self.adversarial_probabilities, self.labels)
+        return self.correct & accepted & ~self.left_out
 
     @property
     def minimal(self) -> bool:

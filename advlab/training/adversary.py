@@ -24,7 +24,7 @@ from advlab.engine.steps import Batch, build_problem
 from advlab.methods import pgd
 from advlab.problem import random
 from advlab.problem.balls import BALLS
-from advlab.problem.gradients import value_and_gradients
+from advlab.problem.gradients import value_and_gradient
 from advlab.problem.losses import divergence
 from advlab.problem.problem import START, Loop, Problem, Query
 
@@ -178,8 +178,8 @@ def _divergence(reference: tf.Tensor, problem: Problem, x: tf.Tensor) -> Query:
         logits = problem.logits(x)
         return logits, divergence(logits, reference)
 
-    logits, loss, gradients = value_and_gradients(logits_and_divergence, x)
-    return Query(x, logits, loss, tf.argmax(logits, -1, tf.int32) != problem.labels, gradients[0])
+    logits, loss, gradient = value_and_gradient(logits_and_divergence, x)
+    return Query(x, logits, loss, tf.argmax(logits, -1, tf.int32) != problem.labels, gradient)
 
 
 def _float64(value: float) -> tf.Tensor:

@@ -42,6 +42,7 @@ def attack(
     target: int | str | np.ndarray | Sequence[int] | None = None,
     mask: np.ndarray | str | PathLike[str] | None = None,
     epsilon_per_image: np.ndarray | Sequence[float] | None = None,
+    top: int | None = None,
     seed: int | None = None,
     restarts: int | None = None,
     early_stop: bool | None = None,
@@ -82,6 +83,7 @@ def attack(
     target: int | str | np.ndarray | Sequence[int] | None = None,
     mask: np.ndarray | str | PathLike[str] | None = None,
     epsilon_per_image: np.ndarray | Sequence[float] | None = None,
+    top: int | None = None,
     seed: int | None = None,
     restarts: int | None = None,
     early_stop: bool | None = None,
@@ -116,6 +118,8 @@ def attack(
         mask: Where pixels may change: bool or 0 and 1, ``(h, w)`` or ``(h, w, c)``, or with ``(n, ...)`` for each
             image; or the path of a picture, white where they may, black elsewhere. None: everywhere.
         epsilon_per_image: float ``(n,)``, instead of one epsilon of all images.
+        top: Without a target an image counts as misclassified where its label is not among so many likeliest classes,
+            in attack and evaluation; None: 1.
         seed: Of all random draws, in [0, 2**64); None: 0.
         restarts: Attacks on each image; None: 1.
         early_stop: Whether each image ends at its first success; None: no.
@@ -144,7 +148,7 @@ def attack(
         Mismatch: Where classifier and data do not belong together.
         FileExists: Where an archive of something else is in the way.
     """
-    settings: dict[str, Any] = {"norm": norm, "seed": seed, "restarts": restarts, "early_stop": early_stop}
+    settings: dict[str, Any] = {"norm": norm, "top": top, "seed": seed, "restarts": restarts, "early_stop": early_stop}
     settings |= {"precision": precision, "passes": passes, "backward": backward}
     if epsilon is not None and epsilon_per_image is not None:
         raise InvalidValue("Give one of the two: epsilon, or epsilon_per_image.")

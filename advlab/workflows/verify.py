@@ -22,8 +22,9 @@ ALLOWED_FLIPS = 0.001  # the last bit of a logit depends on batch size and machi
 class Verification(NamedTuple):
     """The outcome of a verification.
 
-    ``flips`` are the rows whose perturbed image is now classified differently, ``margins`` the difference of their two
-    highest probabilities now; ``outside`` are the rows outside the budget, the box or the mask.
+    ``flips`` are the rows whose perturbed image is now classified differently (with ``top``: correctly or not),
+    ``margins`` the difference of their two highest probabilities now; ``outside`` are the rows outside the budget, the
+    box or the mask.
     """
 
     samples: int
@@ -66,9 +67,13 @@ def verify(path: str | PathLike[str], *, model: ClassifierLike | None = None, tr
             "on this model, use: advlab evaluate ARCHIVE --model NAME"
         )
     probabilities = classifier.probabilities(result.x_adv)
-    flips = np.flatnonzero(probabilities.argmax(1) != result.adversarial_probabilities.argmax(1))
-    highest = np.sort(probabilities[flips], axis=1)
     threat = result.attack.threat
+    accepted = threat.accepts(probabilities, result.labels)
+    if threat.top > 1:
+        flips = np.flatnonzero(accepted != threat.accepts(result.adversarial_probabilities, result.labels))
+    else:
+        flips = np.flatnonzero(probabilities.argmax(1) != result.adversarial_probabilities.argmax(1))
+    highest = np.sort(probabilities[flips], axis=1)
     largest = distance(result.x, result.x_adv, "l2" if threat.norm == "none" else threat.norm).max(initial=0)
     outside = ~np.all((result.x_adv >= 0) & (result.x_adv <= 1), axis=(1, 2, 3))
     if threat.any_of:
@@ -80,7 +85,7 @@ def verify(path: str | PathLike[str], *, model: ClassifierLike | None = None, tr
     return Verification(
         samples=len(result),
         recorded_accuracy=float(np.mean(result.robust)),
-        accuracy=float(np.mean(result.correct & (probabilities.argmax(1) == result.labels) & ~result.left_out)),
+        accuracy=float(np.mean(result.correct & accepted & ~result.left_out)),
         flips=flips,
         margins=highest[:, -1] - highest[:, -2],
         outside=np.flatnonzero(outside),

@@ -289,7 +289,7 @@ def _series(group: Group, key: Callable[[Attack], object], size: Callable[[Attac
 def _flat_in_epsilon(group: Group) -> str:
     def key(attack: Attack) -> object:
         threat = attack.threat
-        return attack.variant, threat.norm, threat.target, threat.targets, threat.per_image, attack.code
+        return attack.variant, threat.norm, threat.target, threat.targets, threat.per_image, threat.top, attack.code
 
     comparisons = []
     for series in _series(group, key, lambda attack: attack.threat.epsilon):

@@ -208,7 +208,7 @@ def above_clean(facts: Facts) -> str:
     if facts.transfer or result.attack.method == "noise" or not among.any():
         return ""
     clean = result.correct[among]
-    perturbed = (result.adversarial_probabilities.argmax(1) == result.labels)[among]
+    perturbed = result.attack.threat.accepts(result.adversarial_probabilities, result.labels)[among]
     higher = perturbed.mean() > clean.mean() and mcnemar(perturbed, clean).p_value < SIGNIFICANCE
     return f"accuracy {perturbed.mean():.1%} on the perturbed images, {clean.mean():.1%} on the clean" if higher else ""
 
