@@ -192,7 +192,7 @@ class AttackResult:
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"diagnostics/{name}": array for name, array in self.diagnostics.arrays().items()}
         arrays |= {f"per_image/{name}": array for name, array in self.per_image.arrays().items()}
-        storage.write(archive, header, arrays)
+        storage.write(archive, header, arrays, levels=("x",))
         return archive
 
     def with_predictions(
