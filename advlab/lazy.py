@@ -18,6 +18,7 @@ import numpy as np
 from advlab.errors import AdvlabError
 
 MOST_IN_MEMORY = 1 << 27  # bytes of images as float32: 43,000 of 28 x 28, or 220 of 224 x 224 in colour
+_PART_BYTES = 1 << 25  # of what is attacked at a time, which takes some ten times as much
 _BATCH_BYTES = 1 << 24
 
 Images: TypeAlias = "np.ndarray | LazyImages"
@@ -93,9 +94,18 @@ def choose(sources: Sequence[Images], numbers: np.ndarray) -> Images:
 
 def batches(x: Images) -> Iterator[slice]:
     """Slices that go through all images, each of some megabytes."""
-    count = max(1, _BATCH_BYTES // max(4 * int(np.prod(x.shape[1:], dtype=np.int64)), 1))
+    return _slices(x, _BATCH_BYTES)
+
+
+def _slices(x: Images, most: int) -> Iterator[slice]:
+    count = max(1, most // max(4 * int(np.prod(x.shape[1:], dtype=np.int64)), 1))
     for start in range(0, len(x), count):
         yield slice(start, start + count)
+
+
+def parts(x: Images) -> Iterator[slice]:
+    """Slices that go through all images, each of as many as are attacked at a time."""
+    return _slices(x, _PART_BYTES)
 
 
 def by_batches(function: Callable[..., np.ndarray], *arrays: Images) -> np.ndarray:

@@ -158,7 +158,9 @@ def make_plan(
     pending = in_scope & ~(succeeds & (spec.goal == "minimal" or spec.early_stop))
     rounds = spec.restarts * max(classes, 1)
     xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * rounds * count))
-    max_rows = batch_size or int(np.clip(2**24 // classifier.activation_size, 16, 1000))
+    # A method keeps about a dozen tensors of the size of its images.
+    fitting = min(2**24 // classifier.activation_size, 2**22 // math.prod(dataset.shape))
+    max_rows = batch_size or int(np.clip(fitting, 16, 1000))
     batches = max(1, math.ceil(pending.sum() / max_rows))
     rows = max(1, math.ceil(pending.sum() / batches))
     return Plan(

@@ -92,7 +92,7 @@ def run(
         if result is None:
             unfinished = _unfinished(classifier, spec, attempted) if save else None
             if force and unfinished is not None:
-                unfinished.unlink(missing_ok=True)
+                workspace.forget_unfinished(unfinished)
             judged = threat if folder else None
             result = craft(
                 classifier,

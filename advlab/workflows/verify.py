@@ -9,6 +9,7 @@ import numpy as np
 
 from advlab.distances import distance, exceeds
 from advlab.errors import Mismatch
+from advlab.lazy import by_batches
 from advlab.results.result import load_result
 from advlab.workflows.inputs import recorded_classifier
 
@@ -70,7 +71,7 @@ def verify(path: str | PathLike[str], *, model: ClassifierLike | None = None, tr
     highest = np.sort(probabilities[flips], axis=1)
     threat = result.attack.threat
     distances = distance(result.x, result.x_adv, "l2" if threat.norm == "none" else threat.norm)
-    outside = ~np.all((result.x_adv >= 0) & (result.x_adv <= 1), axis=(1, 2, 3))
+    outside = by_batches(lambda x: ~np.all((x >= 0) & (x <= 1), axis=(1, 2, 3)), result.x_adv)
     outside |= exceeds(distances, threat.norm, result.epsilons) | result.per_image.outside(result.x, result.x_adv)
     return Verification(
         samples=len(result),
