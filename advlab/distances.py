@@ -8,6 +8,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from advlab.lazy import Images, batches
+
 _ROWS = 128  # the float64 copies of so many small images stay in a processor's cache
 
 _PAIRED_PIXELS = 20_000_000  # a quarter of a second
@@ -22,7 +24,7 @@ class Distances(NamedTuple):
     l0: np.ndarray
 
 
-def distances(x: np.ndarray, x_adv: np.ndarray) -> Distances:
+def distances(x: Images, x_adv: Images) -> Distances:
     """The size of each perturbation of images ``(n, h, w, c)`` in every norm, computed in float64.
 
     ``l0`` counts image positions in which any channel changed; the other norms run over all pixels and channels.
@@ -30,12 +32,12 @@ def distances(x: np.ndarray, x_adv: np.ndarray) -> Distances:
     return Distances(*_sizes(x, x_adv, Distances._fields))
 
 
-def distance(x: np.ndarray, x_adv: np.ndarray, norm: str) -> np.ndarray:
+def distance(x: Images, x_adv: Images, norm: str) -> np.ndarray:
     """float64 ``(n,)``: the same in one norm only, in less time."""
     return _sizes(x, x_adv, (norm,))[0]
 
 
-def nearest_other_class(x: np.ndarray, labels: np.ndarray, norm: str) -> np.ndarray:
+def nearest_other_class(x: Images, labels: np.ndarray, norm: str) -> np.ndarray:
     """float64 ``(m,)``: how far each of the first images ``(n, h, w, c)`` is from the nearest one of another label.
 
     Infinite where there is none; equal images do not count. ``m`` is ``n``, or fewer where the ``m * m`` distances
@@ -51,8 +53,14 @@ def nearest_other_class(x: np.ndarray, labels: np.ndarray, norm: str) -> np.ndar
     return nearest
 
 
-def _sizes(x: np.ndarray, x_adv: np.ndarray, norms: Sequence[str]) -> np.ndarray:
+def _sizes(x: Images, x_adv: Images, norms: Sequence[str]) -> np.ndarray:
     sizes = np.zeros((len(norms), len(x)))
+    for rows in batches(x):
+        _fill(sizes[:, rows], x[rows], x_adv[rows], norms)
+    return sizes
+
+
+def _fill(sizes: np.ndarray, x: np.ndarray, x_adv: np.ndarray, norms: Sequence[str]) -> None:
     for start in range(0, len(x), _ROWS):
         chunk = slice(start, start + _ROWS)
         change = np.abs(np.subtract(x_adv[chunk], x[chunk], dtype=np.float64))
@@ -68,7 +76,6 @@ def _sizes(x: np.ndarray, x_adv: np.ndarray, norms: Sequence[str]) -> np.ndarray
                 case "l0":
                     changed = (change != 0).any(-1)
                     sizes[number, chunk] = np.count_nonzero(changed.reshape(len(change), -1), axis=1)
-    return sizes
 
 
 def exceeds(sizes: np.ndarray, norm: str, epsilon: float | np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 
 from advlab.errors import DAMAGE, AdvlabError, InvalidFile
+from advlab.lazy import runs
 from advlab.validation import largest_content
 
 _MAX_ATTRIBUTE = 1 << 24  # bytes; the configuration of a network of a thousand layers takes a tenth
@@ -48,6 +49,30 @@ def open_hdf5(path: Path, content: BinaryIO | None = None) -> Iterator[h5py.File
 
 def read_array(dataset: h5py.Dataset, kinds: str = "biuf") -> np.ndarray:
     """The values of an array that the file holds in full; raises ``ValueError`` for one that only announces them."""
+    _require_held(dataset, kinds)
+    return np.asarray(dataset[()])
+
+
+def open_rows(path: Path, name: str, kinds: str) -> Callable[[np.ndarray], np.ndarray]:
+    """A function that reads rows, by their ascending or arbitrary numbers, of an array that the file holds in full.
+
+    It keeps the file open, so that what it reads stays the same when the file is replaced. ``path`` has passed
+    ``refuse_indirection``. Raises ``ValueError`` as ``read_array`` does.
+    """
+    file = h5py.File(path, "r")
+    dataset = file[name]
+    _require_held(dataset, kinds)
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        ascending, places = np.unique(rows, return_inverse=True)
+        parts = [file[name][int(ascending[a]) : int(ascending[b - 1]) + 1] for a, b in runs(ascending)]
+        found = np.concatenate(parts) if parts else file[name][:0]
+        return found if np.array_equal(ascending, rows) else found[places]
+
+    return read
+
+
+def _require_held(dataset: h5py.Dataset, kinds: str) -> None:
     name, plist = dataset.name, dataset.id.get_create_plist()
     if dataset.id.get_type().get_class() not in (h5py.h5t.INTEGER, h5py.h5t.FLOAT, h5py.h5t.ENUM):
         raise ValueError(f"'{name}' does not hold numbers")
@@ -58,7 +83,6 @@ def read_array(dataset: h5py.Dataset, kinds: str = "biuf") -> np.ndarray:
         _require_all_chunks(dataset, plist)
     elif stored != dataset.nbytes or (dataset.id.get_offset() or 0) + stored > dataset.file.id.get_filesize():
         raise ValueError(f"'{name}' announces {dataset.nbytes:,} bytes and holds {stored:,}")
-    return np.asarray(dataset[()])
 
 
 def attribute(node: h5py.Group | h5py.Dataset, name: str) -> str | None:

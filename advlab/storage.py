@@ -12,7 +12,7 @@ import hashlib
 import io
 import json
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -22,18 +22,21 @@ import numpy as np
 
 from advlab import workspace
 from advlab.errors import DAMAGE, AdvlabError, InvalidFile
-from advlab.hdf5 import attribute, read_array, refuse_indirection
+from advlab.hdf5 import attribute, open_rows, read_array, refuse_indirection
+from advlab.lazy import Images, LazyImages, as_float, as_levels, batches, fits_in_memory
 from advlab.validation import json_object, largest_content
 
-FORMAT = 2
-READABLE = (1, FORMAT)
+FORMAT = 3
+READABLE = (1, 2, FORMAT)
+_CHUNK_BYTES = 1 << 20  # of an array of images: what one of them costs to read
 
 
 class Array(NamedTuple):
     """What an array of a file must be.
 
     ``kinds`` are those of NumPy's dtypes. ``axes`` names each axis, ``"nhwc"``; axes of one name have one length, and
-    None allows any shape. All values lie in [``low``, ``high``], which excludes NaN, where these are given.
+    None allows any shape. All values lie in [``low``, ``high``], which excludes NaN, where these are given. Of
+    ``images`` those of uint8 are the 256 levels of image files; all are read as float32, and many of them lazily.
     """
 
     kinds: str
@@ -41,6 +44,7 @@ class Array(NamedTuple):
     low: float = -math.inf
     high: float = math.inf
     required: bool = True
+    images: bool = False
 
 
 @dataclass(frozen=True)
@@ -59,22 +63,92 @@ class Layout:
     signed: bool = False
 
 
-def write(path: Path, header: Mapping[str, Any], arrays: Mapping[str, np.ndarray], compress: bool = True) -> None:
-    """Write a header and arrays as HDF5, whole or not at all, with a digest of each."""
-    # In memory first: HDF5 ends the process where a disk fills up under an open file.
-    memory = io.BytesIO()
-    with h5py.File(memory, "w") as file:
+def write(
+    path: Path,
+    header: Mapping[str, Any],
+    arrays: Mapping[str, Images],
+    compress: bool = True,
+    levels: Sequence[str] = (),
+) -> None:
+    """Write a header and arrays as HDF5, whole or not at all, with a digest of each.
+
+    The images named in ``levels`` are stored as uint8 where that loses nothing. Many images go to the disk in batches.
+    """
+    stored = {name: _stored_form(array, name in levels) for name, array in arrays.items()}
+    in_memory = all(isinstance(array, np.ndarray) for array in stored.values())
+    with workspace.atomic_write(path) as temporary, io.BytesIO() if in_memory else _OnDisk(temporary) as target:
+        _write_into(target, header, stored, compress)
+        if isinstance(target, io.BytesIO):
+            temporary.write_bytes(target.getbuffer())
+
+
+def _write_into(target: Any, header: Mapping[str, Any], arrays: Mapping[str, Images], compress: bool) -> None:
+    with h5py.File(target, "w") as file:
         digests = {}
         for name, array in arrays.items():
-            array = np.asarray(array)
-            options = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
-            file.create_dataset(name, data=array, **(options if compress and array.nbytes > 4096 else {}))
-            digests[name] = _digest(array)
+            options: dict[str, Any] = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+            if not compress or array.nbytes <= 4096:
+                options = {}
+            elif array.ndim == 4:
+                options["chunks"] = _chunk(array.shape, array.dtype.itemsize)
+            dataset = file.create_dataset(name, array.shape, array.dtype, **options)
+            sha = _started_digest(array.shape, array.dtype)
+            for rows in batches(array) if array.ndim == 4 else [...]:
+                content = np.ascontiguousarray(array[rows])
+                dataset[rows] = content
+                sha.update(content.reshape(-1).view(np.uint8).data)
+            digests[name] = sha.hexdigest()[:32]
         # As it will be read: tuples come back as lists.
         text = json.dumps({"format": FORMAT, **header})
         file.attrs["advlab"] = json.dumps(json.loads(text) | {"digests": digests | {"": _header_digest(text)}})
-    with workspace.atomic_write(path) as temporary:
-        temporary.write_bytes(memory.getbuffer())
+
+
+class _OnDisk(io.FileIO):
+    """A file that raises an error of the disk only when it is closed: HDF5 ends the process where one interrupts it."""
+
+    def __init__(self, path: Path):
+        super().__init__(path, "w+b")
+        self.error: OSError | None = None
+
+    def write(self, content: Any, /) -> int:
+        left = memoryview(content).cast("B")
+        while len(left) and self.error is None:
+            try:
+                left = left[super().write(left) or 0 :]
+            except OSError as error:
+                self.error = error
+        return len(memoryview(content).cast("B"))
+
+    def __exit__(self, *exception: Any) -> None:
+        self.close()
+        if self.error is not None:
+            raise self.error
+
+
+def _stored_form(array: Images, as_uint8: bool) -> Images:
+    """What is written of an array: uint8 of images that have 256 levels; of many images a batch at a time."""
+    if not isinstance(array, LazyImages):
+        array = np.asarray(array)
+        levels = as_levels(array) if as_uint8 else None
+        return array if levels is None else levels
+    if not as_uint8 or any(as_levels(array[rows]) is None for rows in batches(array)):
+        return array
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        levels = as_levels(array[rows])
+        if levels is None:
+            raise AdvlabError("The images changed while they were written. Nothing was kept; repeat the command.")
+        return levels
+
+    return LazyImages(array.shape, read, np.uint8)
+
+
+def _chunk(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
+    """Whole images, as many as a chunk holds; of a large image as many rows of pixels."""
+    n, height, width, channels = (max(size, 1) for size in shape)
+    line = width * channels * itemsize
+    images, lines = _CHUNK_BYTES // (height * line), max(1, _CHUNK_BYTES // line)
+    return (min(n, images), height, width, channels) if images else (1, min(height, lines), width, channels)
 
 
 def read_header(path: Path, layout: Layout) -> dict[str, Any]:
@@ -83,15 +157,18 @@ def read_header(path: Path, layout: Layout) -> dict[str, Any]:
         return _header(file, path, layout)[0]
 
 
-def read(path: Path, layout: Layout) -> tuple[dict[str, Any], dict[str, np.ndarray]]:
-    """The header and the declared arrays; what is not declared is not read. Raises ``InvalidFile``."""
+def read(path: Path, layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The header and the declared arrays, many images as ``LazyImages``; what is not declared is not read.
+
+    Raises ``InvalidFile``.
+    """
     with _opened(path, layout) as file:
         header, digests = _header(file, path, layout)
         names = _declared_names(file, layout)
         missing = [n for n, a in layout.arrays.items() if a.required and not n.endswith("/") and n not in names]
         if missing:
             raise InvalidFile(f"'{path}' is not a complete {layout.noun}: it lacks {', '.join(missing)}. {layout.fix}")
-        arrays = {}
+        arrays: dict[str, Images] = {}
         allowance = largest_content(path.stat().st_size)
         lengths: dict[str, int] = {}
         for name, declared in names.items():
@@ -101,7 +178,14 @@ def read(path: Path, layout: Layout) -> tuple[dict[str, Any], dict[str, np.ndarr
             allowance -= dataset.nbytes
             if allowance < 0:
                 raise ValueError("it announces more data than a file of its size can hold")
-            arrays[name] = _checked(name, dataset, declared, lengths, digests)
+            _require_axes(name, dataset.shape, declared, lengths)
+            is_lazy = declared.images and not fits_in_memory(dataset.shape)
+            stored = (
+                LazyImages(dataset.shape, open_rows(path, name, declared.kinds), dataset.dtype)
+                if is_lazy
+                else read_array(dataset, declared.kinds)
+            )
+            arrays[name] = _checked(name, stored, declared, digests)
         if layout.signed and {"", *arrays} != digests.keys():
             raise ValueError("it does not hold what was written: the file is damaged or was altered")
     return header, arrays
@@ -175,10 +259,8 @@ def _is_array(node: Any) -> bool:
     return isinstance(node, h5py.Dataset)
 
 
-def _checked(
-    name: str, dataset: h5py.Dataset, declared: Array, lengths: dict[str, int], digests: Mapping[str, str]
-) -> np.ndarray:
-    shape, axes = dataset.shape, declared.axes
+def _require_axes(name: str, shape: tuple[int, ...] | None, declared: Array, lengths: dict[str, int]) -> None:
+    axes = declared.axes
     if axes is not None and (shape is None or len(shape) != len(axes)):
         raise ValueError(f"its arrays do not fit together: '{name}' has the shape {shape}")
     for axis, length in zip(axes or "", shape or (), strict=bool(axes)):
@@ -186,22 +268,30 @@ def _checked(
             raise ValueError(
                 f"its arrays do not fit together: '{name}' has the shape {shape}, where others have {lengths[axis]:,}"
             )
-    array = read_array(dataset, declared.kinds)
-    if name in digests and digests[name] != _digest(array):
+
+
+def _checked(name: str, stored: Images, declared: Array, digests: Mapping[str, str]) -> Images:
+    """An array as it is used, after going through its values once."""
+    convert = as_float if declared.images else np.asarray
+    sha = _started_digest(stored.shape, stored.dtype)
+    for rows in batches(stored) if isinstance(stored, LazyImages) else [...]:
+        content = np.ascontiguousarray(stored[rows])
+        sha.update(content.reshape(-1).view(np.uint8).data)
+        if (declared.low, declared.high) != (-math.inf, math.inf) and content.size:
+            values = convert(content)
+            low, high = values.min(), values.max()
+            if not (low >= declared.low and high <= declared.high):
+                raise ValueError(f"'{name}' has values from {low:g} to {high:g}, outside its range")
+    if name in digests and digests[name] != sha.hexdigest()[:32]:
         raise ValueError(f"'{name}' is not what was written: the file is damaged or was altered")
-    if (declared.low, declared.high) != (-math.inf, math.inf) and array.size:
-        low, high = array.min(), array.max()
-        if not (low >= declared.low and high <= declared.high):
-            raise ValueError(f"'{name}' has values from {low:g} to {high:g}, outside its range")
-    return array
+    if isinstance(stored, LazyImages):
+        return LazyImages(stored.shape, lambda rows: convert(stored[rows]))
+    return convert(stored)
 
 
-def _digest(array: np.ndarray) -> str:
-    """32 hexadecimal digits that any change of values, type or shape changes."""
-    contiguous = np.ascontiguousarray(array)
-    sha = hashlib.sha256(f"{array.dtype.newbyteorder('<').str}{array.shape}".encode())
-    sha.update(contiguous.reshape(-1).view(np.uint8).data)
-    return sha.hexdigest()[:32]
+def _started_digest(shape: tuple[int, ...], dtype: np.dtype) -> Any:
+    """SHA-256 of type and shape, to which the values are added: any change of them changes it."""
+    return hashlib.sha256(f"{dtype.newbyteorder('<').str}{shape}".encode())
 
 
 def _header_digest(text: str) -> str:

@@ -184,6 +184,20 @@ def partial_path(classifier: str, slug: str) -> Path:
     return root() / "attacks" / as_file_name(classifier) / f"{as_file_name(slug)}.partial.h5"
 
 
+def part_path(partial: Path, number: int) -> Path:
+    """Where one whole part of an unfinished attack is stored, beside its other work."""
+    return partial.with_name(f"{partial.name.removesuffix('.partial.h5')}.part-{number:04}.partial.h5")
+
+
+def forget_unfinished(partial: Path) -> None:
+    """Delete what is stored of an unfinished attack, its whole parts included."""
+    number = 0
+    while (part := part_path(partial, number)).exists():
+        part.unlink(missing_ok=True)
+        number += 1
+    partial.unlink(missing_ok=True)
+
+
 def as_file_name(name: str) -> str:
     """The name without characters that would lead to another folder."""
     return "".join(c if c.isalnum() or c in "-_.=" else "_" for c in name).lstrip(".") or "model"

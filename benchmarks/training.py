@@ -54,13 +54,13 @@ def plain(recipe: Recipe) -> Run:
     start_time = time.perf_counter()
     model = build(recipe, data)
     shape = model.input_shape[1:]
-    x, split = data.x.reshape(-1, *shape), settings.validation_split
+    x, split = np.asarray(data.x).reshape(-1, *shape), settings.validation_split
     model.compile(optimizer=settings.optimizer, loss="sparse_categorical_crossentropy", metrics=["accuracy"])
     if settings.learning_rate is not None:
         model.optimizer.learning_rate = settings.learning_rate
     model.fit(x, data.y, batch_size=settings.batch_size, epochs=settings.epochs, validation_split=split, verbose=0)
     seconds = time.perf_counter() - start_time
-    predicted = model.predict(test.x.reshape(-1, *shape), batch_size=1000, verbose=0).argmax(1)
+    predicted = model.predict(np.asarray(test.x).reshape(-1, *shape), batch_size=1000, verbose=0).argmax(1)
     return seconds, float(np.mean(predicted == test.y))
 
 

@@ -118,10 +118,10 @@ def test_misclassified_rows_leave_and_the_others_stay_what_they_were(trained, di
 
 
 def test_a_gpu_takes_large_batches_and_xla_only_for_much_work(trained, rgb, monkeypatch):
-    classifiers = trained, rgb[0]
-    assert [rows_at_once(c) for c in classifiers] == [1000, 1000]
+    classifiers = {trained: (28, 28, 1), rgb[0]: (12, 12, 3)}
+    assert [rows_at_once(*item) for item in classifiers.items()] == [1000, 1000]
     assert [xla_pays(c, 10**6) for c in classifiers] == [True, False]
     monkeypatch.setattr(tf.config, "list_logical_devices", lambda kind: ["GPU:0"])
-    assert [rows_at_once(c) for c in classifiers] == [10_000, 10_000]
+    assert [rows_at_once(*item) for item in classifiers.items()] == [10_000, 10_000]
     assert [xla_pays(c, 10**6) for c in classifiers] == [False, False]
     assert [xla_pays(c, 10**8) for c in classifiers] == [True, True]

@@ -92,11 +92,11 @@ class _Work:
         self.status = np.where(self.correct, 0, MISCLASSIFIED).astype(np.int8)
         self.margin, self.radius, self.rounding = (np.full(n, math.nan) for _ in range(3))
         self.branches = np.zeros(n, np.int64)
-        self.x_adv = dataset.x.copy()
+        self.x_adv = np.array(dataset.x)
 
     def smooth(self, settings: dict[str, Any], report: Report) -> None:
         """Randomised smoothing: the smoothed classifier is judged on its own, whatever the base classifier says."""
-        found = smoothed(self.classifier, self.dataset.x, self.dataset.indices, report=report, **settings)
+        found = smoothed(self.classifier, np.asarray(self.dataset.x), self.dataset.indices, report=report, **settings)
         right = found.predicted == self.dataset.y
         self.correct = right
         self.radius = np.where(right, found.radius, 0.0)

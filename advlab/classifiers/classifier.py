@@ -27,6 +27,7 @@ from advlab.classifiers.settings import Settings, read_settings, settings_path, 
 from advlab.data.conversion import to_unit_range
 from advlab.data.dataset import Dataset
 from advlab.errors import InvalidValue, Mismatch
+from advlab.lazy import Images, LazyImages
 
 _IN_CARD = ("scale", "offset", "preprocess", "output", "resize")  # settings that the card of a saved classifier keeps
 _MAX_OUTSIDE = 0.5  # images crafted elsewhere may leave [0, 1] by their budget
@@ -330,25 +331,23 @@ class Classifier:
         logits = tf.cast(self._model_logits(self.adapted(x)), tf.float32)
         return tf.concat([tf.zeros_like(logits), logits], 1) if logits.shape[-1] == 1 else logits
 
-    def probabilities(self, x: np.ndarray, batch_size: int | None = None, in_box: bool = True) -> np.ndarray:
+    def probabilities(self, x: Images, batch_size: int | None = None, in_box: bool = True) -> np.ndarray:
         """float32 ``(n, k)`` from images float32 ``(n, h, w, c)`` in [0, 1], in batches of bounded memory.
 
         Integers up to 255 are divided by 255, with a warning. Raises ``InvalidValue`` for pixels far outside [0, 1],
         unless ``in_box`` is False, and ``Mismatch`` for images of another shape.
         """
-        x = to_unit_range(x, f"Images for model '{self.name}'")
+        if not isinstance(x, LazyImages):
+            x = to_unit_range(x, f"Images for model '{self.name}'")
         self.check_images(x.shape[1:])
-        if in_box and x.size and (x.min() < -_MAX_OUTSIDE or x.max() > 1 + _MAX_OUTSIDE):
-            raise InvalidValue(
-                f"Images for model '{self.name}' have pixels from {x.min():g} to {x.max():g}, not in [0, 1]. Divide "
-                "images in 0-255 by 255; a model that was trained on other pixels is opened with --scale 255 "
-                "(scale=255 in Python)."
-            )
         size = batch_size or int(np.clip(2**25 // self.activation_size, 16, 2000))
         batches, start = [np.zeros((0, self.classes), np.float32)], 0
         while start < len(x):
+            images = x[start : start + size]
+            if in_box:
+                self._require_near_box(images)
             try:
-                batches.append(self._predict(tf.constant(x[start : start + size], tf.float32)).numpy())
+                batches.append(self._predict(tf.constant(images, tf.float32)).numpy())
                 start += size
             except tf.errors.ResourceExhaustedError:  # the memory of the device
                 if size == 1:
@@ -356,7 +355,7 @@ class Classifier:
                 size //= 2
         return np.concatenate(batches)
 
-    def repeat_difference(self, x: np.ndarray, before: np.ndarray) -> np.ndarray:
+    def repeat_difference(self, x: Images, before: np.ndarray) -> np.ndarray:
         """float32 ``(m,)``: the largest change of each image's probabilities, ``before (n, k)``, when predicted again.
 
         Only for the first 1,000 images: a classifier with random layers differs on nearly all.
@@ -375,6 +374,14 @@ class Classifier:
     def check_images(self, shape: Sequence[int]) -> None:
         """Raise ``Mismatch`` where images of shape ``(h, w, c)`` do not fit the model's input."""
         self.adapted.check(shape)
+
+    def _require_near_box(self, x: np.ndarray) -> None:
+        if x.min() < -_MAX_OUTSIDE or x.max() > 1 + _MAX_OUTSIDE:
+            raise InvalidValue(
+                f"Images for model '{self.name}' have pixels from {x.min():g} to {x.max():g}, not in [0, 1]. Divide "
+                "images in 0-255 by 255; a model that was trained on other pixels is opened with --scale 255 "
+                "(scale=255 in Python)."
+            )
 
     def _probabilities(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(self.logits(x))

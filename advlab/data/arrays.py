@@ -10,11 +10,12 @@ import zipfile
 import zlib
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 
 from advlab.errors import DAMAGE, AdvlabError, InvalidFile
+from advlab.lazy import LazyImages, Spool, batches, fits_in_memory
 from advlab.validation import largest_content
 
 _DAMAGE = (*DAMAGE, lzma.LZMAError, tokenize.TokenError, zipfile.BadZipFile, zlib.error)
@@ -32,9 +33,12 @@ def npz_names(path: Path, fix: str) -> list[str]:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
-def read_npz(path: Path, names: Iterable[str], fix: str) -> dict[str, np.ndarray]:
-    """Some arrays of an ``.npz`` file by name; raises ``InvalidFile``, which ends with ``fix``."""
-    arrays = {}
+def read_npz(path: Path, names: Iterable[str], fix: str, images: str | None = None) -> dict[str, Any]:
+    """Some arrays of an ``.npz`` file by name; raises ``InvalidFile``, which ends with ``fix``.
+
+    The one called ``images`` is read lazily where it is too large for memory, in its own type as ``(n, h, w, c)``.
+    """
+    arrays: dict[str, Any] = {}
     with _border(path, fix), zipfile.ZipFile(path) as archive:
         allowance = largest_content(path.stat().st_size)
         for name in names:
@@ -43,7 +47,7 @@ def read_npz(path: Path, names: Iterable[str], fix: str) -> dict[str, np.ndarray
             if allowance < 0:
                 raise ValueError(f"it would unpack to more than {largest_content(path.stat().st_size):,} bytes")
             with archive.open(entry) as file:
-                arrays[name] = _read(file, entry.file_size, f"'{name}'")
+                arrays[name] = _read(file, entry.file_size, f"'{name}'", lazily=name == images)
     return arrays
 
 
@@ -59,15 +63,30 @@ def _border(path: Path, fix: str) -> Iterator[None]:
         raise InvalidFile(f"Cannot read '{path}': {cause or 'it is damaged'}. {fix}") from error
 
 
-def _read(file: IO[bytes], size: int, subject: str) -> np.ndarray:
+def _read(file: IO[bytes], size: int, subject: str, lazily: bool = False) -> Any:
     """The array that begins at the start of ``file``, which holds ``size`` bytes."""
     version = np.lib.format.read_magic(file)
     if version not in ((1, 0), (2, 0)):
         raise ValueError(f"{subject} is in version {version[0]}.{version[1]} of NumPy's format, of which 1.0 is read")
     read_header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
-    shape, _, dtype = read_header(file)
+    shape, columns_first, dtype = read_header(file)
     announced, held = math.prod(shape) * dtype.itemsize, size - file.tell()
     if min(shape, default=0) < 0 or (announced > held and not dtype.hasobject):
         raise ValueError(f"{subject} announces {announced:,} bytes and holds {held:,}")
+    shape = (*shape, 1) if len(shape) == 3 else shape
+    if lazily and len(shape) == 4 and dtype.kind in "biuf" and not columns_first and not fits_in_memory(shape):
+        return _spooled(file, shape, dtype)
     file.seek(0)
     return np.asarray(np.lib.format.read_array(file, allow_pickle=False))
+
+
+def _spooled(file: IO[bytes], shape: tuple[int, ...], dtype: np.dtype) -> LazyImages:
+    """The images that follow in ``file``, which may be packed, copied to a temporary file in batches."""
+    spool = Spool(shape[0], shape[1:], dtype)
+    images = spool.images(shape[0], np.asarray)
+    for rows in batches(images):
+        count = min(rows.stop, shape[0]) - rows.start
+        content = file.read(count * math.prod(shape[1:]) * dtype.itemsize)
+        spool.append(np.frombuffer(content, dtype).reshape(count, *shape[1:]))
+    images.dtype = dtype
+    return images

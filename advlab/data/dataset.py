@@ -12,6 +12,7 @@ import numpy as np
 
 from advlab.data.conversion import ValueRange, as_option, default_class_names, to_labels, to_unit_range
 from advlab.errors import InvalidValue
+from advlab.lazy import Images, LazyImages, batches, select
 from advlab.validation import shown
 
 
@@ -19,15 +20,15 @@ from advlab.validation import shown
 class Dataset:
     """Labelled images of one split, validated when created and read-only from then on.
 
-    ``x`` float32 ``(n, h, w, c)`` in [0, 1], or given as ``(n, h, w)``; ``y`` int64 ``(n,)`` in 0..k-1; ``indices``
-    int64 ``(n,)``, the position of each sample in the full split; ``classes`` the k names; ``provenance`` a sentence
-    on what distinguishes the images from those that ``name`` stands for. Writable arrays are copied. Raises
-    ``InvalidValue``.
+    ``x`` float32 ``(n, h, w, c)`` in [0, 1], an array, which may be given as ``(n, h, w)``, or ``LazyImages``; ``y``
+    int64 ``(n,)`` in 0..k-1; ``indices`` int64 ``(n,)``, the position of each sample in the full split; ``classes`` the
+    k names; ``provenance`` a sentence on what distinguishes the images from those that ``name`` stands for. Writable
+    arrays are copied. Raises ``InvalidValue``.
     """
 
     name: str
     split: str
-    x: np.ndarray
+    x: Images
     y: np.ndarray
     indices: np.ndarray
     classes: tuple[str, ...]
@@ -72,10 +73,12 @@ class Dataset:
             UnknownName: For a label that is not among the classes.
         """
         subject = f"data set '{name}'"
-        images = to_unit_range(x, f"Data set '{name}'", value_range)
+        in_unit_range = _lazily_in_unit_range if isinstance(x, LazyImages) else to_unit_range
+        images = in_unit_range(x, f"Data set '{name}'", value_range)
+        count = len(images) if isinstance(images, LazyImages) else len(np.atleast_1d(images))
         labels, found = to_labels(y, classes, subject)
         names = default_class_names(labels, name) if found is None else found
-        return cls(name, split, images, labels, np.arange(len(np.atleast_1d(images))), tuple(names))
+        return cls(name, split, images, labels, np.arange(count), tuple(names))
 
     def __len__(self) -> int:
         return len(self.y)
@@ -99,7 +102,9 @@ class Dataset:
     def digest(self) -> str:
         """16 hexadecimal digits that any change of the images, labels or indices changes (SHA-256, shortened)."""
         sha = hashlib.sha256(repr(self.x.shape).encode())
-        for array in (self.x, self.y, self.indices):
+        for rows in batches(self.x):
+            sha.update(np.ascontiguousarray(self.x[rows]).data)
+        for array in (self.y, self.indices):
             sha.update(array.data)
         return sha.hexdigest()[:16]
 
@@ -112,7 +117,7 @@ class Dataset:
         if len(positions) == len(self):
             return self
         rows: Any = slice(len(positions)) if seed is None else positions
-        return replace(self, x=self.x[rows], y=self.y[rows], indices=self.indices[rows])
+        return replace(self, x=select(self.x, rows), y=self.y[rows], indices=self.indices[rows])
 
 
 def choose(size: int, n: int | None, seed: int | None) -> np.ndarray:
@@ -133,8 +138,9 @@ def _read_only(array: np.ndarray, dtype: type) -> np.ndarray:
     return read_only
 
 
-def _images(x: Any, subject: str) -> np.ndarray:
-    x = np.asarray(x)
+def _images(x: Any, subject: str) -> Images:
+    if not isinstance(x, LazyImages):
+        x = np.asarray(x)
     if x.ndim not in (3, 4) or not x.size:
         raise InvalidValue(f"{subject} has images of shape {x.shape}. Give at least one, as (n, h, w) or (n, h, w, c).")
     if x.dtype.kind != "f":
@@ -142,11 +148,31 @@ def _images(x: Any, subject: str) -> np.ndarray:
             f"{subject} has images of type {x.dtype}, not floating point in [0, 1]. "
             "The likely cause is images in 0-255: divide by 255, as in x.astype('float32') / 255."
         )
+    if isinstance(x, LazyImages):
+        return x
     with np.errstate(over="ignore"):
         x = _read_only(x[..., None] if x.ndim == 3 else x, np.float32)
+    _require_unit_range(x, subject)
+    return x
+
+
+def _lazily_in_unit_range(x: LazyImages, subject: str, value_range: ValueRange | None) -> LazyImages:
+    """Lazy images of any type as ``to_unit_range`` makes them, each checked once, here."""
+    extremes = [(content.min(), content.max()) for content in (x[rows] for rows in batches(x))]
+    if x.dtype.kind in "iu" and value_range is None:
+        # What can be refused or warned of shows in the lowest and the highest pixel.
+        to_unit_range(np.array(extremes, x.dtype), subject)
+        value_range = (0, 255)
+    images = LazyImages(x.shape, lambda rows: np.asarray(to_unit_range(x[rows], subject, value_range), np.float32))
+    for rows in batches(images):
+        _require_unit_range(images[rows], subject, rows.start)
+    return images
+
+
+def _require_unit_range(x: np.ndarray, subject: str, first: int = 0) -> None:
     low, high = x.min(), x.max()
     if np.isnan(low):
-        bad = int(np.isnan(x).any((1, 2, 3)).argmax())
+        bad = first + int(np.isnan(x).any((1, 2, 3)).argmax())
         raise InvalidValue(f"{subject} has NaN pixels, first in image {bad}. Fix or drop it.")
     if low < 0 or high > 1:
         cause = "standardised images: undo the scaling" if low < 0 else "images in 0-255: divide by 255"
@@ -155,7 +181,6 @@ def _images(x: Any, subject: str) -> np.ndarray:
             f"{subject} has pixels from {low:g} to {high:g}, not in [0, 1]. The likely cause is {cause}, or say which "
             f"pixels are black and white, such as {as_option(example)}."
         )
-    return x
 
 
 def _hinge_labels(y: np.ndarray) -> str:

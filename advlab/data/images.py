@@ -8,6 +8,7 @@ import struct
 import warnings
 import zlib
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,6 +17,7 @@ import numpy as np
 from advlab.data.conversion import class_numbers
 from advlab.data.dataset import Dataset, choose
 from advlab.errors import DAMAGE, AdvlabWarning, InvalidFile
+from advlab.lazy import Spool, as_float, fits_in_memory
 from advlab.progress import Progress
 
 ImageShape = tuple[int | None, int | None, int | None]
@@ -40,7 +42,8 @@ def load_image(path: str | os.PathLike[str], shape: ImageShape) -> tuple[np.ndar
     if not file.is_file():
         what = "is a folder" if file.is_dir() else "does not exist"
         raise InvalidFile(f"The image '{file}' {what}. Give a PNG, JPEG, BMP, GIF or WebP file.")
-    return _read(file, lambda image: _fit_to_shape(image, shape))
+    pixels, changes = _read(file, partial(_fit_to_shape, shape=shape))
+    return as_float(pixels), changes
 
 
 def to_levels(x: np.ndarray, towards: np.ndarray | None = None) -> np.ndarray:
@@ -104,23 +107,32 @@ def load_folder(
         shape = _common_shape([file for _, _, file in files], shape)
     rows = choose(len(files), limit, seed)
     images: list[np.ndarray] = []
+    spool: Spool | None = None
     changed: dict[tuple[str, ...], list[Path]] = {}
+    size: tuple[int, ...] = ()
     with Progress(len(rows), "Reading images", "image") as bar:
         for row in rows:
             file = files[row][2]
-            x, changes = load_image(file, shape)
-            if images and x.shape != images[0].shape:
-                raise InvalidFile(_of_another_size(file, x.shape[1::-1], images[0].shape[1::-1]))
-            images.append(x)
+            pixels, changes = _read(file, partial(_fit_to_shape, shape=shape))
+            size = size or pixels.shape
+            if pixels.shape != size:
+                raise InvalidFile(_of_another_size(file, pixels.shape[1::-1], size[1::-1]))
+            if spool is None and not fits_in_memory((len(rows), *size)):
+                spool = Spool(len(rows), size, np.uint8)
+            if spool is None:
+                images.append(pixels)
+            else:
+                spool.append(pixels)
             if changes:
                 changed.setdefault(tuple(change.partition(" from ")[0] for change in changes), []).append(file)
             bar.advance()
     for changes, of_files in changed.items():
-        size = f" to {images[0].shape[1]} x {images[0].shape[0]} pixels" if "resized" in changes else ""
+        to_size = f" to {size[1]} x {size[0]} pixels" if "resized" in changes else ""
         subject = f"{len(of_files):,} of {len(rows):,} images of '{name}'"
-        warnings.warn(f"{subject}: {'; '.join(changes)}{size}, such as {of_files[0]}.", AdvlabWarning, stacklevel=3)
+        warnings.warn(f"{subject}: {'; '.join(changes)}{to_size}, such as {of_files[0]}.", AdvlabWarning, stacklevel=3)
     labels = np.array([files[row][1] for row in rows])
-    return Dataset(name, split, np.stack(images), labels, rows, tuple(names))
+    x = as_float(np.stack(images)) if spool is None else spool.images(len(rows))
+    return Dataset(name, split, x, labels, rows, tuple(names))
 
 
 def _common_shape(files: Sequence[Path], shape: ImageShape | None) -> ImageShape:
@@ -148,6 +160,7 @@ def _header(image: Any) -> tuple[tuple[int, int], str]:
 
 
 def _fit_to_shape(image: Any, shape: ImageShape) -> tuple[np.ndarray, tuple[str, ...]]:
+    """The pixels uint8 ``(h, w, c)``, and what was changed."""
     from PIL import Image, ImageOps
 
     if image.mode.startswith(("I", "F")):
@@ -168,8 +181,7 @@ def _fit_to_shape(image: Any, shape: ImageShape) -> tuple[np.ndarray, tuple[str,
     if image.size != size:
         changes.append(f"resized from {image.width} x {image.height} to {size[0]} x {size[1]} pixels")
         image = image.resize(size, Image.Resampling.BICUBIC)
-    pixels = np.asarray(image).reshape(size[1], size[0], -1)
-    return np.divide(pixels, np.float32(255), dtype=np.float32), tuple(changes)
+    return np.asarray(image).reshape(size[1], size[0], -1), tuple(changes)
 
 
 def _inside(folder: Path, folders: bool) -> list[Path]:

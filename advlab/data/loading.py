@@ -130,7 +130,7 @@ def _npz(path: Path, name: str, split: str, classes: Sequence[str] | None, value
     if suffix not in suffixes or (split == "train" and not suffix):
         raise InvalidFile(f"'{path}' has no {split} split, only {', '.join(names)[:200] or 'nothing'}. {fix}")
     wanted = [f"x{suffix}", *(f"y{suffix}" for suffix in suffixes), *(["classes"] if "classes" in names else [])]
-    content = arrays.read_npz(path, wanted, fix)
+    content = arrays.read_npz(path, wanted, fix, images=f"x{suffix}")
     if classes is None and "classes" in content:
         classes = _class_names(content["classes"], path, fix)
     # Both splits tell together which classes there are.

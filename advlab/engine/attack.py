@@ -15,9 +15,13 @@ from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
 from advlab.distances import distance, exceeds
+from advlab.engine import steps
+from advlab.engine.parts import craft_in_parts
 from advlab.engine.plan import make_plan
 from advlab.engine.run import Run
 from advlab.errors import AdvlabError, InvalidValue, Mismatch, unknown
+from advlab.lazy import fits_in_memory
+from advlab.problem.problem import UniversalLoop
 from advlab.provenance import command_line, versions
 from advlab.results.diagnostics import Diagnostics
 from advlab.results.per_image import PerImage
@@ -92,16 +96,26 @@ def craft(
         raise InvalidValue(f"Each target must be a class in 0..{classifier.classes - 1}. Got {highest}.")
     if given.digest != spec.threat.per_image or (spec.threat.targets == GIVEN and given.target is None):
         raise Mismatch("The attack names other masks, epsilons or targets than those given. Use advlab.attack.")
-    run = Run(make_plan(classifier, dataset, method, spec, batch_size, compile, attempted, judged, given))
-    run.execute(unfinished, progress, f"{spec.method} on {classifier.name}")
-    return _result(run)
+
+    def run_on(images: Dataset, rows: slice, place: str = "") -> AttackResult:
+        scope = None if attempted is None else attempted[rows]
+        plan = make_plan(classifier, images, method, spec, batch_size, compile, scope, judged, given.take(rows))
+        run = Run(plan)
+        run.execute(unfinished, progress, ", ".join(filter(None, (f"{spec.method} on {classifier.name}", place))))
+        return _result(run)
+
+    # One perturbation of all images needs all of them at once.
+    if fits_in_memory(dataset.x.shape) or isinstance(steps.plan(method, spec, dataset.shape), UniversalLoop):
+        return run_on(dataset, slice(None))
+    specification = {"attack": spec.to_dict(), "classifier_digest": classifier.digest}
+    return craft_in_parts(dataset, run_on, unfinished, specification)
 
 
 def _result(run: Run) -> AttackResult:
     """The finished result: re-predicted on exactly the stored images, its bounds checked in float64."""
     plan, best = run.plan, run.best
     classifier, dataset, spec = plan.classifier, plan.dataset, plan.spec
-    x, x_adv = dataset.x, best["x"]
+    x, x_adv = np.asarray(dataset.x), best["x"]
     _refuse_outside(spec, plan.per_image, x, x_adv)
     diagnostics = Diagnostics(
         loss_trace=best["loss_trace"],

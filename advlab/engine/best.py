@@ -7,12 +7,14 @@ from typing import Any
 
 import numpy as np
 
+from advlab.lazy import Images
 
-def empty(x: np.ndarray, trace_points: int) -> dict[str, np.ndarray]:
+
+def empty(x: Images, trace_points: int) -> dict[str, np.ndarray]:
     """Before the first step: each image, float32 ``(n, h, w, c)``, is its own best."""
     n = len(x)
     return {
-        "x": x.copy(),
+        "x": np.array(x),
         "loss": np.full(n, -np.inf, np.float32),
         "success": np.zeros(n, bool),
         "distance": np.full(n, np.inf, np.float32),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
@@ -30,11 +30,12 @@ def xla_pays(classifier: Classifier, samples_times_steps: int) -> bool:
     return not is_slow and samples_times_steps >= 100_000
 
 
-def rows_at_once(classifier: Classifier) -> int:
-    """Images of a full batch, by the size of the network: so many as a GPU needs to be busy, or a processor's cache."""
-    if tf.config.list_logical_devices("GPU"):
-        return int(np.clip(2**28 // classifier.activation_size, 16, 10_000))
-    return int(np.clip(2**24 // classifier.activation_size, 16, 1000))
+def rows_at_once(classifier: Classifier, image_shape: Sequence[int]) -> int:
+    """Images of a full batch: as many as keep a GPU busy, or as fit a processor, by network and image ``(h, w, c)``."""
+    # A method keeps about a dozen tensors of the size of its images.
+    fitting = min(2**24 // classifier.activation_size, 2**22 // math.prod(image_shape))
+    on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    return int(np.clip(16 * fitting if on_gpu else fitting, 16, 10_000 if on_gpu else 1000))
 
 
 class Slices(NamedTuple):

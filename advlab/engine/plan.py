@@ -158,7 +158,7 @@ def make_plan(
     pending = in_scope & ~(succeeds & (spec.goal == "minimal" or spec.early_stop))
     rounds = spec.restarts * max(classes, 1)
     xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * rounds * count * spec.passes))
-    max_rows = batch_size or rows_at_once(classifier)
+    max_rows = batch_size or rows_at_once(classifier, dataset.shape)
     batches = max(1, math.ceil(pending.sum() / max_rows))
     rows = max(1, math.ceil(pending.sum() / batches))
     return Plan(

@@ -20,6 +20,7 @@ from advlab.evaluation.findings.evidence import Facts
 from advlab.evaluation.metrics import Rate, Size, Summary
 from advlab.evaluation.table import as_html, table
 from advlab.formatting import frame
+from advlab.lazy import Images
 from advlab.results.combine import refuse_different
 from advlab.results.result import AttackResult, load_result
 
@@ -39,7 +40,7 @@ class Predictor(Protocol):
         """Tells classifiers apart."""
         ...
 
-    def probabilities(self, x: np.ndarray, /) -> np.ndarray:
+    def probabilities(self, x: Images, /) -> np.ndarray:
         """float32 ``(n, k)`` of images ``(n, h, w, c)`` in [0, 1]."""
         ...
 
@@ -264,7 +265,7 @@ def _median_distance(sizes: np.ndarray, norm: str, success: np.ndarray, scope: n
     return float(sum(middle) / 2)
 
 
-def _predicted(classifier: Predictor, x: np.ndarray, result: AttackResult) -> np.ndarray:
+def _predicted(classifier: Predictor, x: Images, result: AttackResult) -> np.ndarray:
     try:
         probabilities = classifier.probabilities(x)
     except ValueError as error:

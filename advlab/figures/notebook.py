@@ -11,6 +11,7 @@ from advlab import figures
 
 if TYPE_CHECKING:
     from advlab.data.dataset import Dataset
+    from advlab.lazy import Images
     from advlab.results.result import AttackResult
 
 _MAX_IMAGES = 8
@@ -32,7 +33,7 @@ def result_html(result: AttackResult) -> str:
     return _table(repr(result), {"clean": clean, "perturbed": perturbed})
 
 
-def _prediction_cell(result: AttackResult, row: int, images: np.ndarray, probabilities: np.ndarray) -> str:
+def _prediction_cell(result: AttackResult, row: int, images: Images, probabilities: np.ndarray) -> str:
     predicted = int(probabilities[row].argmax())
     sign = "✓" if predicted == result.labels[row] else "✗"
     return _cell(images[row], f"{sign} {result.class_names[predicted]} {probabilities[row, predicted]:.0%}")

@@ -4,15 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from advlab.declarations.attack import Attack
 from advlab.distances import distance, exceeds
 from advlab.errors import InvalidValue, Mismatch
+from advlab.lazy import Images, choose, equal
 from advlab.results.diagnostics import Diagnostics
+from advlab.results.per_image import PerImage
 from advlab.results.result import AttackResult
 from advlab.threat import ThreatModel
+
+_ROWS = (  # what a result has for each image, beside the images
+    "labels",
+    "indices",
+    "clean_probabilities",
+    "adversarial_probabilities",
+    "attempted",
+    "forward_passes",
+    "backward_passes",
+)
 
 
 def within(result: AttackResult, threat: ThreatModel) -> AttackResult:
@@ -21,7 +34,7 @@ def within(result: AttackResult, threat: ThreatModel) -> AttackResult:
         return result
     sizes = distance(result.x, result.x_adv, threat.norm)
     beyond = exceeds(sizes, threat.norm, threat.epsilon)
-    x_adv = np.where(beyond[:, None, None, None], result.x, result.x_adv)
+    x_adv = choose([result.x_adv, result.x], beyond)
     return replace(
         result,
         location=None,
@@ -30,7 +43,7 @@ def within(result: AttackResult, threat: ThreatModel) -> AttackResult:
         adversarial_probabilities=np.where(
             beyond[:, None], result.clean_probabilities, result.adversarial_probabilities
         ),
-        diagnostics=replace(result.diagnostics, unchanged=np.all(x_adv == result.x, axis=(1, 2, 3))),
+        diagnostics=replace(result.diagnostics, unchanged=equal(x_adv, result.x)),
     )
 
 
@@ -79,12 +92,37 @@ def smallest(results: Sequence[AttackResult], name: str) -> AttackResult:
     return _join(results, attack, numbers, np.where(success, numbers, -1))
 
 
+def concatenate(results: Sequence[AttackResult], dataset_digest: str, x: Images, x_adv: Images) -> AttackResult:
+    """One attack that was run on several parts of a data set, as one result; ``x`` and ``x_adv`` are of all of them."""
+    first, total = results[0], sum(map(len, results))
+    stored = {name: [getattr(r.diagnostics, name) for r in results] for name in first.diagnostics.arrays()}
+    trace_steps = stored.pop("trace_steps", [None])[0]
+    rows: dict[str, Any] = {name: np.concatenate([getattr(r, name) for r in results]) for name in _ROWS}
+    computed = sum(len(r) * r.execution.computed_fraction for r in results) / total
+    return replace(
+        first,
+        dataset_digest=dataset_digest,
+        x=x,
+        x_adv=x_adv,
+        **rows,
+        per_image=PerImage.join([r.per_image for r in results], [len(r) for r in results]),
+        seconds=round(sum(r.seconds for r in results), 3),
+        execution=replace(
+            first.execution,
+            batch_size=max(r.execution.batch_size for r in results),
+            computed_fraction=round(computed, 4),
+        ),
+        diagnostics=Diagnostics(**{n: np.concatenate(a) for n, a in stored.items()}, trace_steps=trace_steps),
+        location=None,
+    )
+
+
 def _join(
     results: Sequence[AttackResult], attack: Attack, numbers: np.ndarray, misclassified_by: np.ndarray
 ) -> AttackResult:
     """The result that has of each sample the image of the attack in ``numbers``."""
     first, rows = results[0], np.arange(len(numbers))
-    x_adv = np.stack([r.x_adv for r in results])[numbers, rows]
+    x_adv = choose([r.x_adv for r in results], numbers)
     return replace(
         first,
         attack=attack,
@@ -100,7 +138,7 @@ def _join(
             zero_gradient=_any([r.diagnostics.zero_gradient for r in results]),
             nonfinite=_any([r.diagnostics.nonfinite for r in results]),
             misclassified_by=misclassified_by,
-            unchanged=np.all(x_adv == first.x, axis=(1, 2, 3)),
+            unchanged=equal(x_adv, first.x),
             repeat_difference=_largest([r.diagnostics.repeat_difference for r in results]),
         ),
     )

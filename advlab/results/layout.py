@@ -33,8 +33,8 @@ ARCHIVE = Layout(
     # n images of h x w pixels and c channels, k classes, t queries of a trace, g masks of d channels. An image made
     # elsewhere may leave the box, and a classifier may answer NaN: those are findings.
     arrays={
-        "x": Array("f", "nhwc", 0, 1),
-        "x_adv": Array("f", "nhwc"),
+        "x": Array("fu", "nhwc", 0, 1, images=True),
+        "x_adv": Array("f", "nhwc", images=True),
         "labels": Array("iu", "n", 0),
         "indices": Array("iu", "n", 0),
         "clean_probabilities": Array("f", "nk"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from typing import Any
 
 import numpy as np
 
 from advlab.errors import InvalidValue
+from advlab.lazy import Images, batches
 from advlab.validation import shown
 
 
@@ -46,11 +47,29 @@ class PerImage:
             sha.update(f"{name}{array.shape}".encode() + np.ascontiguousarray(array).tobytes())
         return sha.hexdigest()[:32] if self.arrays() else ""
 
-    def outside(self, x: np.ndarray, x_adv: np.ndarray) -> np.ndarray:
+    def take(self, rows: slice) -> PerImage:
+        """What it says of some of the images."""
+        mask = self.mask if self.mask is None or len(self.mask) == 1 else self.mask[rows]
+        epsilon, target = (None if array is None else array[rows] for array in (self.epsilon, self.target))
+        return PerImage(mask, epsilon, target)
+
+    @classmethod
+    def join(cls, parts: Sequence[PerImage], counts: Sequence[int]) -> PerImage:
+        """What several say of the images of each, of which there are ``counts``, for all of them."""
+        arrays = {name: [part.arrays()[name] for part in parts] for name in parts[0].arrays()}
+        is_shared = "mask" in arrays and any(len(mask) < n for mask, n in zip(arrays["mask"], counts, strict=True))
+        return cls(
+            **{n: a[0] if n == "mask" and is_shared else np.concatenate(a) for n, a in arrays.items()},
+        )
+
+    def outside(self, x: Images, x_adv: Images) -> np.ndarray:
         """bool ``(n,)``: images in which a pixel differs that the mask lets not change."""
-        if self.mask is None:
-            return np.zeros(len(x), bool)
-        return np.any((x != x_adv) & ~self.mask, axis=(1, 2, 3))
+        differs = np.zeros(len(x), bool)
+        if self.mask is not None:
+            for rows in batches(x):
+                mask = self.mask if len(self.mask) == 1 else self.mask[rows]
+                differs[rows] = np.any((x[rows] != x_adv[rows]) & ~mask, axis=(1, 2, 3))
+        return differs
 
 
 def as_mask(value: Any, images: tuple[int, ...]) -> np.ndarray:

@@ -18,6 +18,7 @@ import numpy as np
 from advlab import renamed, storage, workspace
 from advlab.declarations.attack import Attack
 from advlab.errors import AdvlabError, FileExists, InvalidFile
+from advlab.lazy import Images
 from advlab.results.diagnostics import Diagnostics, SelfTestCounts
 from advlab.results.execution import Execution
 from advlab.results.layout import ARCHIVE, require_consistent
@@ -53,10 +54,11 @@ _HEADER = (
 class AttackResult:
     """What an attack produced on ``n`` images of ``k`` classes.
 
-    Shapes and types: ``x`` and ``x_adv`` float32 ``(n, h, w, c)`` in [0, 1]; ``labels`` and ``indices`` (positions in
-    the full split) int64 ``(n,)``; the probabilities float32 ``(n, k)``, of exactly the stored arrays; ``attempted``
-    bool ``(n,)``, False where the sample was out of scope (its label is the target) or left out, because an earlier
-    attack of the same suite had succeeded on it; there ``x_adv`` equals ``x``; passes int32 ``(n,)`` per sample.
+    Shapes and types: ``x`` and ``x_adv`` float32 ``(n, h, w, c)`` in [0, 1], arrays or, where they are many,
+    ``LazyImages``; ``labels`` and ``indices`` (positions in the full split) int64 ``(n,)``; the probabilities float32
+    ``(n, k)``, of exactly the stored arrays; ``attempted`` bool ``(n,)``, False where the sample was out of scope (its
+    label is the target) or left out, because an earlier attack of the same suite had succeeded on it; there ``x_adv``
+    equals ``x``; passes int32 ``(n,)`` per sample.
     ``attack`` is what was asked, ``per_image`` what of it differs from image to image, ``execution`` how it was run,
     ``diagnostics`` what findings need, ``notes`` codes of findings about the classifier. Of several attacks joined
     ``parts`` names them and ``selftest`` tests them together. ``source_digest`` is that of the classifier the images
@@ -71,8 +73,8 @@ class AttackResult:
     split: str
     dataset_digest: str
     classes: tuple[str, ...]
-    x: np.ndarray
-    x_adv: np.ndarray
+    x: Images
+    x_adv: Images
     labels: np.ndarray
     indices: np.ndarray
     clean_probabilities: np.ndarray
@@ -193,7 +195,7 @@ class AttackResult:
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"diagnostics/{name}": array for name, array in self.diagnostics.arrays().items()}
         arrays |= {f"per_image/{name}": array for name, array in self.per_image.arrays().items()}
-        storage.write(archive, header, arrays)
+        storage.write(archive, header, arrays, levels=("x",))
         return archive
 
     def with_predictions(

@@ -63,7 +63,7 @@ def fit_recipe(
         model = build(recipe, data)
         batches = fit.batch_count(train_count, settings.batch_size)
         model.compile(optimizer=_optimizer(settings, batches), loss=_loss(settings, data), metrics=["accuracy"])
-        x = data.x.reshape(-1, *model.input_shape[1:])
+        x = np.asarray(data.x).reshape(-1, *model.input_shape[1:])
         fit.prepare(model, x, data.y)
         if settings.adversary is not None or settings.gaussian_noise:
             adversary.attach(model, settings, data.shape, batches)

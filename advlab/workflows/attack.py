@@ -189,7 +189,7 @@ def attack(
     if saves:
         require_archive(place, spec, images, network.digest, force)
         if force and unfinished is not None:
-            unfinished.unlink(missing_ok=True)
+            workspace.forget_unfinished(unfinished)
     result = craft(
         network,
         images,
@@ -208,7 +208,7 @@ def finish(result: AttackResult, path: Path, unfinished: Path | None, force: boo
     """Save a result, and only then forget the unfinished work; the result knows its path."""
     result.save(path, force=force)
     if unfinished is not None:
-        unfinished.unlink(missing_ok=True)
+        workspace.forget_unfinished(unfinished)
     return replace(result, location=path)
 
 

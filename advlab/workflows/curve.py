@@ -16,6 +16,7 @@ from advlab.declarations.methods import describe, load_method
 from advlab.distances import distance
 from advlab.errors import InvalidValue
 from advlab.evaluation.curve import SecurityCurve
+from advlab.lazy import choose, equal, fits_in_memory
 from advlab.progress import Progress
 from advlab.results.diagnostics import Diagnostics
 from advlab.results.result import AttackResult, load_result
@@ -82,6 +83,7 @@ def curve(
     whole = _with_rounds(spec, rounds) if spec.goal == "bounded" else spec
 
     from advlab.engine.attack import craft
+    from advlab.engine.parts import craft_in_parts
 
     classifier = resolve_classifier(classifier, trust)
     data = resolve_dataset(dataset, classifier, samples)
@@ -91,7 +93,11 @@ def curve(
         if path.exists():
             return SecurityCurve.from_results([load_result(path)])
     if spec.goal == "bounded":
-        result = _bisect(classifier, data, spec, whole, int(rounds), progress)
+
+        def bisect(images: Dataset, *_: Any) -> AttackResult:
+            return _bisect(classifier, images, spec, whole, int(rounds), progress)
+
+        result = bisect(data) if fits_in_memory(data.x.shape) else craft_in_parts(data, bisect)
     else:
         unfinished = workspace.partial_path(classifier.name, spec.slug) if save else None
         result = craft(classifier, data, spec, unfinished=unfinished, progress=progress)
@@ -178,7 +184,7 @@ def _bisect(
 
     # As with any minimal method, x_adv is the clean image where no attack succeeded.
     success = merged.success
-    x_adv = np.where(success[:, None, None, None], merged.x_adv, merged.x)
+    x_adv = choose([merged.x, merged.x_adv], success)
     return replace(
         merged,
         attack=whole,
@@ -191,7 +197,7 @@ def _bisect(
             zero_gradient=merged.diagnostics.zero_gradient,
             nonfinite=merged.diagnostics.nonfinite,
             repeat_difference=merged.diagnostics.repeat_difference,
-            unchanged=np.all(x_adv == merged.x, axis=(1, 2, 3)),
+            unchanged=equal(x_adv, merged.x),
         ),
     )
 
@@ -202,7 +208,7 @@ def _merge_nearer(merged: AttackResult, part: AttackResult, rows: np.ndarray) ->
     old_distance = np.where(merged.success[rows], distance(merged.x[rows], merged.x_adv[rows], norm), np.inf)
     new_distance = np.where(part.success, distance(part.x, part.x_adv, norm), np.inf)
     nearer = new_distance < old_distance
-    merged.x_adv[rows[nearer]] = part.x_adv[nearer]
+    np.asarray(merged.x_adv)[rows[nearer]] = part.x_adv[nearer]
     merged.adversarial_probabilities[rows[nearer]] = part.adversarial_probabilities[nearer]
     merged.forward_passes[rows] += part.forward_passes
     merged.backward_passes[rows] += part.backward_passes

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import math
 import warnings
 from os import PathLike
 from pathlib import Path
@@ -17,6 +18,7 @@ from advlab.data.images import encode_png, to_levels
 from advlab.errors import AdvlabWarning, FileExists, InvalidFile, InvalidValue, Mismatch, UnknownName
 from advlab.evaluation import records
 from advlab.evaluation.evaluation import evaluate
+from advlab.lazy import LazyImages, as_float, batches
 from advlab.results.result import AttackResult, load_result
 from advlab.workflows.inputs import recorded_classifier
 
@@ -83,7 +85,7 @@ def export(
         raise FileExists(f"'{png_folder}' is a file. Name a folder for the images.")
     if png_folder is not None and not force and png_folder.is_dir() and any(png_folder.iterdir()):
         raise FileExists(f"'{png_folder}' holds files that images could replace. Name an empty folder, or use --force.")
-    array = None if npy_path is None else challenge_layout(result, quantize)
+    images = None if npy_path is None else challenge_layout(result, quantize)
     columns = {} if csv_path is None else records.per_sample(evaluate(result))
     if png_folder is not None:
         written = _images(result, samples, quantize, _classifier(result, model, trust))
@@ -92,17 +94,15 @@ def export(
         columns |= written.columns(result) if columns else {}
     if csv_path is not None:
         _write(csv_path, _csv_text(columns).encode())
-    if npy_path is not None and array is not None:
-        buffer = io.BytesIO()
-        np.save(buffer, array)
-        _write(npy_path, buffer.getvalue())
+    if npy_path is not None and images is not None:
+        _write_npy(npy_path, images)
     return tuple(path for path in (csv_path, png_folder, npy_path) if path is not None)
 
 
 class _Images(NamedTuple):
     """The first perturbed images of a result as a file holds them: uint8, names, and predictions where known."""
 
-    levels: np.ndarray
+    levels: LazyImages
     stems: tuple[str, ...]
     probabilities: np.ndarray | None
 
@@ -140,13 +140,14 @@ def _classifier(result: AttackResult, model: Classifier | _PathLike | None, trus
 
 
 def _images(result: AttackResult, samples: int, quantize: bool, classifier: Classifier | None) -> _Images:
-    x, x_adv = result.x[:samples], result.x_adv[:samples]
-    levels = to_levels(x_adv, x if quantize else None)
-    probabilities = None if classifier is None else classifier.probabilities(_from_levels(levels))
+    shape = (min(samples, len(result)), *result.x.shape[1:])
+    levels = LazyImages(shape, lambda rows: _levels(result, rows, quantize), np.uint8)
+    images = LazyImages(shape, lambda rows: as_float(levels[rows]))
+    probabilities = None if classifier is None else classifier.probabilities(images)
     names = [as_file_name(name) for name in result.classes]
     width = len(str(result.indices.max(initial=0)))
     stems = []
-    for row in range(len(x)):
+    for row in range(len(levels)):
         numbers = [result.labels[row], *([] if probabilities is None else [probabilities[row].argmax()])]
         # A model may know more classes than the data set names.
         described = [names[c] if c < len(names) else str(c) for c in numbers]
@@ -171,12 +172,12 @@ def _warn_of_survivors(result: AttackResult, written: _Images, quantize: bool) -
         )
 
 
-def _from_levels(levels: np.ndarray) -> np.ndarray:
-    return np.divide(levels, np.float32(255), dtype=np.float32)
+def _levels(result: AttackResult, rows: np.ndarray, quantize: bool) -> np.ndarray:
+    return to_levels(result.x_adv[rows], result.x[rows] if quantize else None)
 
 
-def challenge_layout(result: AttackResult, quantize: bool = False) -> np.ndarray:
-    """The perturbed images as float32 ``(n, h * w * c)``, row i the i-th of the test split.
+def challenge_layout(result: AttackResult, quantize: bool = False) -> LazyImages:
+    """The perturbed images in the order of the test split: row i is its i-th.
 
     ``quantize`` rounds them towards the clean images, to 256 levels. Raises ``Mismatch`` if they are not the first n.
     """
@@ -186,8 +187,17 @@ def challenge_layout(result: AttackResult, quantize: bool = False) -> np.ndarray
             f"The .npy layout holds the first images of a test split, in their order. Got {len(result):,} "
             f"{result.split} images of {result.dataset} that are not the first. Attack the first N with --samples N."
         )
-    x_adv = _from_levels(to_levels(result.x_adv, result.x)) if quantize else result.x_adv
-    return x_adv[order].reshape(len(result), -1).astype(np.float32)
+    read = (lambda rows: as_float(_levels(result, rows, True))) if quantize else result.x_adv.__getitem__
+    return LazyImages(result.x.shape, read).select(order)
+
+
+def _write_npy(path: Path, images: LazyImages) -> None:
+    """The images flat, as float32 ``(n, h * w * c)``."""
+    layout = {"descr": "<f4", "fortran_order": False, "shape": (len(images), math.prod(images.shape[1:]))}
+    with workspace.atomic_write(path) as temporary, temporary.open("wb") as file:
+        np.lib.format.write_array_header_1_0(file, layout)
+        for rows in batches(images):
+            file.write(images[rows].astype("<f4").tobytes())
 
 
 def _csv_text(columns: dict[str, np.ndarray]) -> str:
@@ -212,7 +222,7 @@ def _write_images(folder: Path, result: AttackResult, written: _Images, with_cle
     for row, stem in enumerate(written.stems):
         _write(folder / f"{stem}.png", encode_png(written.levels[row]))
         if with_clean:
-            change = figures.perturbation_image(result.x[row], _from_levels(written.levels[row]), scale)
+            change = figures.perturbation_image(result.x[row], as_float(written.levels[row]), scale)
             _write(folder / f"{stem}-clean.png", encode_png(to_levels(result.x[row])))
             _write(folder / f"{stem}-change.png", encode_png(to_levels(change)))
 

@@ -64,7 +64,7 @@ def predict(
     else:
         array = _array(images)
         labels = np.zeros(len(np.atleast_1d(array)), np.int64)
-        x = Dataset.from_arrays(array, labels, name="images", value_range=value_range).x
+        x = np.asarray(Dataset.from_arrays(array, labels, name="images", value_range=value_range).x)
         loaded, classes = [_Image(image, str(number)) for number, image in enumerate(x)], ()
     if not loaded:
         raise InvalidValue("There is no image to predict. Give at least one: a file, or an index of the test images.")

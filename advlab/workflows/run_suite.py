@@ -145,7 +145,7 @@ class _Run:
             if result is None:
                 unfinished = _unfinished(self.classifier, spec, attempted) if save else None
                 if force and unfinished is not None:
-                    unfinished.unlink(missing_ok=True)
+                    workspace.forget_unfinished(unfinished)
                 result = craft(
                     self.classifier,
                     self.data,

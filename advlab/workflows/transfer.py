@@ -12,6 +12,7 @@ import numpy as np
 from advlab.errors import InvalidValue, Mismatch
 from advlab.evaluation.evaluation import evaluate
 from advlab.evaluation.transfer import TransferMatrix, transfer_matrix
+from advlab.lazy import Images, equal
 from advlab.results.result import AttackResult, load_result
 from advlab.workflows.inputs import resolve_classifier
 
@@ -56,13 +57,13 @@ def transfer(
 class _CachedClassifier:
     """A classifier that predicts each of the given arrays of clean images only once."""
 
-    def __init__(self, classifier: Classifier, clean: Sequence[np.ndarray]):
+    def __init__(self, classifier: Classifier, clean: Sequence[Images]):
         self.name, self.digest = classifier.name, classifier.digest
         self._classifier = classifier
         self._clean = {id(x): x for x in clean}
         self._cache: dict[int, np.ndarray] = {}
 
-    def probabilities(self, x: np.ndarray, /) -> np.ndarray:
+    def probabilities(self, x: Images, /) -> np.ndarray:
         if id(x) not in self._clean:
             return self._classifier.probabilities(x)
         if id(x) not in self._cache:
@@ -72,10 +73,14 @@ class _CachedClassifier:
 
 def _share_clean_images(results: Sequence[AttackResult]) -> list[AttackResult]:
     """The results; those of the same samples share one array of clean images."""
-    shared: dict[str, np.ndarray] = {}
+    shared: dict[str, Images] = {}
     replaced = []
     for result in results:
         x = shared.setdefault(result.dataset_digest, result.x)
         # An archive may hold other images than its digest says.
-        replaced.append(replace(result, x=x) if np.array_equal(x, result.x) else result)
+        replaced.append(replace(result, x=x) if _is_same(x, result.x) else result)
     return replaced
+
+
+def _is_same(x: Images, other: Images) -> bool:
+    return x is other or (x.shape == other.shape and bool(equal(x, other).all()))

@@ -9,6 +9,7 @@ import numpy as np
 
 from advlab.distances import distance, exceeds
 from advlab.errors import Mismatch
+from advlab.lazy import by_batches
 from advlab.results.result import load_result
 from advlab.workflows.inputs import recorded_classifier
 
@@ -75,7 +76,7 @@ def verify(path: str | PathLike[str], *, model: ClassifierLike | None = None, tr
         flips = np.flatnonzero(probabilities.argmax(1) != result.adversarial_probabilities.argmax(1))
     highest = np.sort(probabilities[flips], axis=1)
     largest = distance(result.x, result.x_adv, "l2" if threat.norm == "none" else threat.norm).max(initial=0)
-    outside = ~np.all((result.x_adv >= 0) & (result.x_adv <= 1), axis=(1, 2, 3))
+    outside = by_batches(lambda x: ~np.all((x >= 0) & (x <= 1), axis=(1, 2, 3)), result.x_adv)
     if threat.any_of:
         sizes = [(ball, distance(result.x, result.x_adv, ball.norm)) for ball in threat.any_of]
         outside |= np.all([exceeds(size, ball.norm, ball.epsilon) for ball, size in sizes], axis=0)

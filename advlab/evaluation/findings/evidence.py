@@ -16,6 +16,7 @@ from advlab.distances import Distances, exceeds, nearest_other_class
 from advlab.evaluation.findings import trace
 from advlab.evaluation.metrics import Rate
 from advlab.evaluation.significance import mcnemar
+from advlab.lazy import by_batches
 from advlab.results.result import AttackResult
 
 ZERO_GRADIENT_FRACTION = 0.05
@@ -90,9 +91,10 @@ def budget_exceeded(facts: Facts) -> str:
 
 
 def box_exceeded(facts: Facts) -> str:
-    x_adv = facts.result.x_adv
-    outside = np.any(np.logical_not((x_adv >= 0) & (x_adv <= 1)), axis=(1, 2, 3))
-    values = f"{x_adv.min():.6g} to {x_adv.max():.6g}"
+    lows_and_highs = by_batches(lambda x: np.stack([x.min((1, 2, 3)), x.max((1, 2, 3))], 1), facts.result.x_adv)
+    low, high = lows_and_highs.T
+    outside = np.logical_not((low >= 0) & (high <= 1))
+    values = f"{low.min(initial=math.inf):.6g} to {high.max(initial=-math.inf):.6g}"
     return f"{_images(outside)} leave [0, 1]: values from {values}" if np.any(outside) else ""
 
 

@@ -1,0 +1,59 @@
+"""Attacks on more images than memory holds: crafted in parts, each kept in a file of its own as soon as it is whole."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from advlab import workspace
+from advlab.data.dataset import Dataset
+from advlab.lazy import Spool, parts, select
+from advlab.results.combine import concatenate
+from advlab.results.result import AttackResult, load_result, refuse_other
+
+
+def craft_in_parts(
+    dataset: Dataset,
+    craft: Callable[[Dataset, slice, str], AttackResult],
+    unfinished: Path | None = None,
+    specification: Mapping[str, Any] | None = None,
+) -> AttackResult:
+    """What ``craft`` returns for all images, where it is given some of them at a time; the images are read lazily.
+
+    Args:
+        dataset: All images.
+        craft: Given a part, the rows of it, and its place in words.
+        unfinished: The file where ``craft`` keeps its own unfinished work: the parts are kept beside it, and those
+            that an earlier call left whole are taken. None keeps nothing.
+        specification: What must be equal in a part for it to be taken.
+
+    Raises:
+        FileExists: Where a part is of another specification.
+    """
+    slices = list(parts(dataset.x))
+    spool, results = Spool(len(dataset), dataset.shape, np.float32), []
+    for number, rows in enumerate(slices):
+        part = replace(dataset, x=np.asarray(dataset.x[rows]), y=dataset.y[rows], indices=dataset.indices[rows])
+        path = None if unfinished is None else workspace.part_path(unfinished, number)
+        if path is not None and path.exists():
+            refuse_other(path, {**(specification or {}), "dataset": dataset.name, "dataset_digest": part.digest})
+            result = load_result(path)
+        else:
+            try:
+                result = craft(part, rows, f"part {number + 1} of {len(slices)}")
+            except KeyboardInterrupt as interrupt:
+                if path is None or not number or interrupt.args:
+                    raise
+                raise KeyboardInterrupt(
+                    f"{number} of {len(slices)} parts are saved beside '{unfinished}'; the same command continues."
+                ) from None
+            if path is not None and unfinished is not None:
+                result.save(path)
+                unfinished.unlink(missing_ok=True)
+        spool.append(np.asarray(result.x_adv))
+        results.append(replace(result, x=select(dataset.x, rows), x_adv=select(dataset.x, rows)))
+    return concatenate(results, dataset.digest, dataset.x, spool.images(len(dataset)))
