@@ -13,7 +13,7 @@ import advlab
 from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
 from advlab.defenses.adaptive import craft_joint
-from advlab.defenses.detector import Detector
+from advlab.defenses.detector import Detector, _halves
 from advlab.defenses.statistics import STATISTICS
 from advlab.errors import InvalidValue, Mismatch, UnknownName
 from advlab.evaluation.detection import Detection, attacked, auc, roc
@@ -59,7 +59,8 @@ def test_confidence_and_energy_are_those_of_the_logits(trained, digits):
 
 def test_mahalanobis_is_the_distance_to_the_nearest_class_in_units_of_the_common_covariance(clusters):
     classifier, data = clusters
-    x, y = data.x[::2].reshape(-1, 4).astype(np.float64), data.y[::2]
+    half = _halves(data)[0]
+    x, y = half.x.reshape(-1, 4).astype(np.float64), half.y
     means = [x[y == c].mean(0) for c in range(3)]
     inverse = np.linalg.inv(np.cov((x - np.stack(means)[y]).T, bias=True))
     points = RNG.random((20, 2, 2, 1)).astype(np.float32)
@@ -105,7 +106,8 @@ def test_the_variance_of_dropout_is_that_of_its_masks():
 
 @pytest.mark.parametrize("rate", [0.02, 0.1])
 def test_the_threshold_refuses_the_chosen_fraction_of_the_held_out_images(trained, digits, rate):
-    held_out = digits.x[1::2][trained.probabilities(digits.x[1::2]).argmax(1) == digits.y[1::2]]
+    half = _halves(digits)[1]
+    held_out = half.x[trained.probabilities(half.x).argmax(1) == half.y]
     for name in STATISTICS:
         if name != "dropout":
             refused = fitted(name, trained, digits, rate).detects(held_out).mean()
@@ -125,6 +127,13 @@ def test_a_detector_without_use_is_refused(trained, digits, clusters):
     for wrong in (0, 1, -0.1, "5%"):
         with pytest.raises(InvalidValue, match="false_positive_rate must lie between 0 and 1"):
             fitted("energy", trained, digits, wrong)
+
+
+def test_the_halves_are_all_images_and_each_has_every_class(digits):
+    first, second = _halves(digits)
+    assert sorted([*first.indices, *second.indices]) == digits.indices.tolist()
+    assert abs(len(first) - len(second)) <= 1
+    assert set(first.y) == set(second.y) == set(range(10))
 
 
 def test_names_and_settings_are_checked():

@@ -54,8 +54,8 @@ class Detector:
 
         Args:
             classifier: What the detector watches over.
-            data: Clean images with labels. What is learnt is learnt from every second image; the threshold is set on
-                the others, those among them that are classified correctly.
+            data: Clean images with labels. What is learnt is learnt from a random half; the threshold is set on the
+                other half, on the images that are classified correctly.
             false_positive_rate: The fraction of clean images, above 0 and below 1, that may be refused.
 
         Returns:
@@ -71,14 +71,14 @@ class Detector:
             )
         classifier.check(data)
         least = int(np.ceil(1 / false_positive_rate))
-        held_out = _every_second(data, 1) if len(data) > 1 else data
+        learnt_from, held_out = _halves(data)
         correct = classifier.probabilities(held_out.x).argmax(1) == held_out.y
         if correct.sum() < least:
             raise InvalidValue(
                 f"A false-positive rate of {false_positive_rate:g} needs at least {least} correctly classified images "
                 f"to set the threshold on, half of all. Got {correct.sum()}; fit on more images."
             )
-        statistic = STATISTICS[self.name](classifier, _every_second(data, 0), **self.settings)
+        statistic = STATISTICS[self.name](classifier, learnt_from, **self.settings)
         compiled = tf.function(statistic, autograph=False, reduce_retracing=True)
         self._fitted = _Fitted(classifier, statistic, compiled)
         scores = self.score(held_out.x[correct])
@@ -116,6 +116,12 @@ class Detector:
         return f"Detector {self.name}: {fitted}"
 
 
-def _every_second(data: Dataset, start: int) -> Dataset:
-    rows = slice(start, None, 2)
-    return dataclasses.replace(data, x=data.x[rows], y=data.y[rows], indices=data.indices[rows])
+def _halves(data: Dataset) -> tuple[Dataset, Dataset]:
+    """Two random halves, the same ones each time: of a folder every second image may be of one class."""
+    order = np.random.default_rng(0).permutation(len(data))
+    parts = (np.sort(order[start::2]) for start in (0, 1))
+    first, second = (
+        dataclasses.replace(data, x=data.x[rows], y=data.y[rows], indices=data.indices[rows])
+        for rows in (parts if len(data) > 1 else (order, order))
+    )
+    return first, second
