@@ -16,7 +16,6 @@ from advlab.engine.steps import Batch, build_problem
 from advlab.methods import pgd
 from advlab.problem import random
 from advlab.problem.gradients import value_and_gradients
-from advlab.problem.problem import Problem
 from advlab.progress import Progress
 from advlab.threat import ThreatModel
 
@@ -43,14 +42,14 @@ def craft_joint(
     """
     classifier, statistic, _ = detector.fitted
 
-    def score(problem: Problem, x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The score, and its gradient: means over the passes."""
-        values, gradients = [], []
+    def suspicion_at(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The score, and the gradient of what lowers it: means over the passes."""
+        scores, gradients = [], []
         for _ in range(passes):
-            _, value, gradient = value_and_gradients(lambda x: (x, statistic(x)), x)
-            values.append(value)
+            score, _, gradient = value_and_gradients(statistic, x)
+            scores.append(score)
             gradients.append(gradient[0])
-        return tf.add_n(values) / passes, tf.add_n(gradients) / passes
+        return tf.add_n(scores) / passes, tf.add_n(gradients) / passes
 
     def run(x: tf.Tensor, labels: tf.Tensor, streams: tf.Tensor, orthogonal: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         none = tf.fill(tf.shape(labels), -1)
@@ -63,7 +62,7 @@ def craft_joint(
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
             query = problem.query(x)
             climb = tf.convert_to_tensor(query.gradient)
-            suspicion, uphill = score(problem, x)
+            suspicion, uphill = suspicion_at(x)
             better = query.success & (suspicion < lowest)
             best = tf.where(_rows(better | tf.math.is_inf(lowest)), x, best)
             lowest = tf.where(better, suspicion, lowest)

@@ -79,7 +79,8 @@ class Detector:
                 f"to set the threshold on, half of all. Got {correct.sum()}; fit on more images."
             )
         statistic = STATISTICS[self.name](classifier, learnt_from, **self.settings)
-        compiled = tf.function(statistic, autograph=False, reduce_retracing=True)
+        any_size = tf.TensorSpec([None, *data.shape], tf.float32)
+        compiled = tf.function(lambda x: statistic(x)[0], autograph=False, input_signature=[any_size])
         self._fitted = _Fitted(classifier, statistic, compiled)
         scores = self.score(held_out.x[correct])
         self.threshold = float(np.quantile(scores, 1 - false_positive_rate, method="higher"))

@@ -1,8 +1,9 @@
 """What detectors look at: one number for each image, larger where it is more suspicious.
 
 Each public function of ``STATISTICS`` takes a classifier, clean images with labels to learn from, and settings, and
-returns a TensorFlow function from images float32 ``(n, h, w, c)`` to float32 ``(n,)``. All are differentiable, for the
-attacker's sake: what only rounds lets the gradient pass straight through.
+returns a TensorFlow function from images float32 ``(n, h, w, c)`` to two numbers for each, float32 ``(n,)``: the score,
+and what an attacker who knows the detector lowers instead. The latter has a gradient wherever the score is to fall:
+logits in place of probabilities, which saturate, and straight through what only rounds.
 """
 
 from __future__ import annotations
@@ -21,18 +22,28 @@ from advlab.data.dataset import Dataset
 from advlab.errors import InvalidValue
 from advlab.validation import as_int
 
-Statistic = Callable[[tf.Tensor], tf.Tensor]
+Statistic = Callable[[tf.Tensor], tuple[tf.Tensor, tf.Tensor]]
 _RIDGE = 1e-6  # of the mean variance: features that are always zero have none
 
 
 def maximum_softmax(classifier: Classifier, data: Dataset) -> Statistic:
     """One minus the confidence. Hendrycks and Gimpel 2016, arXiv:1610.02136."""
-    return lambda x: 1 - tf.reduce_max(tf.nn.softmax(classifier.logits(x)), -1)
+
+    def doubt(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = classifier.logits(x)
+        return 1 - tf.reduce_max(tf.nn.softmax(logits), -1), _disagreement(logits, tf.argmax(logits, -1))
+
+    return doubt
 
 
 def energy(classifier: Classifier, data: Dataset) -> Statistic:
     """Minus the log of the sum of the exponentials of the logits. Liu et al. 2020, arXiv:2010.03759, equation 4."""
-    return lambda x: -tf.reduce_logsumexp(classifier.logits(x), -1)
+
+    def free_energy(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        value = -tf.reduce_logsumexp(classifier.logits(x), -1)
+        return value, value
+
+    return free_energy
 
 
 def dropout(classifier: Classifier, data: Dataset, *, passes: int = 20) -> Statistic:
@@ -48,12 +59,14 @@ def dropout(classifier: Classifier, data: Dataset, *, passes: int = 20) -> Stati
             "detector, or a model with dropout, such as 'mnist-dropout-adam'."
         )
 
-    def spread(x: tf.Tensor) -> tf.Tensor:
+    def spread(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         with _active(layers):
             # Each row of a batch draws its own mask.
             logits = classifier.logits(tf.repeat(x, passes, 0))
         probabilities = tf.reshape(tf.nn.softmax(logits), [-1, passes, classifier.classes])
-        return tf.reduce_sum(tf.math.reduce_variance(probabilities, 1), -1)
+        predicted = tf.repeat(tf.argmax(tf.reduce_mean(probabilities, 1), -1), passes)
+        disagreement = tf.reduce_mean(tf.reshape(_disagreement(logits, predicted), [-1, passes]), -1)
+        return tf.reduce_sum(tf.math.reduce_variance(probabilities, 1), -1), disagreement
 
     return spread
 
@@ -66,11 +79,12 @@ def feature_squeezing(classifier: Classifier, data: Dataset, *, bits: int = 1, s
     """
     squeezers = (BitDepth(bits), MedianSmoothing(size))
 
-    def largest_distance(x: tf.Tensor) -> tf.Tensor:
-        probabilities = tf.nn.softmax(classifier.logits(x))
-        squeezed = (x + tf.stop_gradient(squeeze(x) - x) for squeeze in squeezers)
-        distances = [tf.abs(probabilities - tf.nn.softmax(classifier.logits(image))) for image in squeezed]
-        return tf.reduce_max(tf.reduce_sum(tf.stack(distances), -1), 0)
+    def largest_distance(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        logits = classifier.logits(x)
+        squeezed = [classifier.logits(x + tf.stop_gradient(squeeze(x) - x)) for squeeze in squeezers]
+        distances = [tf.abs(tf.nn.softmax(logits) - tf.nn.softmax(other)) for other in squeezed]
+        disagreements = [_disagreement(each, tf.argmax(logits, -1)) for each in (logits, *squeezed)]
+        return tf.reduce_max(tf.reduce_sum(tf.stack(distances), -1), 0), tf.add_n(disagreements)
 
     return largest_distance
 
@@ -102,9 +116,10 @@ def mahalanobis(classifier: Classifier, data: Dataset) -> Statistic:
     whitening = tf.constant(np.linalg.cholesky(np.linalg.inv(covariance)), tf.float32)
     white_means = tf.constant(means @ np.linalg.cholesky(np.linalg.inv(covariance)), tf.float32)
 
-    def distance_to_nearest(x: tf.Tensor) -> tf.Tensor:
+    def distance_to_nearest(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         white = tf.matmul(features(x), whitening)
-        return tf.reduce_min(tf.reduce_sum((white[:, None] - white_means) ** 2, -1), -1)
+        distance = tf.reduce_min(tf.reduce_sum((white[:, None] - white_means) ** 2, -1), -1)
+        return distance, distance
 
     return distance_to_nearest
 
@@ -116,6 +131,11 @@ STATISTICS: dict[str, Callable[..., Statistic]] = {
     "feature-squeezing": feature_squeezing,
     "mahalanobis": mahalanobis,
 }
+
+
+def _disagreement(logits: tf.Tensor, predicted: tf.Tensor) -> tf.Tensor:
+    """float32 ``(n,)``: the cross-entropy of logits with the class that was predicted."""
+    return tf.nn.sparse_softmax_cross_entropy_with_logits(tf.stop_gradient(predicted), logits)
 
 
 @contextlib.contextmanager
