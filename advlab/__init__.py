@@ -64,6 +64,8 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.demo import demo as demo
     from advlab.workflows.detection import evaluate_detector as evaluate_detector
     from advlab.workflows.export import export as export
+    from advlab.workflows.harden import Hardened as Hardened
+    from advlab.workflows.harden import harden as harden
     from advlab.workflows.import_images import import_images as import_images
     from advlab.workflows.listing import available as available
     from advlab.workflows.model_file import ModelFile as ModelFile
@@ -99,6 +101,7 @@ _ROOM = {
     "ExternalLoop": "problem.problem",
     "FileExists": "errors",
     "Finding": "evaluation.findings.checks",
+    "Hardened": "workflows.harden",
     "InvalidFile": "errors",
     "InvalidValue": "errors",
     "Loop": "problem.problem",
@@ -134,6 +137,7 @@ _ROOM = {
     "evaluate_detector": "workflows.detection",
     "evaluate_noise": "workflows.noise",
     "export": "workflows.export",
+    "harden": "workflows.harden",
     "import_images": "workflows.import_images",
     "load_classifier": "workflows.model_file",
     "load_dataset": "data.loading",

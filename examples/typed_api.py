@@ -60,6 +60,8 @@ def main(folder: Path) -> None:
     detector: advlab.Detector = advlab.Detector("energy").fit(classifier, data)
     detection: advlab.Detection = advlab.evaluate_detector(classifier, detector, data, samples=20)
     advlab.figures.save(advlab.figures.roc(detection), folder / "roc.svg")
+    hardened: advlab.Hardened = advlab.harden(classifier, minutes=0.02, samples=20, output=folder / "hardened.h5")
+    print(hardened.table())
     suite: list[advlab.Evaluation] = advlab.run(classifier, data, "quick")
     matrix: advlab.TransferMatrix = advlab.transfer([result], [advlab.ModelFile("digits", trust=False)])
     certificate: advlab.Certificate = advlab.certify(classifier, data, "crown", epsilon="8/255")
