@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.declarations.recipes import load_recipe as load_recipe
     from advlab.declarations.studies import load_study as load_study
     from advlab.declarations.suites import load_suite as load_suite
+    from advlab.defenses.detector import Detector as Detector
     from advlab.errors import AdvlabError as AdvlabError
     from advlab.errors import AdvlabWarning as AdvlabWarning
     from advlab.errors import FileExists as FileExists
@@ -29,6 +30,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.evaluation.compare import compare as compare
     from advlab.evaluation.curve import SecurityCurve as SecurityCurve
     from advlab.evaluation.defense import DefenseReport as DefenseReport
+    from advlab.evaluation.detection import Detection as Detection
     from advlab.evaluation.evaluation import Evaluation as Evaluation
     from advlab.evaluation.evaluation import WorstCase as WorstCase
     from advlab.evaluation.evaluation import evaluate as evaluate
@@ -60,7 +62,10 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.curve import curve as curve
     from advlab.workflows.defense_report import defense_report as defense_report
     from advlab.workflows.demo import demo as demo
+    from advlab.workflows.detection import evaluate_detector as evaluate_detector
     from advlab.workflows.export import export as export
+    from advlab.workflows.harden import Hardened as Hardened
+    from advlab.workflows.harden import harden as harden
     from advlab.workflows.import_images import import_images as import_images
     from advlab.workflows.listing import available as available
     from advlab.workflows.model_file import ModelFile as ModelFile
@@ -90,10 +95,13 @@ _ROOM = {
     "Classifier": "classifiers.classifier",
     "Dataset": "data.dataset",
     "DefenseReport": "evaluation.defense",
+    "Detection": "evaluation.detection",
+    "Detector": "defenses.detector",
     "Evaluation": "evaluation.evaluation",
     "ExternalLoop": "problem.problem",
     "FileExists": "errors",
     "Finding": "evaluation.findings.checks",
+    "Hardened": "workflows.harden",
     "InvalidFile": "errors",
     "InvalidValue": "errors",
     "Loop": "problem.problem",
@@ -126,8 +134,10 @@ _ROOM = {
     "defense_report": "workflows.defense_report",
     "demo": "workflows.demo",
     "evaluate": "evaluation.evaluation",
+    "evaluate_detector": "workflows.detection",
     "evaluate_noise": "workflows.noise",
     "export": "workflows.export",
+    "harden": "workflows.harden",
     "import_images": "workflows.import_images",
     "load_classifier": "workflows.model_file",
     "load_dataset": "data.loading",

@@ -15,12 +15,13 @@ PACKAGE = Path(__file__).parent.parent / "advlab"
 HEAVY = ("tensorflow", "keras", "art")
 ROOMS = {  # room: what it may import beside itself and the root
     "cli": "",
-    "workflows": "reporting figures evaluation results training certification engine methods problem classifiers "
-    "declarations data",
+    "workflows": "reporting figures evaluation results defenses training certification engine methods problem "
+    "classifiers declarations data",
     "reporting": "evaluation figures",
     "figures": "evaluation declarations",
     "evaluation": "results declarations data",
     "results": "declarations",
+    "defenses": "engine methods problem classifiers data declarations",
     "training": "engine methods problem classifiers data declarations",
     "certification": "problem classifiers data declarations results engine",
     "engine": "problem classifiers data declarations results",
@@ -32,8 +33,8 @@ ROOMS = {  # room: what it may import beside itself and the root
     "root": "",
 }
 LIBRARIES = {  # library: the rooms that may import it
-    "tensorflow": "problem methods engine certification classifiers training workflows",
-    "keras": "classifiers engine certification training workflows",
+    "tensorflow": "problem methods engine certification classifiers training defenses workflows",
+    "keras": "classifiers engine certification training defenses workflows",
     "art": "methods",
     "click": "cli",
     "jinja2": "reporting",
@@ -208,10 +209,13 @@ def test_the_public_names():
         "Classifier",
         "Dataset",
         "DefenseReport",
+        "Detection",
+        "Detector",
         "Evaluation",
         "ExternalLoop",
         "FileExists",
         "Finding",
+        "Hardened",
         "InvalidFile",
         "InvalidValue",
         "Loop",
@@ -244,9 +248,11 @@ def test_the_public_names():
         "defense_report",
         "demo",
         "evaluate",
+        "evaluate_detector",
         "evaluate_noise",
         "export",
         "figures",
+        "harden",
         "import_images",
         "load_classifier",
         "load_dataset",

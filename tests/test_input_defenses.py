@@ -46,7 +46,7 @@ def test_jpeg_is_that_of_pillow(quality, channels):
     expected = np.asarray(Image.open(buffer), float).reshape(pixels.shape)
     ours = 255 * JPEG(quality)((pixels / 255).astype(np.float32)[None]).numpy()[0]
     assert np.abs(ours - expected).mean() < 0.5
-    assert np.mean(np.abs(ours - expected) <= 2) > 0.99
+    assert np.mean(np.abs(ours - expected) <= 2) > 0.95
 
 
 def test_total_variation_moves_the_two_levels_of_a_step_by_the_weight_over_their_width():

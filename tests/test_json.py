@@ -86,11 +86,13 @@ def printed(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("ADVLAB_WORKSPACE", str(folder))
+        patch.setattr("advlab.workflows.harden._SUITE", "quick")
         small = ["--model", "digits", "--samples", "12"]
         return {
             "attack": call(*workspace, "attack", *small),
             "evaluate": call("evaluate", archive, REFERENCE),
             "export": call("export", archive, "--npy", array, "--csv", folder / "a.csv"),
+            "harden": call("harden", "digits", "--minutes", 0.02, "--samples", 4),
             "import": call("import", array, "--model", "digits"),
             "list": call("list"),
             "noise": call("noise", "digits", "--samples", 3),

@@ -11,6 +11,7 @@ from advlab.figures.files import save
 from advlab.figures.flow import class_flow
 from advlab.figures.images import data_uri, perturbation_image, png
 from advlab.figures.predictions import predictions
+from advlab.figures.roc import roc
 from advlab.figures.study import study
 from advlab.figures.style import CLEAN, INK, MEAN, ROBUST, svg
 from advlab.figures.training import training_curve
@@ -29,6 +30,7 @@ __all__ = [
     "png",
     "predictions",
     "reliability",
+    "roc",
     "save",
     "security_curve",
     "study",

@@ -81,7 +81,7 @@ def attach(model: keras.Model, settings: Training, image_shape: tuple[int, int, 
         images = tf.reshape(tf.cast(x, tf.float32), [-1, *image_shape])
         rows = tf.range(tf.shape(images)[0])
         step = tf.convert_to_tensor(model.optimizer.iterations)
-        return _batch(images, labels, random.streams(settings.seed, step, rows))
+        return untargeted(images, labels, random.streams(settings.seed, step, rows))
 
     def as_input(images: tf.Tensor, x: tf.Tensor) -> tf.Tensor:
         return tf.reshape(images, tf.shape(x)) if x.shape.rank != 4 else tf.ensure_shape(images, x.shape)
@@ -138,7 +138,7 @@ class RobustValidation(keras.callbacks.Callback):
         super().__init__()
         pgd_adversary = Adversary("pgd", adversary.epsilon, adversary.norm, adversary.validation_steps)
         images, y = tf.constant(x), tf.constant(labels, tf.int32)
-        batch = _batch(images, y, random.streams(seed, _VALIDATION_STREAM, tf.range(len(x))))
+        batch = untargeted(images, y, random.streams(seed, _VALIDATION_STREAM, tf.range(len(x))))
 
         def robust_accuracy() -> tf.Tensor:
             x_adv = craft(pgd_adversary, classifier.logits, batch)
@@ -147,13 +147,17 @@ class RobustValidation(keras.callbacks.Callback):
 
         self._robust_accuracy = tf.function(robust_accuracy, autograph=False)
 
+    def robust_accuracy(self) -> float:
+        """Attack the validation images."""
+        return float(self._robust_accuracy())
+
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         """Attack the validation images."""
         if logs is not None:
-            logs["val_robust_accuracy"] = float(self._robust_accuracy())
+            logs["val_robust_accuracy"] = self.robust_accuracy()
 
 
-def _batch(x: tf.Tensor, labels: tf.Tensor, streams: tf.Tensor) -> Batch:
+def untargeted(x: tf.Tensor, labels: tf.Tensor, streams: tf.Tensor) -> Batch:
     """An untargeted batch."""
     labels = tf.cast(tf.reshape(labels, [-1]), tf.int32)
     none = tf.fill(tf.shape(labels), -1)
