@@ -7,6 +7,7 @@ passed straight through, made smooth, averaged over its randomness, or left out.
 from __future__ import annotations
 
 from functools import cache
+from typing import Any
 
 import keras
 import tensorflow as tf
@@ -48,7 +49,7 @@ def masked(layer: keras.layers.Layer, net: keras.Model, *more: Way) -> Built:
     return behind(layer, net), (net, straight_through(layer, net), *more)
 
 
-def inside(layer: keras.layers.Layer, smooth: Way, hidden: int = 256, **settings: float) -> Built:
+def inside(layer: keras.layers.Layer, smooth: Way, hidden: int = 256, **settings: Any) -> Built:
     """A network trained with a layer behind its hidden units; ``smooth`` stands in for it, or its gradient alone."""
     model = nets.fit(
         lambda: nets.stacked(
@@ -68,7 +69,14 @@ def inside(layer: keras.layers.Layer, smooth: Way, hidden: int = 256, **settings
         value = smooth(units(x))
         return last(value + tf.stop_gradient(layer(units(x)) - value))
 
-    return probabilities(model), (backward_only, replaced, model)
+    return probabilities(model), (replaced, backward_only, model)
+
+
+def soft_winners(units: tf.Tensor) -> tf.Tensor:
+    """Units fade out as they fall behind the last that passes."""
+    largest = tf.math.top_k(units, 17).values
+    least = tf.stop_gradient(largest[:, 15:16] + largest[:, 16:17]) / 2
+    return units * tf.sigmoid((units - least) / 0.1)
 
 
 def steep_logits() -> Built:
@@ -185,7 +193,7 @@ ROWS = (
         random=True,
     ),
     Row("dropout at test time", "tuned", dropout, epsilon=0.15, random=True),
-    Row("k winners take all", "tuned", lambda: inside(layers.Winners(), tf.nn.relu)),
+    Row("k winners take all", "tuned", lambda: inside(layers.Winners(), soft_winners)),
     Row("flipped gradient", "tuned", lambda: masked(layers.Flipped(), nets.robust())),
     Row(
         "stopped gradient",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import keras
 import numpy as np
 
@@ -14,11 +16,11 @@ def plain(net: keras.Model) -> Built:
     return probabilities(net), (net,)
 
 
-def dense(hidden: int = 64, activation: str = "relu", **settings: float) -> Built:
+def dense(hidden: int = 64, activation: str = "relu", **settings: Any) -> Built:
     return plain(nets.fit(lambda: nets.stacked(*nets.dense_layers(hidden, activation)), **settings))
 
 
-def convolutional(**settings: float) -> Built:
+def convolutional(**settings: Any) -> Built:
     return plain(nets.fit(lambda: nets.stacked(*nets.conv_layers()), **settings))
 
 

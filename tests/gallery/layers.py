@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import keras
 import numpy as np
 import scipy.fft
@@ -27,28 +29,28 @@ _DCT = np.stack([scipy.fft.dctn(unit.reshape(8, 8), norm="ortho").ravel() for un
 class BlackAndWhite(keras.layers.Layer):
     """Pixels become black or white."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.round(x)
 
 
 class BitDepth(keras.layers.Layer):
     """Four levels of grey."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.round(3 * x) / 3
 
 
 class SteepThreshold(keras.layers.Layer):
     """Black or white by a sigmoid so steep that its slope is lost in rounding on most pixels."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.sigmoid(300 * (x - 0.5))
 
 
 class Jpeg(keras.layers.Layer):
     """JPEG compression: blocks of 8 x 8, their cosine transform rounded to multiples of a quantum each."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         blocks = tf.nn.space_to_depth(255 * tf.pad(x, [[0, 0], [2, 2], [2, 2], [0, 0]]) - 128, 8)
         rounded = QUANTA * tf.round(tf.tensordot(blocks, _DCT, 1) / QUANTA)
         pixels = tf.nn.depth_to_space(tf.tensordot(rounded, _DCT.T, 1), 8)
@@ -58,35 +60,35 @@ class Jpeg(keras.layers.Layer):
 class Thermometer(keras.layers.Layer):
     """A channel for each of nine levels of grey, 1 where a pixel is above it (Buckman et al. 2018)."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.cast(x > np.arange(0.1, 0.95, 0.1, np.float32), tf.float32)
 
 
 class Sawtooth(keras.layers.Layer):
     """A ripple too small to see, whose slope is fifty times that of the image and changes sign every thousandth."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return x + 0.01 * tf.sin(5000 * x)
 
 
 class Noise(keras.layers.Layer):
     """Noise at test time, drawn again at each query."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return x + 0.15 * tf.random.normal(tf.shape(x))
 
 
 class Dithered(keras.layers.Layer):
     """Four levels of grey, up or down at random by what lies between."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.floor(3 * x + tf.random.uniform(tf.shape(x))) / 3
 
 
 class Resized(keras.layers.Layer):
     """An image shrunk to a random size and put at a random place on black (Xie et al. 2018)."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         size = tf.random.uniform([], 22, 29, tf.int32)
         top, left = tf.random.uniform([], 0, 29 - size, tf.int32), tf.random.uniform([], 0, 29 - size, tf.int32)
         small = tf.image.resize(x, [size, size])
@@ -96,28 +98,28 @@ class Resized(keras.layers.Layer):
 class AlwaysDropout(keras.layers.Layer):
     """Dropout that stays on at test time."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.nn.dropout(x, 0.5)
 
 
 class OneOf(keras.layers.Layer):
     """The answer of one of several networks, drawn at each query."""
 
-    def call(self, answers):
+    def call(self, answers: list[tf.Tensor]) -> tf.Tensor:
         return tf.stack(answers)[tf.random.uniform([], 0, len(answers), tf.int32)]
 
 
 class Vote(keras.layers.Layer):
     """How many of several networks vote for each class."""
 
-    def call(self, answers):
+    def call(self, answers: list[tf.Tensor]) -> tf.Tensor:
         return tf.add_n([tf.one_hot(tf.argmax(a, -1), a.shape[-1]) for a in answers]) / len(answers)
 
 
 class Winners(keras.layers.Layer):
     """Only the 16 largest units pass, the others are zero: k-winners-take-all (Xiao et al. 2020)."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         least = tf.math.top_k(x, 16).values[:, -1:]
         return tf.where(x >= least, x, tf.zeros_like(x))
 
@@ -125,37 +127,37 @@ class Winners(keras.layers.Layer):
 class HardSigmoid(keras.layers.Layer):
     """A hard sigmoid so steep that most units lie on its flat ends."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.clip_by_value(40 * x + 0.5, 0, 1)
 
 
 class DeadRelu(keras.layers.Layer):
     """A pair of ReLUs, of which one is dead beyond a narrow band: its gradient is zero and stays so."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return 1 - tf.nn.relu(1 - 20 * tf.nn.relu(x))
 
 
 class Stopped(keras.layers.Layer):
     """The image as it is, without its gradient."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.stop_gradient(x)
 
 
 class Flipped(keras.layers.Layer):
     """The image as it is, with a gradient of the wrong sign."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         return tf.stop_gradient(2 * x) - x
 
 
 class NoisyGradient(keras.layers.Layer):
     """The image as it is, with a random gradient."""
 
-    def call(self, x):
+    def call(self, x: tf.Tensor) -> tf.Tensor:
         @tf.custom_gradient
-        def identity(x):
+        def identity(x: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], tf.Tensor]]:
             return tf.identity(x), lambda upstream: tf.random.normal(tf.shape(upstream))
 
         return identity(x)
@@ -164,26 +166,26 @@ class NoisyGradient(keras.layers.Layer):
 class RoundedLogits(keras.layers.Layer):
     """Logits to the nearest multiple of a quarter."""
 
-    def call(self, logits):
+    def call(self, logits: tf.Tensor) -> tf.Tensor:
         return tf.round(4 * logits) / 4
 
 
 class ScaledSoftmax(keras.layers.Layer):
     """A softmax of logits times 1,000 that cannot be stripped: nearly always exactly 0 or 1."""
 
-    def call(self, logits):
+    def call(self, logits: tf.Tensor) -> tf.Tensor:
         return tf.nn.softmax(1000 * logits)
 
 
 class RoundedProbabilities(keras.layers.Layer):
     """Probabilities to two digits, as a service prints them."""
 
-    def call(self, logits):
+    def call(self, logits: tf.Tensor) -> tf.Tensor:
         return tf.round(100 * tf.nn.softmax(logits)) / 100
 
 
 class LabelOnly(keras.layers.Layer):
     """1 for the likeliest class, 0 for all others."""
 
-    def call(self, logits):
+    def call(self, logits: tf.Tensor) -> tf.Tensor:
         return tf.one_hot(tf.argmax(logits, -1), logits.shape[-1])

@@ -71,7 +71,9 @@ class _Attack:
 
     def __init__(self, row: Row, model: keras.Model):
         self.row, self.model = row, model
-        self.predict = tf.function(lambda x: tf.argmax(_scores(model(x, training=False)), -1), reduce_retracing=True)
+        self.predict = tf.function(
+            lambda x: tf.argmax(_scores(model(x, training=False)), -1), autograph=False, reduce_retracing=True
+        )
 
     def wrong(self, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         """bool ``(n,)``: the classifier is wrong, a random one more often than not."""
@@ -81,7 +83,9 @@ class _Attack:
     def climb(self, way: Way, x: np.ndarray, y: np.ndarray, start: int, seed: int) -> np.ndarray:
         """bool ``(n,)``: where it found an image that the classifier gets wrong."""
         classes = int(way(tf.constant(x[:1])).shape[-1])
-        gradient = tf.function(lambda x, aim, label: _ascent(way, x, aim, label), reduce_retracing=True)
+        gradient = tf.function(
+            lambda x, aim, label: _ascent(way, x, aim, label), autograph=False, reduce_retracing=True
+        )
         generator = np.random.default_rng(seed)
         image = np.repeat(np.arange(len(x)), classes)
         aim = np.tile(np.arange(classes), len(x))  # the label's own turn is the attack without an aim
