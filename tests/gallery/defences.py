@@ -141,7 +141,6 @@ def thermometer() -> Built:
     )
     encoding = layers.Thermometer()
     model = nets.fit(lambda: nets.stacked(encoding, *inside_layers))
-    levels = tf.range(0.1, 0.95, 0.1)
 
     def behind_encoding(encoded: tf.Tensor) -> tf.Tensor:
         for layer in inside_layers:
@@ -149,7 +148,7 @@ def thermometer() -> Built:
         return encoded
 
     def smooth(x: tf.Tensor) -> tf.Tensor:
-        return tf.sigmoid(20 * (x - levels))
+        return tf.sigmoid(20 * (x - layers.LEVELS))
 
     def backward_only(x: tf.Tensor) -> tf.Tensor:
         return behind_encoding(smooth(x) + tf.stop_gradient(encoding(x) - smooth(x)))

@@ -23,6 +23,7 @@ QUANTA = np.array(
     ],
     np.float32,
 ).ravel()
+LEVELS = np.linspace(0.1, 0.9, 9, dtype=np.float32)
 _DCT = np.stack([scipy.fft.dctn(unit.reshape(8, 8), norm="ortho").ravel() for unit in np.eye(64)]).astype(np.float32)
 
 
@@ -61,7 +62,7 @@ class Thermometer(keras.layers.Layer):
     """A channel for each of nine levels of grey, 1 where a pixel is above it (Buckman et al. 2018)."""
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
-        return tf.cast(x > np.arange(0.1, 0.95, 0.1, np.float32), tf.float32)
+        return tf.cast(x > LEVELS, tf.float32)
 
 
 class Sawtooth(keras.layers.Layer):
