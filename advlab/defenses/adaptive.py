@@ -15,7 +15,7 @@ from advlab.defenses.detector import Detector
 from advlab.engine.steps import Batch, build_problem
 from advlab.methods import pgd
 from advlab.problem import random
-from advlab.problem.gradients import value_and_gradients
+from advlab.problem.gradients import value_and_gradient
 from advlab.progress import Progress
 from advlab.threat import ThreatModel
 
@@ -46,9 +46,9 @@ def craft_joint(
         """The score, and the gradient of what lowers it: means over the passes."""
         scores, gradients = [], []
         for _ in range(passes):
-            score, _, gradient = value_and_gradients(statistic, x)
+            score, _, gradient = value_and_gradient(statistic, x)
             scores.append(score)
-            gradients.append(gradient[0])
+            gradients.append(gradient)
         return tf.add_n(scores) / passes, tf.add_n(gradients) / passes
 
     def run(x: tf.Tensor, labels: tf.Tensor, streams: tf.Tensor, orthogonal: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

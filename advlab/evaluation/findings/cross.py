@@ -18,7 +18,7 @@ import numpy as np
 from advlab.declarations.attack import Attack
 from advlab.distances import distance, exceeds
 from advlab.evaluation.findings.checks import Check, Finding, gravest_first, raised
-from advlab.evaluation.findings.evidence import LEAST, SIGNIFICANCE, epsilon_is_large
+from advlab.evaluation.findings.evidence import LEAST, SIGNIFICANCE, epsilon_is_large, unstable
 from advlab.evaluation.significance import mcnemar
 from advlab.evaluation.table import as_evaluations, labels
 from advlab.formatting import printable
@@ -332,6 +332,24 @@ def _not_converged(group: Group) -> str:
     return _listed(comparisons)
 
 
+def _attacks_disagree(group: Group) -> str:
+    """Not on a random classifier, where each further attack succeeds on a few more images by luck."""
+    comparisons = []
+    for threat, members in _by_threat_model(_whole(group)):
+        attacks = [member for member in members if not member.is_noise]
+        if len(attacks) < 2 or math.isinf(threat.epsilon) or any(unstable(m.evaluation.result) for m in attacks):
+            continue
+        successes = [np.isfinite(member.required_size(threat)) for member in attacks]
+        together = np.any(successes, axis=0)
+        strongest = int(np.argmax([success.sum() for success in successes]))
+        if significantly_more(together, successes[strongest]):
+            comparisons.append(
+                f"{attacks[strongest].name} succeeds on {successes[strongest].sum():,} {attacks[strongest].images}, "
+                f"{len(attacks)} attacks together on {together.sum():,}"
+            )
+    return _listed(comparisons)
+
+
 CROSS_CHECKS: tuple[Check[Group], ...] = (
     Check(
         "weaker-than-single-step",
@@ -399,5 +417,14 @@ CROSS_CHECKS: tuple[Check[Group], ...] = (
         "It was stopped before it converged: the number is that of the step budget, not of the model.",
         "Double the steps, or the restarts, until the number no longer changes.",
         _not_converged,
+    ),
+    Check(
+        "attacks-disagree",
+        "warning",
+        "all attacks together succeed on clearly more images than the strongest of them alone (not where predictions "
+        "are unstable)",
+        "Each finds what the others miss, so all together still miss some: the gradient misleads them here and there.",
+        "Read the number as an upper bound. Take more steps and restarts; look for jumps or steep slopes in the model.",
+        _attacks_disagree,
     ),
 )
