@@ -42,6 +42,7 @@ ARCHIVE = Layout(
         "attempted": Array("b", "n"),
         "forward_passes": Array("iu", "n", 0),
         "backward_passes": Array("iu", "n", 0),
+        "patch": Array("f", "abc", 0, 1, required=False),
         "per_image/mask": Array("b", "ghwd", required=False),
         "per_image/epsilon": Array("f", "n", 0, required=False),
         "per_image/target": Array("iu", "n", 0, required=False),

@@ -58,7 +58,8 @@ class AttackResult:
     ``LazyImages``; ``labels`` and ``indices`` (positions in the full split) int64 ``(n,)``; the probabilities float32
     ``(n, k)``, of exactly the stored arrays; ``attempted`` bool ``(n,)``, False where the sample was out of scope (its
     label is the target) or left out, because an earlier attack of the same suite had succeeded on it; there ``x_adv``
-    equals ``x``; passes int32 ``(n,)`` per sample.
+    equals ``x``; passes int32 ``(n,)`` per sample. ``patch``, float32 ``(s, s, c)`` in [0, 1], is the picture that lies on
+    all images, where the method seeks one.
     ``attack`` is what was asked, ``per_image`` what of it differs from image to image, ``execution`` how it was run,
     ``diagnostics`` what findings need, ``notes`` codes of findings about the classifier. Of several attacks joined
     ``parts`` names them and ``selftest`` tests them together. ``source_digest`` is that of the classifier the images
@@ -86,6 +87,7 @@ class AttackResult:
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     per_image: PerImage = field(default_factory=PerImage)
+    patch: np.ndarray | None = None
     execution: Execution = field(default_factory=Execution)
     notes: tuple[str, ...] = ()
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
@@ -194,6 +196,7 @@ class AttackResult:
         }
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"diagnostics/{name}": array for name, array in self.diagnostics.arrays().items()}
+        arrays |= {} if self.patch is None else {"patch": self.patch}
         arrays |= {f"per_image/{name}": array for name, array in self.per_image.arrays().items()}
         storage.write(archive, header, arrays, levels=("x",))
         return archive
@@ -229,6 +232,7 @@ def load_result(path: str | PathLike[str]) -> AttackResult:
         require_consistent(header, arrays)
         fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"])}
         fields["diagnostics"] = Diagnostics.from_arrays(renamed.diagnostics(stored))
+        fields["patch"] = arrays.get("patch")
         fields["per_image"] = PerImage.from_arrays(per_image)
         fields |= _recorded(header)
         return AttackResult(**fields, location=Path(path))
