@@ -58,8 +58,8 @@ class AttackResult:
     ``LazyImages``; ``labels`` and ``indices`` (positions in the full split) int64 ``(n,)``; the probabilities float32
     ``(n, k)``, of exactly the stored arrays; ``attempted`` bool ``(n,)``, False where the sample was out of scope (its
     label is the target) or left out, because an earlier attack of the same suite had succeeded on it; there ``x_adv``
-    equals ``x``; passes int32 ``(n,)`` per sample. ``patch``, float32 ``(s, s, c)`` in [0, 1], is the picture that lies on
-    all images, where the method seeks one.
+    equals ``x``; passes int32 ``(n,)`` per sample. ``patch``, float32 ``(s, s, c)`` in [0, 1], is the picture that lies
+    on all images, where the method seeks one.
     ``attack`` is what was asked, ``per_image`` what of it differs from image to image, ``execution`` how it was run,
     ``diagnostics`` what findings need, ``notes`` codes of findings about the classifier. Of several attacks joined
     ``parts`` names them and ``selftest`` tests them together. ``source_digest`` is that of the classifier the images
