@@ -51,6 +51,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.problem.problem import State as State
     from advlab.problem.problem import UniversalLoop as UniversalLoop
     from advlab.reporting.report import report as report
+    from advlab.results.attributions import Attributions as Attributions
     from advlab.results.certificate import Certificate as Certificate
     from advlab.results.result import AttackResult as AttackResult
     from advlab.results.result import load_result as load_result
@@ -63,6 +64,8 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.defense_report import defense_report as defense_report
     from advlab.workflows.demo import demo as demo
     from advlab.workflows.detection import evaluate_detector as evaluate_detector
+    from advlab.workflows.explain import attribute as attribute
+    from advlab.workflows.explain import explain as explain
     from advlab.workflows.export import export as export
     from advlab.workflows.harden import Hardened as Hardened
     from advlab.workflows.harden import harden as harden
@@ -90,6 +93,7 @@ _ROOM = {
     "AdvlabWarning": "errors",
     "Attack": "declarations.attack",
     "AttackResult": "results.result",
+    "Attributions": "results.attributions",
     "Audit": "workflows.audit",
     "Certificate": "results.certificate",
     "Classifier": "classifiers.classifier",
@@ -125,6 +129,7 @@ _ROOM = {
     "Verification": "workflows.verify",
     "WorstCase": "evaluation.evaluation",
     "attack": "workflows.attack",
+    "attribute": "workflows.explain",
     "audit": "workflows.audit",
     "available": "workflows.listing",
     "certify": "workflows.certify",
@@ -136,6 +141,7 @@ _ROOM = {
     "evaluate": "evaluation.evaluation",
     "evaluate_detector": "workflows.detection",
     "evaluate_noise": "workflows.noise",
+    "explain": "workflows.explain",
     "export": "workflows.export",
     "harden": "workflows.harden",
     "import_images": "workflows.import_images",

@@ -74,6 +74,12 @@ def main(folder: Path) -> None:
     print(hardened.table())
     suite: list[advlab.Evaluation] = advlab.run(classifier, data, "quick")
     matrix: advlab.TransferMatrix = advlab.transfer([result], [advlab.ModelFile("digits", trust=False)])
+    explained: advlab.Attributions | None = advlab.explain(result, samples=2, steps=8).attributions
+    counts: np.ndarray = advlab.attribute(classifier, data.x[:2], method="saliency")
+    print(explained and explained.method, counts.shape)
+    advlab.figures.save(advlab.figures.attributions(data.x[:2], counts), folder / "counts.svg")
+    masked = advlab.attack(classifier, data, "pgd", mask=np.eye(28), top=2)
+    print(masked.per_image.mask is not None)
     certificate: advlab.Certificate = advlab.certify(classifier, data, "crown", epsilon="8/255")
     print(certificate.bracket(result))
     print(verified.holds, test.found, len(audit.findings), len(suite), matrix.table(), curve.table([0.05]), sep="\n")

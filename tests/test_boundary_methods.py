@@ -171,7 +171,7 @@ def test_few_candidates_find_what_all_classes_find_and_cost_less(trained, digits
     assert three.backward_passes.mean() - refinement < 0.6 * (every.backward_passes.mean() - refinement)
 
 
-def test_a_thousand_classes_are_traced_into_the_same_graph_as_a_dozen():
+def test_hundreds_of_classes_are_traced_into_the_same_graph_as_a_dozen():
     from advlab.engine.steps import Batch, build_problem
     from advlab.methods import deepfool
 
@@ -190,4 +190,4 @@ def test_a_thousand_classes_are_traced_into_the_same_graph_as_a_dozen():
             len(function.node_def) for function in graph.as_graph_def().library.function
         )
 
-    assert operations(1000) == operations(12)
+    assert operations(900) == operations(12)

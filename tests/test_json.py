@@ -91,6 +91,7 @@ def printed(tmp_path_factory):
         return {
             "attack": call(*workspace, "attack", *small),
             "evaluate": call("evaluate", archive, REFERENCE),
+            "explain": call("explain", archive, "--samples", 3, "--steps", 4),
             "export": call("export", archive, "--npy", array, "--csv", folder / "a.csv"),
             "harden": call("harden", "digits", "--minutes", 0.02, "--samples", 4),
             "import": call("import", array, "--model", "digits"),

@@ -30,6 +30,7 @@ QUICK = {
     "hopskipjump": {"steps": 3, "queries": 20},
     "naive": {"size": 2.0},
     "newtonfool": {"steps": 20, "eta": 0.05},
+    "patch": {"epochs": 5},
     "pgd": {"steps": 10},
     "sigma_zero": {"steps": 40},
     "spatial": {"angles": 3, "shifts": 1},
@@ -50,7 +51,7 @@ LONGER = {
 }  # lines: the papers' own machinery
 UNTARGETED = {"newtonfool", "spatial"}
 DETERMINISTIC = {"alma", "bim", "carlini_wagner", "ddn", "deepfool", "ead", "fgsm", "fmn", "jsma", "mim", "sigma_zero"}
-SHARED = {"universal"}  # one perturbation of all images: nothing holds sample by sample
+SHARED = {"patch", "universal"}  # one perturbation of all images: nothing holds sample by sample
 UNPUBLISHED = {"naive", "newtonfool", "noise"}  # without an arXiv number
 SLOW = {"boundary", "hopskipjump", "newtonfool", "spatial", "zoo"}  # another library, a call for each query
 EVERY = [

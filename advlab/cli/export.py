@@ -16,6 +16,7 @@ from advlab.cli.options import classifier_options, json_option, print_json
 @click.option("--csv", metavar="PATH", help="A table with a row for each image: predictions, confidences, distances.")
 @click.option("--png", metavar="DIR", help="Perturbed images as INDEX-LABEL-PREDICTED.png.")
 @click.option("--npy", metavar="PATH", help="The layout of MNIST's public attack challenge: float32 (n, 784).")
+@click.option("--patch", metavar="PATH", help="The adversarial patch of the method 'patch' as a PNG to print.")
 @click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="Number of images as PNG.")
 @click.option("--with-clean", is_flag=True, help="PNG of the clean image and of the change as well.")
 @click.option("--quantize", is_flag=True, help="Round pixels towards the clean image, so that the budget is kept.")
@@ -24,7 +25,7 @@ from advlab.cli.options import classifier_options, json_option, print_json
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 def export(archive: str, as_json: bool, **options: Any) -> None:
-    """Write an archive as CSV, PNG or .npy, and print the paths.
+    """Write an archive as CSV, PNG or .npy, or its patch, and print the paths.
 
     PNG has 256 levels, and rounding can undo a small change: names state what the model predicts for the file.
 

@@ -147,6 +147,7 @@ def _result(run: Run) -> AttackResult:
         versions=versions(),
         command=command_line(),
         per_image=plan.per_image,
+        patch=run.patch,
         execution=run.execution,
         notes=classifier.notes,
         provenance=dataset.provenance,

@@ -37,6 +37,7 @@ class Run:
         self.best = best.empty(plan.dataset.x, len(plan.trace_steps))
         for name, value in {"success": True, "distance": 0, "first_success": 0}.items():
             self.best[name][plan.attempted & ~plan.pending] = value
+        self.patch: np.ndarray | None = None  # what lies on all images
         self.seconds = 0.0
         self.position = {"batch": 0, "restart": 0, "step": 0, "computed": 0}
         self.rows = np.zeros(0, np.int64)  # those in progress
@@ -153,8 +154,9 @@ class Run:
             for _ in universal_run.epochs():
                 self._steps_done += len(rows)
                 yield
-            is_better = universal_run.best["success"].sum() > self.best["success"].sum()
-            best.merge(self.best, plan.spec.goal, rows, universal_run.best, replace_all=is_better or not restart)
+            is_better = not restart or universal_run.best["success"].sum() > self.best["success"].sum()
+            best.merge(self.best, plan.spec.goal, rows, universal_run.best, replace_all=is_better)
+            self.patch = universal_run.patch if is_better else self.patch
 
     def _run_external(self, rows: np.ndarray, restart: int) -> tuple[np.ndarray, Mapping[str, Any]]:
         problem = self._problem(*self._batch(rows, len(rows), restart))

@@ -11,17 +11,21 @@ import tensorflow as tf
 from advlab.classifiers.classifier import Classifier
 from advlab.declarations.attack import Attack
 from advlab.engine.steps import Batch, build_problem
-from advlab.problem.problem import Craft, Problem, UniversalLoop
+from advlab.problem.problem import START, Craft, Problem, State, UniversalLoop
 
 
 class UniversalRun:
-    """A universal perturbation of batches of one shape, traced once; ``best`` has the first ``rows`` of their rows."""
+    """A universal perturbation of batches of one shape, traced once; ``best`` has the first ``rows`` of their rows.
+
+    ``patch``, float32 ``(s, s, c)``, is the picture that lies on them, None where there is none.
+    """
 
     def __init__(self, classifier: Classifier, craft: Craft, spec: Attack, batches: Sequence[Batch], rows: int):
         self.classifier, self.craft, self.spec, self.batches, self.rows = classifier, craft, spec, batches, rows
         self.epsilon = tf.constant(spec.threat.epsilon, tf.float64)
         self.floats = {n: tf.constant(v, tf.float32) for n, v in spec.parameters.items() if isinstance(v, float)}
         self.best: dict[str, np.ndarray] = {}
+        self.patch: np.ndarray | None = None
         self.step = tf.function(self._step, autograph=False)
         self.query = tf.function(self._query, autograph=False)
 
@@ -39,12 +43,14 @@ class UniversalRun:
                 state, batch_flags = self.step(batch, state, progress)
                 parts.append(batch_flags)
             flags = {name: flags[name] | self._concatenate(parts, name) for name in flags}
-            queries = [self.query(batch, state["delta"]) for batch in self.batches]
+            shown = state | {"step": tf.constant(START)} if loop.show else state
+            queries = [self.query(batch, shown) for batch in self.batches]
             success, loss = self._concatenate(queries, "success"), self._concatenate(queries, "loss")
             # More images fooled is better, and of two that fool as many the one of higher loss.
             if (score := (int(success.sum()), float(loss.mean()))) > best_score:
                 best_score = score
                 self.best = {"x": self._concatenate(queries, "x"), "loss": loss, "success": success}
+                self.patch = state["delta"].numpy()[0] if loop.show else None
             yield
         epoch_passes = loop.epochs * self.spec.passes
         passes = {"forward": 2 * epoch_passes, "backward": epoch_passes}
@@ -60,17 +66,21 @@ class UniversalRun:
 
     def _step(self, batch: Batch, state: dict[str, Any], progress: tf.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:
         problem, loop = self._build_loop(batch)
-        query = problem.query(problem.ball.project(problem.x + state["delta"]), loop.loss)
+        query = problem.query(_point(problem, loop, state), loop.loss)
         size = tf.reduce_sum(tf.abs(query.gradient), [1, 2, 3])
         is_nonfinite = ~tf.math.is_finite(size)
         gradient = tf.where(is_nonfinite[:, None, None, None], tf.zeros_like(query.x), query.gradient)
         query = query._replace(gradient=gradient)
         return loop.update(state, query, progress), {"zero_gradient": size == 0, "nonfinite": is_nonfinite}
 
-    def _query(self, batch: Batch, delta: tf.Tensor) -> dict[str, Any]:
+    def _query(self, batch: Batch, state: dict[str, Any]) -> dict[str, Any]:
         problem, loop = self._build_loop(batch)
-        query = problem.query(problem.ball.project(problem.x + delta), loop.loss, gradient=False)
+        query = problem.query(_point(problem, loop, state), loop.loss, gradient=False)
         return {"x": query.x, "loss": query.loss, "success": query.success}
 
     def _concatenate(self, parts: Sequence[Mapping[str, Any]], name: str) -> np.ndarray:
         return np.concatenate([part[name].numpy() for part in parts])[: self.rows]
+
+
+def _point(problem: Problem, loop: UniversalLoop, state: State) -> tf.Tensor:
+    return loop.show(state) if loop.show else problem.ball.project(problem.x + state["delta"])

@@ -4,6 +4,7 @@ Figures are ``matplotlib.figure.Figure`` objects that a notebook shows by themse
 """
 
 from advlab.figures.accuracy import accuracy_bars, confidence_shift
+from advlab.figures.attributions import attribution_image, attributions
 from advlab.figures.calibration import reliability
 from advlab.figures.curve import security_curve
 from advlab.figures.defense import defense
@@ -22,6 +23,8 @@ __all__ = [
     "MEAN",
     "ROBUST",
     "accuracy_bars",
+    "attribution_image",
+    "attributions",
     "class_flow",
     "confidence_shift",
     "data_uri",

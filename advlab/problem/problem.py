@@ -161,17 +161,20 @@ class Loop(NamedTuple):
 
 
 class UniversalLoop(NamedTuple):
-    """What a method returns that seeks one perturbation of all images; the engine runs it.
+    """What a method returns that seeks one perturbation, or one patch, of all images; the engine runs it.
 
     It goes through the images ``epochs`` times, batch by batch. ``start()`` gives the state, a dict of tensors without
     rows that has ``delta``, float32 ``(1, h, w, c)``. ``update(state, query, progress)`` gives the next one from the
     query of a batch at ``ball.project(x + delta)``; ``progress``, float32 in [0, 1), is the fraction of steps done.
+    With ``show`` the query is at ``show(state)`` instead, and ``delta`` is a picture that lies on the images: the
+    state then counts its steps in ``step``, which is ``START`` for the images returned.
     """
 
     epochs: int
     start: Callable[[], State]
     update: Callable[[State, Query, tf.Tensor], State]
     loss: str = "ce"
+    show: Callable[[State], tf.Tensor] | None = None
 
 
 class ExternalLoop(NamedTuple):

@@ -87,6 +87,7 @@ def _entry(evaluation: Evaluation, sample: Sample, sources: dict[str, int]) -> d
         "perturbation": sample.perturbation,
         "adversarial": sample.adversarial.source,
     }
+    counts = [sources.setdefault(source, len(sources)) for source in sample.counts or ()]
     return {
         "position": sample.position,
         "label": label,
@@ -96,6 +97,7 @@ def _entry(evaluation: Evaluation, sample: Sample, sources: dict[str, int]) -> d
         "after": np.round(after[classes], 4).tolist(),
         "amplified": float(f"{sample.amplified:.3g}"),
         "outcome": sample.outcome,
+        "counts": counts,
         **{name: sources.setdefault(source, len(sources)) for name, source in pictures.items()},
     }
 

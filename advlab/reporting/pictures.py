@@ -30,7 +30,8 @@ class Sample(NamedTuple):
 
     ``position``: in the full split; ``amplified``: the factor of the perturbation as shown, 0 where there is none;
     ``outcome``: ``adversarial``, still ``robust``, ``misclassified`` when clean, or ``skipped``, because an earlier
-    attack of the same cascade had succeeded.
+    attack of the same cascade had succeeded; ``counts``: what counts in the clean and in the adversarial image, as
+    data URIs, None where the archive does not hold it.
     """
 
     row: int
@@ -41,18 +42,19 @@ class Sample(NamedTuple):
     amplified: float
     adversarial: Picture
     outcome: str
+    counts: tuple[str, str] | None
 
 
 def samples(evaluations: Sequence[Evaluation]) -> list[list[Sample]]:
     """The same random images of each evaluation, so that attacks can be compared: as many as fit in a page."""
-    orders = [np.random.default_rng(0).permutation(len(evaluation)) for evaluation in evaluations]
+    orders = [evaluation.result.shown_order for evaluation in evaluations]
     groups: list[list[Sample]] = [[] for _ in evaluations]
     sources: set[str] = set()
     for i in range(MAX_SAMPLES):
         for evaluation, order, group in zip(evaluations, orders, groups, strict=True):
             group += [_sample(evaluation, int(row)) for row in order[i : i + 1]]
             for sample in group[i:]:
-                sources |= {sample.clean.source, sample.perturbation, sample.adversarial.source}
+                sources |= {sample.clean.source, sample.perturbation, sample.adversarial.source, *(sample.counts or ())}
         if sum(map(len, sources)) > _MAX_BYTES:
             break
     return [sorted(group, key=lambda sample: sample.row) for group in groups]
@@ -74,7 +76,17 @@ def _sample(evaluation: Evaluation, row: int) -> Sample:
         amplified=1 / (2 * scale) if scale else 0.0,
         adversarial=adversarial,
         outcome=_outcome(clean, adversarial, bool(result.left_out[row])),
+        counts=_counts(evaluation, row),
     )
+
+
+def _counts(evaluation: Evaluation, row: int) -> tuple[str, str] | None:
+    found = evaluation.result.attributions
+    values = None if found is None else found.of(row)
+    if values is None:
+        return None
+    clean, adversarial = (figures.data_uri(figures.attribution_image(each), SIDE) for each in values)
+    return clean, adversarial
 
 
 def _outcome(clean: Picture, adversarial: Picture, skipped: bool) -> str:

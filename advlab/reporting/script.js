@@ -79,6 +79,14 @@
     byId("adversarial").src = source(isChanged && !swapped ? sample.adversarial : sample.clean);
     byId("adversarial").alt = `${isChanged && !swapped ? "Adversarial" : "Clean"} image, predicted ${after}`;
     byId("caption").textContent = isChanged && !swapped ? "adversarial" : isChanged ? "clean" : "clean: still robust";
+    byId("counts").hidden = !sample.counts.length;
+    if (sample.counts.length) {
+      byId("counts-clean").src = source(sample.counts[0]);
+      byId("counts-clean").alt = `What counts for ${current.classes[sample.predicted[0]]} in the clean image`;
+      byId("counts-after").src = source(sample.counts[isChanged && !swapped ? 1 : 0]);
+      byId("counts-after").alt = `What counts for ${after} in the image above`;
+      byId("counts-for").textContent = `what counts for ${after}`;
+    }
     byId("after-name").textContent = `Prediction for the ${isChanged ? "adversarial" : "clean"} image`;
     byId("cut").textContent = sample.bars.length < current.classes.length
       ? ` (${sample.bars.length} of ${current.classes.length})` : "";

@@ -42,6 +42,10 @@ ARCHIVE = Layout(
         "attempted": Array("b", "n"),
         "forward_passes": Array("iu", "n", 0),
         "backward_passes": Array("iu", "n", 0),
+        "patch": Array("f", "abc", 0, 1, required=False),
+        "attributions/rows": Array("iu", "r", 0, required=False),
+        "attributions/clean": Array("f", "rhwc", required=False),
+        "attributions/adversarial": Array("f", "rhwc", required=False),
         "per_image/mask": Array("b", "ghwd", required=False),
         "per_image/epsilon": Array("f", "n", 0, required=False),
         "per_image/target": Array("iu", "n", 0, required=False),
@@ -105,6 +109,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {  # what is read of the specificat
     "attack.passes": int,
     "attack.loss": str,
     "attack.backward": dict,
+    "attribution_method": str,
     "execution": dict,
     "execution.computed_fraction": (int, float),
     "execution.model": str,
@@ -159,6 +164,9 @@ def require_consistent(header: Mapping[str, Any], arrays: Mapping[str, np.ndarra
     if not n or not k or arrays["labels"].max() >= k or not arrays["x"].size:
         raise ValueError(f"its arrays do not fit together: {n} images of {k} classes")
     _require_consistent_images(attack, arrays)
+    rows = arrays.get("attributions/rows")
+    if rows is not None and (rows.max(initial=-1) >= n or np.any(np.diff(rows.astype(np.int64)) <= 0)):
+        raise ValueError("its attributions are of images that it does not have")
     if "diagnostics/loss_trace" in arrays and "diagnostics/trace_steps" not in arrays:
         raise ValueError("it has a trace without its steps")
     for name in ("diagnostics/misclassified_by", "diagnostics/broken_by"):

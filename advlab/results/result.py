@@ -19,6 +19,7 @@ from advlab import renamed, storage, workspace
 from advlab.declarations.attack import Attack
 from advlab.errors import AdvlabError, FileExists, InvalidFile
 from advlab.lazy import Images
+from advlab.results.attributions import Attributions
 from advlab.results.diagnostics import Diagnostics, SelfTestCounts
 from advlab.results.execution import Execution
 from advlab.results.layout import ARCHIVE, require_consistent
@@ -36,6 +37,7 @@ _ARRAYS = (
     "forward_passes",
     "backward_passes",
 )
+_ATTRIBUTIONS = ("rows", "clean", "adversarial")
 _HEADER = (
     "classifier",
     "classifier_digest",
@@ -58,7 +60,8 @@ class AttackResult:
     ``LazyImages``; ``labels`` and ``indices`` (positions in the full split) int64 ``(n,)``; the probabilities float32
     ``(n, k)``, of exactly the stored arrays; ``attempted`` bool ``(n,)``, False where the sample was out of scope (its
     label is the target) or left out, because an earlier attack of the same suite had succeeded on it; there ``x_adv``
-    equals ``x``; passes int32 ``(n,)`` per sample.
+    equals ``x``; passes int32 ``(n,)`` per sample. ``patch``, float32 ``(s, s, c)`` in [0, 1], is the picture that lies
+    on all images, where the method seeks one; ``attributions`` those of some images, where they were made.
     ``attack`` is what was asked, ``per_image`` what of it differs from image to image, ``execution`` how it was run,
     ``diagnostics`` what findings need, ``notes`` codes of findings about the classifier. Of several attacks joined
     ``parts`` names them and ``selftest`` tests them together. ``source_digest`` is that of the classifier the images
@@ -86,6 +89,8 @@ class AttackResult:
     versions: Mapping[str, str] = field(default_factory=dict)
     command: str = ""
     per_image: PerImage = field(default_factory=PerImage)
+    patch: np.ndarray | None = None
+    attributions: Attributions | None = None
     execution: Execution = field(default_factory=Execution)
     notes: tuple[str, ...] = ()
     diagnostics: Diagnostics = field(default_factory=Diagnostics)
@@ -156,6 +161,11 @@ class AttackResult:
         return self.correct & accepted & ~self.left_out
 
     @property
+    def shown_order(self) -> np.ndarray:
+        """int64 ``(n,)``: the order in which a report picks images to show: random, and the same every time."""
+        return np.random.default_rng(0).permutation(len(self))
+
+    @property
     def minimal(self) -> bool:
         """Whether it sought the smallest change: without any limit, or by a bisection up to one."""
         return self.attack.goal == "minimal"
@@ -192,8 +202,12 @@ class AttackResult:
             "source_digest": self.source_digest,
             "provenance": self.provenance,
         }
+        header |= {} if self.attributions is None else {"attribution_method": self.attributions.method}
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"diagnostics/{name}": array for name, array in self.diagnostics.arrays().items()}
+        arrays |= {} if self.patch is None else {"patch": self.patch}
+        if self.attributions is not None:
+            arrays |= {f"attributions/{name}": getattr(self.attributions, name) for name in _ATTRIBUTIONS}
         arrays |= {f"per_image/{name}": array for name, array in self.per_image.arrays().items()}
         storage.write(archive, header, arrays, levels=("x",))
         return archive
@@ -213,6 +227,7 @@ class AttackResult:
             adversarial_probabilities=adversarial,
             source_digest=self.source_digest or self.classifier_digest,
             diagnostics=Diagnostics(),
+            attributions=None,
             notes=(),
         )
 
@@ -229,6 +244,10 @@ def load_result(path: str | PathLike[str]) -> AttackResult:
         require_consistent(header, arrays)
         fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"])}
         fields["diagnostics"] = Diagnostics.from_arrays(renamed.diagnostics(stored))
+        fields["patch"] = arrays.get("patch")
+        if "attribution_method" in header:
+            explained = [arrays[f"attributions/{name}"] for name in _ATTRIBUTIONS]
+            fields["attributions"] = Attributions(header["attribution_method"], *explained)
         fields["per_image"] = PerImage.from_arrays(per_image)
         fields |= _recorded(header)
         return AttackResult(**fields, location=Path(path))

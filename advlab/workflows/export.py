@@ -25,6 +25,7 @@ from advlab.workflows.inputs import recorded_classifier
 if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
 
+PRINTED_SIDE = 512  # pixels of a patch, at least
 _PathLike = str | PathLike[str]
 
 
@@ -34,6 +35,7 @@ def export(
     csv: _PathLike | None = None,
     png: _PathLike | None = None,
     npy: _PathLike | None = None,
+    patch: _PathLike | None = None,
     samples: int = 100,
     with_clean: bool = False,
     quantize: bool = False,
@@ -54,6 +56,8 @@ def export(
         png: A folder for the first ``samples`` perturbed images, as ``<index>-<label>-<predicted>.png``, grey or RGB.
         npy: The perturbed images in the layout of MNIST's public attack challenge
             (github.com/MadryLab/mnist_challenge): float32 ``(n, h * w * c)`` in [0, 1], in the order of the test split.
+        patch: The adversarial patch as a PNG to print, each of its pixels a square so large that the side has at least
+            512.
         samples: Images as PNG.
         with_clean: Writes the clean image and the change (grey is unchanged) of each as well, as ``...-clean.png`` and
             ``...-change.png``.
@@ -71,20 +75,25 @@ def export(
         FileExists: Where a file is in the way, unless ``force``.
         Mismatch: For ``npy`` where the images are not the first n of a test split; for another ``model``.
     """
-    if csv is None and png is None and npy is None:
-        raise InvalidValue("Name what to write: csv, png or npy (on the command line --csv, --png or --npy).")
+    if csv is None and png is None and npy is None and patch is None:
+        raise InvalidValue(
+            "Name what to write: csv, png, npy or patch (on the command line --csv, --png, --npy or --patch)."
+        )
     if samples < 1:
         raise InvalidValue(f"samples must be an int in the range [1, inf). Got {samples}.")
     if not isinstance(result, AttackResult):
         result = load_result(result)
-    csv_path, png_folder, npy_path = (None if path is None else Path(path) for path in (csv, png, npy))
-    for path in (csv_path, npy_path):
+    csv_path, png_folder, npy_path, patch_path = (
+        None if path is None else Path(path) for path in (csv, png, npy, patch)
+    )
+    for path in (csv_path, npy_path, patch_path):
         if path is not None:
             workspace.refuse_existing(path, force, "an export")
     if png_folder is not None and png_folder.is_file():
         raise FileExists(f"'{png_folder}' is a file. Name a folder for the images.")
     if png_folder is not None and not force and png_folder.is_dir() and any(png_folder.iterdir()):
         raise FileExists(f"'{png_folder}' holds files that images could replace. Name an empty folder, or use --force.")
+    picture = None if patch_path is None else _printable_patch(result)
     images = None if npy_path is None else challenge_layout(result, quantize)
     columns = {} if csv_path is None else records.per_sample(evaluate(result))
     if png_folder is not None:
@@ -96,7 +105,9 @@ def export(
         _write(csv_path, _csv_text(columns).encode())
     if npy_path is not None and images is not None:
         _write_npy(npy_path, images)
-    return tuple(path for path in (csv_path, png_folder, npy_path) if path is not None)
+    if patch_path is not None and picture is not None:
+        _write(patch_path, encode_png(picture))
+    return tuple(path for path in (csv_path, png_folder, npy_path, patch_path) if path is not None)
 
 
 class _Images(NamedTuple):
@@ -161,7 +172,8 @@ def _warn_of_survivors(result: AttackResult, written: _Images, quantize: bool) -
     fooled = result.success[: len(written.stems)]
     predicted = written.probabilities.argmax(1)
     labels, targets = result.labels[: len(predicted)], result.targets[: len(predicted)]
-    still = fooled & np.where(targets < 0, predicted != labels, predicted == targets)
+    accepted = result.attack.threat.accepts(written.probabilities, labels)
+    still = fooled & np.where(targets < 0, ~accepted, predicted == targets)
     if still.sum() < fooled.sum():
         way = "rounded towards the clean image" if quantize else "rounded to 256 levels"
         warnings.warn(
@@ -198,6 +210,16 @@ def _write_npy(path: Path, images: LazyImages) -> None:
         np.lib.format.write_array_header_1_0(file, layout)
         for rows in batches(images):
             file.write(images[rows].astype("<f4").tobytes())
+
+
+def _printable_patch(result: AttackResult) -> np.ndarray:
+    """uint8: the patch, each pixel repeated; raises ``InvalidValue`` where the attack made none."""
+    if result.patch is None:
+        raise InvalidValue(
+            f"'{result.attack.slug}' has no patch to print. Make one with the method 'patch', or leave patch out."
+        )
+    times = -(-PRINTED_SIDE // len(result.patch))
+    return to_levels(result.patch).repeat(times, 0).repeat(times, 1)
 
 
 def _csv_text(columns: dict[str, np.ndarray]) -> str:
