@@ -7,8 +7,8 @@ import tensorflow as tf
 
 import advlab
 from advlab.classifiers import devices
-from advlab.classifiers.classifier import load_classifier
 from advlab.errors import InvalidValue
+from advlab.workflows.model_file import load_classifier
 
 
 @pytest.fixture(autouse=True)

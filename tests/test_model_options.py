@@ -57,6 +57,7 @@ COMMANDS = {  # command: the library function that it calls, and its words aroun
     "defense-report": ("defense_report", ["MODEL", "MODEL"]),
     "evaluate": ("load_classifier", ["ARCHIVE", "--model", "MODEL"]),
     "export": ("export", ["ARCHIVE", "--csv", "a.csv", "--model", "MODEL"]),
+    "harden": ("harden", ["MODEL"]),
     "import": ("import_images", ["x.npy", "--model", "MODEL"]),
     "noise": ("evaluate_noise", ["MODEL"]),
     "predict": ("predict", ["MODEL", "0"]),

@@ -52,5 +52,5 @@ def audit(output: str | None, as_json: bool, **options: Any) -> None:
         click.echo(f"{finding.severity}: {finding.evidence}. {finding.do}", err=True)
     if output:
         click.echo(f"Wrote {relative_path(output)}. Open it in a browser.", err=True)
-    else:
+    elif isinstance(options["classifier"], str):
         click.echo(f"Next: advlab run standard --model {relative_path(options['classifier'])}", err=True)

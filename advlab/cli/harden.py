@@ -8,7 +8,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json, relative_path, say_if_fewer
+from advlab.cli.options import classifier_options, json_option, print_json, relative_path, say_if_fewer
 
 
 @main.command()
@@ -23,7 +23,7 @@ from advlab.cli.options import json_option, print_json, relative_path, say_if_fe
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--output", metavar="PATH", help="The HDF5 file to write [default: models/MODEL-hardened.h5].")
 @click.option("--force", is_flag=True, help="Replace an existing file.")
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@classifier_options("classifier")
 @json_option
 def harden(classifier: str, as_json: bool, **options: Any) -> None:
     """Train a model against adversarial images for some minutes, and print both numbers before and after.
@@ -39,4 +39,4 @@ def harden(classifier: str, as_json: bool, **options: Any) -> None:
     else:
         click.echo(result.table())
     path = relative_path(str(result.path))
-    click.echo(f"Wrote {path}. Next: advlab defense-report {classifier} {path}", err=True)
+    click.echo(f"Wrote {path}. Next: advlab defense-report {relative_path(classifier)} {path}", err=True)

@@ -38,7 +38,7 @@ def noise(model: str, distributions: tuple[str, ...], as_json: bool, **options: 
         print_json(evaluation.to_dict())
         return
     click.echo(evaluation.table())
-    if evaluation.knows_unknown:
+    if evaluation.knows_unknown and isinstance(model, str):
         click.echo(f"Next: advlab attack --method fgsm --model {relative_path(model)}", err=True)
-    else:
+    elif not evaluation.knows_unknown:
         click.echo("Next: advlab train fashion-unknown, which learns a class 'unknown' for noise", err=True)

@@ -103,10 +103,6 @@ def _model_file(model: str, weights: str | None, said: dict[str, Any]) -> Any:
     return advlab.ModelFile(model, **said) if weights is None else advlab.ModelFile(weights, architecture=model, **said)
 
 
-def _as_tuple(value: Any) -> tuple[Any, ...]:
-    return value if isinstance(value, tuple) else (value,)
-
-
 def classifier_options(*names: str) -> Callable[[_Function], Any]:
     """The options of a command that opens the model, or the models, in its parameters ``names`` (none: ``model``).
 
@@ -120,13 +116,17 @@ def classifier_options(*names: str) -> Callable[[_Function], Any]:
             weights = said.pop("weights", None)
             if weights is not None and "architecture" in said:
                 raise click.UsageError("--weights makes the model's name the architecture. Leave out --architecture.")
-            for name in (names or ("model",)) if said or weights else ():
+            for name in names or ("model",):
                 models = values[name]
+                if not said and weights is None:
+                    break
                 if not models:
                     option = _OPTIONS[next(iter(said), "weights")][0]
                     raise click.UsageError(f"{option} says how a model is opened. Name the model with --model.")
-                opened = tuple(_model_file(model, weights, said) for model in _as_tuple(models))
-                values[name] = opened if isinstance(models, tuple) else opened[0]
+                if isinstance(models, tuple):
+                    values[name] = tuple(_model_file(model, weights, said) for model in models)
+                else:
+                    values[name] = _model_file(models, weights, said)
             return command(*arguments, **values)
 
         help_of_trust = "Run code in the model file, a SavedModel, and the file of --custom."

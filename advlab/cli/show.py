@@ -30,4 +30,10 @@ def show(model: str, save_settings: bool, trust: bool, as_json: bool) -> None:
     click.echo(summary.table())
     if save_settings:
         click.echo(f"Wrote {relative_path(f'{summary.path}.toml')}.", err=True)
-    click.echo(f"Next: advlab predict {relative_path(model)} IMAGE.png", err=True)
+    if isinstance(model, str) or save_settings:
+        click.echo(f"Next: advlab predict {relative_path(model)} IMAGE.png", err=True)
+    else:
+        click.echo(
+            "Next: the same with --save-settings, which keeps what was said, but for the code and the architecture.",
+            err=True,
+        )

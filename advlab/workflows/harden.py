@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from advlab import workspace
-from advlab.data.loading import load_dataset
 from advlab.declarations.adversaries import ADVERSARY_NORMS, Adversary
 from advlab.evaluation.evaluation import Evaluation
 from advlab.evaluation.metrics import Rate
@@ -20,7 +19,7 @@ from advlab.formatting import aligned, number, plain, printable
 from advlab.provenance import versions
 from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon, parse_norm
 from advlab.validation import invalid, is_number, require_choice, require_int
-from advlab.workflows.inputs import resolve_classifier
+from advlab.workflows.inputs import load_fitting, resolve_classifier
 from advlab.workflows.run_suite import run
 
 if TYPE_CHECKING:
@@ -158,7 +157,7 @@ def harden(
 
     classifier = resolve_classifier(classifier, trust)
     source = classifier.dataset if dataset is None else dataset
-    data, test = (load_dataset(source, split=split) for split in ("train", "test"))
+    data, test = (load_fitting(source, classifier, split=split) for split in ("train", "test"))
     for part in (data, test):
         classifier.check(part)
     path = Path(output) if output else workspace.weights_path(f"{workspace.as_file_name(classifier.name)}-hardened")

@@ -99,18 +99,23 @@ def resolve_dataset(dataset: DatasetLike | None, classifier: Classifier, samples
 
 
 def load_fitting(
-    name: str | PathLike[str], classifier: Classifier, limit: int | None, value_range: ValueRange | None = None
+    name: str | PathLike[str],
+    classifier: Classifier,
+    limit: int | None = None,
+    value_range: ValueRange | None = None,
+    split: str = "test",
 ) -> Dataset:
     """A data set by name or path; a folder of images is made to fit a classifier in size, colours and labels.
 
-    ``value_range`` is ``load_dataset``'s. Raises ``InvalidValue`` for a folder with some of the classes where nothing
-    tells which.
+    The other arguments are ``load_dataset``'s. Raises ``InvalidValue`` for a folder with some of the classes where
+    nothing tells which.
     """
     if not is_folder(name):
-        return load_dataset(name, limit=limit, value_range=value_range)
+        return load_dataset(name, split=split, limit=limit, value_range=value_range)
     shape, classes = classifier.image_shape, classifier.card.get("class_names")
     fits = shape is not None and shape[2] in (1, 3)
-    data = load_dataset(name, limit=limit, shape=shape if fits else None, classes=classes, value_range=value_range)
+    shape = shape if fits else None
+    data = load_dataset(name, split=split, limit=limit, shape=shape, classes=classes, value_range=value_range)
     if classes is None and len(data.classes) < classifier.classes and not all(c.isdecimal() for c in data.classes):
         raise InvalidValue(
             f"Folder '{name}' has {len(data.classes)} classes, model '{classifier.name}' has {classifier.classes}: "
