@@ -6,7 +6,8 @@ import pytest
 from keras import layers
 
 import advlab
-from advlab.classifiers.classifier import Classifier, load_classifier
+from advlab import load_classifier
+from advlab.classifiers.classifier import Classifier
 from advlab.data.loading import load_dataset
 from advlab.declarations.adversaries import Adversary
 from advlab.errors import AdvlabError, FileExists, InvalidValue, UnknownName

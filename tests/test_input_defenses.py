@@ -10,7 +10,8 @@ from keras import layers
 from PIL import Image
 from scipy import ndimage
 
-from advlab.classifiers.classifier import Classifier, load_classifier
+from advlab import load_classifier
+from advlab.classifiers.classifier import Classifier
 from advlab.classifiers.input_defenses import DEFENSES, JPEG, BitDepth, MedianSmoothing, RandomResizing, TotalVariation
 from advlab.errors import InvalidValue, UnknownName
 
