@@ -124,7 +124,7 @@ def fit_recipe(
 def _with(x: np.ndarray, y: np.ndarray, added: Dataset | None) -> tuple[np.ndarray, np.ndarray]:
     if added is None:
         return x, y
-    return np.concatenate([x, added.x.reshape(-1, *x.shape[1:])]), np.concatenate([y, added.y])
+    return np.concatenate([x, np.reshape(added.x, (-1, *x.shape[1:]))]), np.concatenate([y, added.y])
 
 
 def build(recipe: Recipe, data: Dataset) -> keras.Model:
