@@ -6,13 +6,13 @@ import pytest
 from keras import layers
 
 import advlab
+from advlab import load_classifier
 from advlab.classifiers.classifier import Classifier
 from advlab.data.loading import load_dataset
 from advlab.declarations.adversaries import Adversary
 from advlab.errors import AdvlabError, FileExists, InvalidValue, UnknownName
 from advlab.training import harden as training
 from advlab.training.adversary import RobustValidation
-from advlab.workflows.model_file import load_classifier
 from advlab.workflows.train import train
 from tests.conftest import weights
 

@@ -10,10 +10,10 @@ from keras import layers
 from PIL import Image
 from scipy import ndimage
 
+from advlab import load_classifier
 from advlab.classifiers.classifier import Classifier
 from advlab.classifiers.input_defenses import DEFENSES, JPEG, BitDepth, MedianSmoothing, RandomResizing, TotalVariation
 from advlab.errors import InvalidValue, UnknownName
-from advlab.workflows.model_file import load_classifier
 
 RNG = np.random.default_rng(3)
 PHOTO = ndimage.gaussian_filter(RNG.random((3, 21, 18, 3)), (0, 2, 2, 0)).astype(np.float32)

@@ -8,11 +8,19 @@ from dataclasses import dataclass
 from advlab.declarations.methods import method_names
 from advlab.errors import InvalidValue
 from advlab.threat import parse_epsilon, parse_norm
-from advlab.validation import invalid, is_number, require_choice, require_int
+from advlab.validation import invalid, is_number, require_choice, require_fraction, require_int
 
 ADVERSARY_NORMS = ("linf", "l2")
 # Method of an adversary: its steps, and the relative step size of its authors.
-ADVERSARIES = {"fgsm-rs": (1, 1.25), "n-fgsm": (1, 1.0), "pgd": (10, 2.5), "trades": (10, 2.5)}
+ADVERSARIES = {
+    "augment": (1, 1.0),
+    "fgsm-rs": (1, 1.25),
+    "n-fgsm": (1, 1.0),
+    "pgd": (10, 2.5),
+    "trades": (10, 2.5),
+    "mart": (10, 2.5),
+}
+_BETAS = {"trades": 6.0, "mart": 5.0}  # of their authors
 
 
 @dataclass(frozen=True)
@@ -21,10 +29,18 @@ class Adversary:
 
     ``method`` is ``fgsm-rs`` (one step of 1.25 epsilon from a random start; Wong et al. 2020, arXiv:2001.03994),
     ``n-fgsm`` (one step from noise of twice epsilon, not projected back, so up to 3 epsilon away; de Jorge et al. 2022,
-    arXiv:2202.01181; Linf only), ``pgd`` (Madry et al. 2017, arXiv:1706.06083) or ``trades`` (the loss of the clean
+    arXiv:2202.01181; Linf only), ``pgd`` (Madry et al. 2017, arXiv:1706.06083), ``trades`` (the loss of the clean
     images plus ``beta`` times how far the predictions on the adversarial ones diverge from it; Zhang et al. 2019,
-    arXiv:1901.08573). ``epsilon`` is in pixel units, a number or text such as ``8/255``; ``relative_step_size`` is in
-    units of epsilon / steps. None: the method's own, and for ``beta`` 6, which only ``trades`` takes.
+    arXiv:1901.08573) or ``mart`` (the same with a boosted loss of the adversarial images, where images that the clean
+    prediction is unsure of count more; Wang et al. 2020, openreview rklOg6EFwS). ``augment`` is the static defence of
+    Strengthening Deep Neural Networks: the network is first trained plainly, FGSM images of the first
+    ``augment_images`` training images are crafted on it once, and a new one is trained with them added.
+    ``epsilon`` is in pixel units, a number or text such as ``8/255``; ``relative_step_size`` is in units of
+    epsilon / steps. None: the method's own, and for ``beta`` 6, of ``mart`` 5.
+    ``weight_perturbation`` is the size, relative to the weights of each layer, of the adversarial perturbation of
+    weights at which each gradient is taken, 0 for none; 0.005 is usual (AWP: Wu et al. 2020, arXiv:2004.05884).
+    With ``recovery`` a single-step method that overfits catastrophically is not stopped: the next epoch goes on from
+    the weights before, against PGD (as FastAdv+ of Li et al. 2020, arXiv:2006.03089).
     Over the first ``warmup_epochs`` epsilon grows from 0, without which small networks may not begin to learn.
     After each epoch PGD with ``validation_steps`` steps attacks the first ``validation_images`` validation images.
     """
@@ -36,6 +52,9 @@ class Adversary:
     relative_step_size: float | None = None
     beta: float | None = None
     warmup_epochs: int = 0
+    augment_images: int | None = None
+    weight_perturbation: float = 0.0
+    recovery: bool = False
     validation_images: int = 256
     validation_steps: int = 10
 
@@ -62,13 +81,16 @@ class Adversary:
             raise invalid(f"{key}.relative_step_size", size, "a number above 0")
         object.__setattr__(self, "steps", steps)
         object.__setattr__(self, "relative_step_size", size)
-        if self.method == "trades":
-            beta = 6.0 if self.beta is None else self.beta
+        if self.method in _BETAS:
+            beta = _BETAS[self.method] if self.beta is None else self.beta
             object.__setattr__(self, "beta", beta)
             if not (is_number(beta) and 0 <= beta < math.inf):
                 raise invalid(f"{key}.beta", beta, "a float in the range [0, inf)")
         elif self.beta is not None:
-            raise InvalidValue(f"{key}.beta belongs to method 'trades', not to '{self.method}'. Leave it out.")
+            raise InvalidValue(
+                f"{key}.beta belongs to methods 'trades' and 'mart', not to '{self.method}'. Leave it out."
+            )
+        self._check_options(key)
         require_int(f"{key}.warmup_epochs", self.warmup_epochs, 0)
         require_int(f"{key}.validation_images", self.validation_images, 1)
         require_int(f"{key}.validation_steps", self.validation_steps, 1)
@@ -78,6 +100,27 @@ class Adversary:
         """Steps, and the relative step size."""
         own_steps, own_size = ADVERSARIES[self.method]
         return self.steps or own_steps, self.relative_step_size or own_size
+
+    def _check_options(self, key: str) -> None:
+        if self.method == "augment":
+            object.__setattr__(self, "augment_images", 6000 if self.augment_images is None else self.augment_images)
+            require_int(f"{key}.augment_images", self.augment_images, 1)
+        elif self.augment_images is not None:
+            raise InvalidValue(
+                f"{key}.augment_images belongs to method 'augment', not to '{self.method}'. Leave it out."
+            )
+        require_fraction(f"{key}.weight_perturbation", self.weight_perturbation)
+        if not isinstance(self.recovery, bool):
+            raise invalid(f"{key}.recovery", self.recovery, "true or false")
+        if self.recovery and (self.method == "augment" or self.steps != 1):
+            raise InvalidValue(
+                f"{key}.recovery is for methods of a single step, 'fgsm-rs' and 'n-fgsm'. Got '{self.method}'."
+            )
+        if self.method == "augment" and (self.weight_perturbation or self.warmup_epochs):
+            raise InvalidValue(
+                f"{key}.weight_perturbation and warmup_epochs are of methods that attack each batch. Leave them out of "
+                "'augment'."
+            )
 
     def _parse_epsilon(self, key: str) -> float:
         try:

@@ -16,6 +16,7 @@ from advlab.engine.steps import Batch, build_problem
 from advlab.methods import pgd
 from advlab.problem import random
 from advlab.problem.gradients import value_and_gradient
+from advlab.problem.passes import mean_over_passes
 from advlab.progress import Progress
 from advlab.threat import ThreatModel
 
@@ -42,14 +43,10 @@ def craft_joint(
     """
     classifier, statistic, _ = detector.fitted
 
-    def suspicion_at(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        """The score, and the gradient of what lowers it: means over the passes."""
-        scores, gradients = [], []
-        for _ in range(passes):
-            score, _, gradient = value_and_gradient(statistic, x)
-            scores.append(score)
-            gradients.append(gradient)
-        return tf.add_n(scores) / passes, tf.add_n(gradients) / passes
+    def score_and_gradient(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The score, and the gradient of what lowers it."""
+        score, _, gradient = value_and_gradient(statistic, x)
+        return score, gradient
 
     def run(x: tf.Tensor, labels: tf.Tensor, streams: tf.Tensor, orthogonal: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         none = tf.fill(tf.shape(labels), -1)
@@ -62,7 +59,7 @@ def craft_joint(
         ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
             query = problem.query(x)
             climb = tf.convert_to_tensor(query.gradient)
-            suspicion, uphill = suspicion_at(x)
+            suspicion, uphill = mean_over_passes(score_and_gradient, x, passes)
             better = query.success & (suspicion < lowest)
             best = tf.where(_rows(better | tf.math.is_inf(lowest)), x, best)
             lowest = tf.where(better, suspicion, lowest)

@@ -2,9 +2,9 @@
 
 Nothing of an attack is written again here: the problem, its balls, losses and random streams and the method ``pgd`` are
 those that attacks run, traced into the train step without their records. The model stays a plain Keras model: its
-``train_step``, and for TRADES its ``compute_loss``, are replaced on this one object, and no file knows of it. While it
-crafts, the model runs in inference mode (dropout off, batch normalisation by its moving statistics), as the code of
-TRADES and of N-FGSM does; the step on the weights that follows runs in training mode.
+``train_step``, and for TRADES and MART its ``compute_loss``, are replaced on this one object, and no file knows of it.
+While it crafts, the model runs in inference mode (dropout off, batch normalisation by its moving statistics), as the
+code of TRADES and of N-FGSM does; the step on the weights that follows runs in training mode.
 """
 
 from __future__ import annotations
@@ -27,6 +27,8 @@ from advlab.problem.balls import BALLS
 from advlab.problem.gradients import value_and_gradient
 from advlab.problem.losses import divergence
 from advlab.problem.problem import START, Loop, Problem, Query
+from advlab.training.losses import make_loss
+from advlab.training.weight_perturbation import at_perturbed_weights
 
 _TRADES_NOISE = 0.001  # the standard deviation of the start of TRADES, in its authors' code
 _NOISE_RADIUS = 2  # of the start of N-FGSM, in units of epsilon
@@ -68,11 +70,14 @@ def craft(
     return tf.stop_gradient(_last_iterate(loop, problem, ask, x))
 
 
-def attach(model: keras.Model, settings: Training, image_shape: tuple[int, int, int], steps_per_epoch: int) -> None:
+def attach(
+    model: keras.Model, settings: Training, image_shape: tuple[int, int, int], steps_per_epoch: int
+) -> tf.Variable | None:
     """Let the train step of a model, compiled and prepared, craft or perturb its batches as the settings say.
 
     ``image_shape`` is ``(h, w, c)``, whatever shape the model's input has. What a step draws is a function of the seed,
-    the number of the step and the row of the batch, so that a resumed run draws the same.
+    the number of the step and the row of the batch, so that a resumed run draws the same. Returns the switch, for an
+    adversary with ``recovery``, with which PGD takes its place.
     """
     adversary, classifier = settings.adversary, Classifier.from_keras(model)
     plain_step, plain_loss = model.train_step, model.compute_loss
@@ -94,7 +99,10 @@ def attach(model: keras.Model, settings: Training, image_shape: tuple[int, int, 
 
     if adversary is None:
         model.train_step = step_on_noisy
-        return
+        return None
+
+    recovering = tf.Variable(False, trainable=False) if adversary.recovery else None
+    stronger = Adversary("pgd", adversary.epsilon, adversary.norm)
 
     def adversarial(x: tf.Tensor, labels: tf.Tensor) -> tf.Tensor:
         epsilon = _float64(adversary.epsilon)
@@ -102,29 +110,32 @@ def attach(model: keras.Model, settings: Training, image_shape: tuple[int, int, 
             warmup_steps = adversary.warmup_epochs * steps_per_epoch
             step = tf.cast(tf.convert_to_tensor(model.optimizer.iterations), tf.float64)
             epsilon *= tf.minimum((step + 1) / warmup_steps, 1)
-        return as_input(craft(adversary, classifier.logits, batch_of(x, labels), epsilon), x)
+        batch = batch_of(x, labels)
+        x_adv = (
+            tf.cond(
+                recovering,
+                lambda: craft(stronger, classifier.logits, batch, epsilon),
+                lambda: craft(adversary, classifier.logits, batch, epsilon),
+            )
+            if adversary.recovery
+            else craft(adversary, classifier.logits, batch, epsilon)
+        )
+        return as_input(x_adv, x)
 
     def step_on_adversarial(data: tuple[tf.Tensor, tf.Tensor]) -> Any:
         x, labels = data
-        return plain_step((adversarial(x, labels), labels))
+        return inner_step((adversarial(x, labels), labels))
 
-    def trades_loss(
-        x: tf.Tensor, y: tf.Tensor, y_pred: tf.Tensor, sample_weight: Any = None, training: bool = True
-    ) -> tf.Tensor:
-        loss = plain_loss(x, y, y_pred, sample_weight, training)
-        if not training:
-            return loss
-        x_adv = adversarial(x, y)
-        # Keras' loss takes the logits from before the softmax, and its mean over several devices. KL is the
-        # cross-entropy of the two less the entropy of the first.
-        cross_entropy = keras.losses.CategoricalCrossentropy()
-        diverged = cross_entropy(y_pred, model(x_adv, training=True)) - cross_entropy(y_pred, y_pred)
-        return loss + adversary.beta * diverged
-
+    if adversary.weight_perturbation:
+        inner_step = at_perturbed_weights(model, plain_step, adversary.weight_perturbation, settings.weight_averaging)
+    else:
+        inner_step = plain_step
     if adversary.beta is None:
         model.train_step = step_on_adversarial
     else:
-        model.compute_loss = trades_loss
+        model.compute_loss = make_loss(model, adversary, plain_loss, adversarial)
+        model.train_step = inner_step
+    return recovering
 
 
 class RobustValidation(keras.callbacks.Callback):

@@ -37,3 +37,10 @@ class Averaging(keras.callbacks.Callback):
         for variable, value in zip(self.model.trainable_variables, self._last, strict=False):
             variable.assign(value)
         self._last = []
+
+    def restart(self) -> None:
+        """Let the average begin anew from the model's weights."""
+        for variable, average in zip(
+            self.model.trainable_variables, self.model.optimizer._model_variables_moving_average, strict=True
+        ):
+            average.assign(variable)

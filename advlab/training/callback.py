@@ -32,7 +32,7 @@ class TrainingCallback(keras.callbacks.Callback):
     Early stopping is done here and not by Keras' own callback, whose patience counter no checkpoint could restore.
     ``sample`` holds a few images on which new weights are tested before they replace the last ones: their loss was
     measured before the last update. ``specification`` is stored in each checkpoint. ``averaging`` is what has put
-    averaged weights into the model before.
+    averaged weights into the model before. ``recovering`` is the switch that lets PGD take the adversary's place.
     """
 
     def __init__(
@@ -45,9 +45,10 @@ class TrainingCallback(keras.callbacks.Callback):
         checkpoint_path: Path | None,
         specification: Mapping[str, Any],
         averaging: Averaging | None = None,
+        recovering: tf.Variable | None = None,
     ):
         super().__init__()
-        self._averaging = averaging
+        self._averaging, self._recovering = averaging, recovering
         self._recipe, self._state, self._bar = recipe, state, bar
         self._checkpoint_path, self._specification = checkpoint_path, specification
         self._sample, self._diverged = sample, False
@@ -57,8 +58,11 @@ class TrainingCallback(keras.callbacks.Callback):
         bar.advance(state.epochs * self._batches)
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Count batches from 0 again."""
+        """Count batches from 0 again, and after an epoch that overfitted catastrophically let PGD take over."""
         self._batch = 0
+        adversary = self._recipe.training.adversary
+        if self._recovering is not None and adversary is not None:
+            self._recovering.assign(self._overfits_catastrophically(adversary))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         """Advance the progress bar; stop where the loss is NaN or infinite."""
@@ -90,12 +94,15 @@ class TrainingCallback(keras.callbacks.Callback):
             self._state.history.setdefault(name, []).append(float(value))
         self._state.seconds = self._earlier_seconds + time.perf_counter() - self._start_time
         adversary = self._recipe.training.adversary
-        if adversary is not None and self._overfits_catastrophically(adversary):
+        is_overfitted = adversary is not None and self._overfits_catastrophically(adversary)
+        if adversary is not None and is_overfitted and not adversary.recovery:
             self._stop_overfitted(adversary)
-        else:
+        elif not is_overfitted:
             self._select_weights(weights)
         if self._averaging is not None:
             self._averaging.restore()
+        if is_overfitted and self._recovering is not None:
+            self._return_to_selected()
         every = self._recipe.training.checkpoint_every
         if self._checkpoint_path is not None and every and self._state.epochs % every == 0:
             self._save_checkpoint(self._checkpoint_path)
@@ -125,11 +132,17 @@ class TrainingCallback(keras.callbacks.Callback):
 
     def _overfits_catastrophically(self, adversary: Adversary) -> bool:
         """Whether a single-step adversary is still met, but PGD no longer: robust validation accuracy collapsed."""
-        if adversary.steps != 1 or not self._state.weights:
+        if adversary.method == "augment" or adversary.steps != 1 or not self._state.weights:
             return False
         robust, accuracy = self._state.history["val_robust_accuracy"], self._state.history["accuracy"]
         best = int(np.argmax(robust))
         return robust[best] - robust[-1] > _COLLAPSE and accuracy[-1] >= accuracy[best]
+
+    def _return_to_selected(self) -> None:
+        """Go on from the weights before the collapse."""
+        self.model.set_weights(self._state.weights)
+        if self._averaging is not None:
+            self._averaging.restart()
 
     def _stop_overfitted(self, adversary: Adversary) -> None:
         """Stop with the weights from before the collapse, and say what to do."""

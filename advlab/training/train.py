@@ -26,7 +26,7 @@ from advlab.declarations.recipes import Recipe, Training
 from advlab.errors import InvalidValue, Mismatch
 from advlab.progress import Progress
 from advlab.provenance import versions
-from advlab.training import adversary, augmentation, checkpoint, fit
+from advlab.training import adversary, augmentation, checkpoint, fit, fixed_set
 from advlab.training.averaging import Averaging
 from advlab.training.callback import TrainingCallback
 
@@ -57,16 +57,22 @@ def fit_recipe(
     settings = recipe.training
     _check_adversary(settings, data)
     train_count = _train_count(len(data), settings)
+    added = None
+    if settings.adversary is not None and settings.adversary.method == "augment":
+        base = fit_recipe(fixed_set.plain(recipe), resize=resize, value_range=value_range, progress=progress)
+        added = fixed_set.crafted(base, data.take(train_count), settings.adversary, settings.seed, progress)
+    fit_count = train_count + (0 if added is None else len(added))
     keras.utils.set_random_seed(settings.seed)
     with _devices(), _precision(settings.precision):
         start_time = time.perf_counter()
         model = build(recipe, data)
-        batches = fit.batch_count(train_count, settings.batch_size)
+        batches = fit.batch_count(fit_count, settings.batch_size)
         model.compile(optimizer=_optimizer(settings, batches), loss=_loss(settings, data), metrics=["accuracy"])
         x = np.asarray(data.x).reshape(-1, *model.input_shape[1:])
         fit.prepare(model, x, data.y)
-        if settings.adversary is not None or settings.gaussian_noise:
-            adversary.attach(model, settings, data.shape, batches)
+        recovering = None
+        if added is None and (settings.adversary is not None or settings.gaussian_noise):
+            recovering = adversary.attach(model, settings, data.shape, batches)
         if settings.random_shift or settings.random_flip:
             augmentation.attach(model, settings, data.shape)
         specification = checkpoint.specification(recipe, data)
@@ -85,13 +91,12 @@ def fit_recipe(
             robust_validation = _robust_validation(model, data.x[train_count:], data.y[train_count:], settings)
             averaging = Averaging() if settings.weight_averaging else None
             callback = TrainingCallback(
-                recipe, train_count, sample, state, bar, checkpoint_path, specification, averaging
+                recipe, fit_count, sample, state, bar, checkpoint_path, specification, averaging, recovering
             )
             if not state.ended:
                 fit.fit(
                     model,
-                    x[:train_count],
-                    data.y[:train_count],
+                    *_with(x[:train_count], data.y[:train_count], added),
                     settings,
                     validation=validation,
                     callbacks=[*([averaging] if averaging else []), *robust_validation, callback, *callbacks],
@@ -114,6 +119,12 @@ def fit_recipe(
     classifier = Classifier.from_keras(model, name=recipe.name, card=card)
     classifier.card["test_accuracy"] = float(np.mean(classifier.probabilities(test.x).argmax(1) == test.y))
     return classifier
+
+
+def _with(x: np.ndarray, y: np.ndarray, added: Dataset | None) -> tuple[np.ndarray, np.ndarray]:
+    if added is None:
+        return x, y
+    return np.concatenate([x, np.reshape(added.x, (-1, *x.shape[1:]))]), np.concatenate([y, added.y])
 
 
 def build(recipe: Recipe, data: Dataset) -> keras.Model:

@@ -84,11 +84,12 @@ def evaluate_detector(
         detector = Detector(detector).fit(classifier, _after(images, samples), false_positive_rate)
     detector.require(classifier)
 
-    clean = detector.score(np.asarray(data.x))[classifier.probabilities(data.x).argmax(1) == data.y]
-    crafted = {spec.variant: craft(classifier, data, spec, progress=progress).x_adv for spec in specs}
+    x = np.asarray(data.x)
+    clean = detector.score(x)[classifier.probabilities(x).argmax(1) == data.y]
+    crafted = {spec.variant: np.asarray(craft(classifier, data, spec, progress=progress).x_adv) for spec in specs}
     crafted["adaptive"] = craft_joint(detector, data, threat, steps=steps, passes=passes, seed=seed, progress=progress)
     misclassified = {name: classifier.probabilities(x).argmax(1) != data.y for name, x in crafted.items()}
-    scores = {name: detector.score(np.asarray(x)) for name, x in crafted.items()}
+    scores = {name: detector.score(x) for name, x in crafted.items()}
     # Of each image the least suspicious error that any attack made.
     misclassified["all"] = np.any(list(misclassified.values()), axis=0)
     scores["all"] = np.min([np.where(misclassified[name], scores[name], np.inf) for name in crafted], axis=0)
