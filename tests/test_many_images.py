@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -87,6 +88,33 @@ def test_an_npz_file_of_many_images_is_read_lazily_to_the_same_data_set(few_byte
         assert isinstance(data.x, LazyImages)
         assert data.digest == advlab.Dataset.from_arrays(levels / np.float32(255), np.arange(40) % 4).digest
         assert data.take(20, seed=3).digest == replace(data, x=np.asarray(data.x)).take(20, seed=3).digest
+
+
+def test_an_hdf5_file_is_read_like_an_npz_file_and_lazily_where_it_has_many_images(tmp_path: Path, monkeypatch):
+    x, y = np.random.default_rng(0).random((40, 6, 6), np.float32), np.arange(40) % 3
+    np.savez(tmp_path / "own.npz", x_train=x[:9], y_train=y[:9], x_test=x, y_test=y, classes=["a", "b", "c"])
+    with h5py.File(tmp_path / "own.h5", "w") as file:
+        file.update({"x_train": x[:9], "y_train": y[:9], "y_test": y})
+        file.create_dataset("x_test", data=x, compression="gzip")
+        file.attrs["classes"] = ["a", "b", "c"]
+    expected, data = load_dataset(tmp_path / "own.npz"), load_dataset(tmp_path / "own.h5")
+    limit_memory(monkeypatch)
+    lazy_data = load_dataset(tmp_path / "own.h5")
+    assert isinstance(lazy_data.x, LazyImages)
+    assert data.digest == lazy_data.digest == expected.digest
+    assert data.classes == lazy_data.classes == ("a", "b", "c")
+
+
+def test_an_hdf5_file_without_images_or_damaged_is_refused(tmp_path: Path):
+    path = tmp_path / "own.h5"
+    with h5py.File(path, "w") as file:
+        file["x"] = np.zeros((3, 6, 6))
+        file["group/y"] = [0, 1, 2]
+    with pytest.raises(InvalidFile, match="no test split, only group, x"):
+        load_dataset(path)
+    path.write_bytes(path.read_bytes()[:-500])
+    with pytest.raises(InvalidFile, match="truncated or damaged HDF5"):
+        load_dataset(path)
 
 
 @pytest.mark.parametrize(
@@ -181,6 +209,20 @@ def test_an_altered_archive_of_many_images_is_refused(linear, grey, few_bytes, t
         load_result(path)
 
 
+def test_a_disk_that_fills_up_leaves_an_error_and_no_archive(linear, grey, few_bytes, tmp_path: Path):
+    """HDF5 would end the process in the middle of a write."""
+    result = craft(linear, grey_in_two_classes(grey), ATTACK)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, hard))
+        with pytest.raises(AdvlabError, match=r"Cannot write '.*archive\.h5': File too large.*Free some space"):
+            result.save(tmp_path / "archive.h5")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert list(tmp_path.glob("*archive*")) == []
+    assert_equal(load_result(result.save(tmp_path / "archive.h5")), result)
+
+
 def test_an_interrupted_attack_goes_on_after_its_whole_parts(linear, grey, few_bytes, monkeypatch):
     data, unfinished = grey_in_two_classes(grey), workspace.partial_path("linear", ATTACK.slug)
     whole, calls = craft(linear, data, ATTACK), []
@@ -200,6 +242,14 @@ def test_an_interrupted_attack_goes_on_after_its_whole_parts(linear, grey, few_b
     assert len(calls) == 4 + 4
     assert_equal(result, whole)
     assert [path.name for path in unfinished.parent.iterdir()] == [f"{ATTACK.slug}.h5"]
+
+
+def test_a_damaged_part_is_set_aside_and_crafted_again(linear, grey, few_bytes):
+    data, unfinished = grey_in_two_classes(grey), workspace.partial_path("linear", ATTACK.slug)
+    whole = craft(linear, data, ATTACK, unfinished=unfinished)
+    workspace.part_path(unfinished, 2).write_bytes(b"no archive")
+    with pytest.warns(AdvlabWarning, match=r"part-0002.*cannot be continued.*moved to"):
+        assert_equal(craft(linear, data, ATTACK, unfinished=unfinished), whole)
 
 
 def test_whole_parts_of_another_attack_are_not_taken(linear, grey, few_bytes):

@@ -340,7 +340,8 @@ class Classifier:
         if not isinstance(x, LazyImages):
             x = to_unit_range(x, f"Images for model '{self.name}'")
         self.check_images(x.shape[1:])
-        size = batch_size or int(np.clip(2**25 // self.activation_size, 16, 2000))
+        fitting = min(2**25 // self.activation_size, 2**23 // max(math.prod(x.shape[1:]), 1))
+        size = batch_size or int(np.clip(fitting, 16, 2000))
         batches, start = [np.zeros((0, self.classes), np.float32)], 0
         while start < len(x):
             images = x[start : start + size]

@@ -1,4 +1,4 @@
-"""NumPy's files, of unknown origin: what a header announces is compared with what the file holds before it is read."""
+"""Arrays in files of unknown origin, NumPy's and HDF5: what a file announces is compared with what it holds first."""
 
 from __future__ import annotations
 
@@ -8,13 +8,15 @@ import math
 import tokenize
 import zipfile
 import zlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
 
 from advlab.errors import DAMAGE, AdvlabError, InvalidFile
+from advlab.hdf5 import attribute_list, open_hdf5, open_rows, read_array
 from advlab.lazy import LazyImages, Spool, batches, fits_in_memory
 from advlab.validation import largest_content
 
@@ -27,17 +29,56 @@ def read_npy(path: Path, fix: str) -> np.ndarray:
         return _read(file, path.stat().st_size, "the file")
 
 
-def npz_names(path: Path, fix: str) -> list[str]:
-    """The names of the arrays in an ``.npz`` file; raises ``InvalidFile``, which ends with ``fix``."""
+def is_hdf5(path: Path) -> bool:
+    """Whether a file begins as HDF5 files do."""
+    with path.open("rb") as file:
+        return file.read(8) == b"\x89HDF\r\n\x1a\n"
+
+
+def array_names(path: Path, fix: str) -> list[str]:
+    """The names of the arrays in an ``.npz`` or HDF5 file; raises ``InvalidFile``, of ``.npz`` ending with ``fix``."""
+    if is_hdf5(path):
+        with open_hdf5(path) as file:
+            return [*file, *(["classes"] if attribute_list(file, "classes") else [])]
     with _border(path, fix), zipfile.ZipFile(path) as archive:
         return [name.removesuffix(".npy") for name in archive.namelist()]
 
 
-def read_npz(path: Path, names: Iterable[str], fix: str, images: str | None = None) -> dict[str, Any]:
-    """Some arrays of an ``.npz`` file by name; raises ``InvalidFile``, which ends with ``fix``.
+def read_arrays(path: Path, names: Iterable[str], fix: str, images: str | None = None) -> dict[str, Any]:
+    """Some arrays of an ``.npz`` or HDF5 file by name; raises ``InvalidFile``, of ``.npz`` ending with ``fix``.
 
-    The one called ``images`` is read lazily where it is too large for memory, in its own type as ``(n, h, w, c)``.
+    The one called ``images`` is read lazily where it is too large for memory, in its own type as ``(n, h, w, c)``. An
+    array of HDF5 that is no array there is taken from the attribute of that name, which holds texts.
     """
+    return _read_hdf5(path, names, images) if is_hdf5(path) else _read_npz(path, names, fix, images)
+
+
+def _read_hdf5(path: Path, names: Iterable[str], images: str | None) -> dict[str, Any]:
+    arrays: dict[str, Any] = {}
+    with open_hdf5(path) as file:
+        allowance = largest_content(path.stat().st_size)
+        for name in names:
+            if name not in file:
+                arrays[name] = np.array(attribute_list(file, name))
+                continue
+            shape = file[name].shape
+            shape = (*shape, 1) if len(shape) == 3 else shape
+            if name == images and len(shape) == 4 and not fits_in_memory(shape):
+                read = open_rows(path, name, "biuf")
+                arrays[name] = LazyImages(shape, partial(_reshaped, read, shape[1:]), file[name].dtype)
+                continue
+            allowance -= file[name].nbytes
+            if allowance < 0:
+                raise ValueError("it announces more data than a file of its size can hold")
+            arrays[name] = read_array(file[name])
+    return arrays
+
+
+def _reshaped(read: Callable[[np.ndarray], np.ndarray], shape: tuple[int, ...], rows: np.ndarray) -> np.ndarray:
+    return read(rows).reshape(len(rows), *shape)
+
+
+def _read_npz(path: Path, names: Iterable[str], fix: str, images: str | None) -> dict[str, Any]:
     arrays: dict[str, Any] = {}
     with _border(path, fix), zipfile.ZipFile(path) as archive:
         allowance = largest_content(path.stat().st_size)

@@ -71,7 +71,7 @@ def read_jpeg_archive(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     """
     cached = workspace.cache_folder("cifar10-jpeg") / f"{md5_of(read(path, unpack=False))}-{split}.npz"
     if cached.is_file():
-        content = arrays.read_npz(cached, ["x", "y"], "Delete it and repeat the command.")
+        content = arrays.read_arrays(cached, ["x", "y"], "Delete it and repeat the command.")
         return content["x"], content["y"]
     x, y = _decode_jpeg_archive(path, split)
     with contextlib.suppress(AdvlabError), workspace.atomic_write(cached) as temporary:

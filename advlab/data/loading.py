@@ -36,11 +36,12 @@ def load_dataset(
 ) -> Dataset:
     """A data set by name or path, cut to ``limit`` samples as ``Dataset.take(limit, seed)`` does.
 
-    The names are ``digits``, ``cifar10``, ``fashion-mnist`` and ``mnist``. A path leads to a ``.npz`` file with ``x``,
-    ``y`` and perhaps ``classes``, or to a folder ``<class>/<image>``. These have a test split only; both splits come as
-    ``x_train``, ``y_train``, ``x_test``, ``y_test`` or as folders ``train/<class>/`` and ``test/<class>/``. The classes
-    of a folder alternate, so that the first n are balanced. ``<name>+noise`` is any of these with a noise image after
-    every ten, of the additional last class ``unknown``.
+    The names are ``digits``, ``cifar10``, ``fashion-mnist`` and ``mnist``. A path leads to a ``.npz`` or HDF5 file with
+    ``x``, ``y`` and perhaps ``classes`` (in HDF5 an attribute), or to a folder ``<class>/<image>``. These have a test
+    split only; both splits come as ``x_train``, ``y_train``, ``x_test``, ``y_test`` or as folders ``train/<class>/``
+    and ``test/<class>/``. The classes of a folder alternate, so that the first n are balanced. ``<name>+noise`` is any
+    of these with a noise image after every ten, of the additional last class ``unknown``. Many images of a file or
+    folder are read lazily: ``numpy.asarray(data.x)`` reads all of them.
 
     Args:
         name: The name or path.
@@ -83,7 +84,7 @@ def load_dataset(
         return load_folder(path, name, split, limit, seed, shape, classes)
     if not path.is_file():
         raise InvalidFile(f"'{path}' is neither a file nor a folder. Give a .npz file, or a folder of images by class.")
-    return _npz(path, name, split, classes, value_range).take(limit, seed)
+    return _of_arrays(path, name, split, classes, value_range).take(limit, seed)
 
 
 def _digits(split: str) -> Dataset:
@@ -120,17 +121,19 @@ def _with_noise(name: str, split: str, limit: int | None, seed: int | None) -> D
     return Dataset(name, split, x, y, rows, (*base.classes, UNKNOWN), base.provenance)
 
 
-def _npz(path: Path, name: str, split: str, classes: Sequence[str] | None, value_range: ValueRange | None) -> Dataset:
+def _of_arrays(
+    path: Path, name: str, split: str, classes: Sequence[str] | None, value_range: ValueRange | None
+) -> Dataset:
     fix = "Write it with numpy.savez(path, x=images, y=labels), or with x_train, y_train, x_test and y_test."
-    if not zipfile.is_zipfile(path):
-        raise InvalidFile(f"'{path}' is not a complete .npz file. {fix}")
-    names = arrays.npz_names(path, fix)
+    if not (arrays.is_hdf5(path) or zipfile.is_zipfile(path)):
+        raise InvalidFile(f"'{path}' is not a complete .npz or HDF5 file. {fix}")
+    names = arrays.array_names(path, fix)
     suffixes = [suffix for suffix in ("", "_train", "_test") if f"x{suffix}" in names and f"y{suffix}" in names]
     suffix = f"_{split}" if f"_{split}" in suffixes else ""
     if suffix not in suffixes or (split == "train" and not suffix):
         raise InvalidFile(f"'{path}' has no {split} split, only {', '.join(names)[:200] or 'nothing'}. {fix}")
     wanted = [f"x{suffix}", *(f"y{suffix}" for suffix in suffixes), *(["classes"] if "classes" in names else [])]
-    content = arrays.read_npz(path, wanted, fix, images=f"x{suffix}")
+    content = arrays.read_arrays(path, wanted, fix, images=f"x{suffix}")
     if classes is None and "classes" in content:
         classes = _class_names(content["classes"], path, fix)
     # Both splits tell together which classes there are.

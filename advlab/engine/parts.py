@@ -11,6 +11,8 @@ import numpy as np
 
 from advlab import workspace
 from advlab.data.dataset import Dataset
+from advlab.engine.resume import set_aside
+from advlab.errors import InvalidFile
 from advlab.lazy import Spool, parts, select
 from advlab.results.combine import concatenate
 from advlab.results.result import AttackResult, load_result, refuse_other
@@ -39,10 +41,9 @@ def craft_in_parts(
     for number, rows in enumerate(slices):
         part = replace(dataset, x=np.asarray(dataset.x[rows]), y=dataset.y[rows], indices=dataset.indices[rows])
         path = None if unfinished is None else workspace.part_path(unfinished, number)
-        if path is not None and path.exists():
-            refuse_other(path, {**(specification or {}), "dataset": dataset.name, "dataset_digest": part.digest})
-            result = load_result(path)
-        else:
+        subject = {**(specification or {}), "dataset": dataset.name, "dataset_digest": part.digest}
+        result = None if path is None else _whole_part(path, subject)
+        if result is None:
             try:
                 result = craft(part, rows, f"part {number + 1} of {len(slices)}")
             except KeyboardInterrupt as interrupt:
@@ -57,3 +58,15 @@ def craft_in_parts(
         spool.append(np.asarray(result.x_adv))
         results.append(replace(result, x=select(dataset.x, rows), x_adv=select(dataset.x, rows)))
     return concatenate(results, dataset.digest, dataset.x, spool.images(len(dataset)))
+
+
+def _whole_part(path: Path, specification: Mapping[str, Any]) -> AttackResult | None:
+    """The part that an earlier call left; a damaged one is set aside with a warning, and crafted again."""
+    if not path.exists():
+        return None
+    try:
+        refuse_other(path, specification)
+        return load_result(path)
+    except InvalidFile as error:
+        set_aside(path, error)
+        return None

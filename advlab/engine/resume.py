@@ -75,7 +75,7 @@ def load(
         )
         _require_consistent(checkpoint, best, end)
     except InvalidFile as error:
-        _set_aside(partial, error)
+        set_aside(partial, error)
         return None
     return checkpoint
 
@@ -98,7 +98,8 @@ def _require_consistent(checkpoint: Checkpoint, best: Mapping[str, np.ndarray], 
         raise InvalidFile("its state between two steps is of other images")
 
 
-def _set_aside(partial: Path, error: InvalidFile) -> None:
+def set_aside(partial: Path, error: InvalidFile) -> None:
+    """Move what is damaged out of the way, with a warning."""
     aside = partial.with_suffix(".damaged")
     os.replace(partial, aside)
     warnings.warn(

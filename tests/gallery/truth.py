@@ -54,9 +54,9 @@ class Row(NamedTuple):
 def robust(row: Row, model: keras.Model, ways: tuple[Way, ...], data: advlab.Dataset) -> np.ndarray:
     """bool ``(n,)``: correct, and correct on all that the attack finds within epsilon."""
     if row.exact is not None:
-        return row.exact(data.x, data.y)
+        return row.exact(np.asarray(data.x), data.y)
     attack = _Attack(row, model)
-    left = ~attack.wrong(data.x, data.y)
+    left = ~attack.wrong(np.asarray(data.x), data.y)
     for start in range(STARTS):
         for number, way in enumerate(ways):
             rows = np.flatnonzero(left)
