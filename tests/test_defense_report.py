@@ -65,6 +65,26 @@ def test_findings_of_the_audit_put_the_number_in_doubt():
     assert "lower still" not in report(findings=[DOUBT._replace(severity="info")]).conclusion()
 
 
+def test_attacks_through_an_input_defence_say_how():
+    labels = np.zeros(N, int)
+    attack = {"backward": {"jpeg": "identity"}, "passes": 10}
+    through = evaluate(build(labels, labels, labels + 1, classifier="defended", attack=attack))
+    found = replace(report(), evaluations={**report().evaluations, "full": (attacked(30), through)})
+    assert found.attackers[3].attacks == ("pgd", "pgd (BPDA, EOT 10)")
+    assert max(map(len, found.table().splitlines())) <= 100
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("defense", ["bit-depth", "random-resizing"])
+def test_an_input_defence_is_attacked_straight_through_and_averaged(trained, digits, defense):
+    found = advlab.defense_report(trained, trained.with_defense(defense), digits, samples=30, progress=False)
+    last = found.evaluations["full"][-1].attack
+    assert last.backward == {defense.replace("-", "_"): "identity"}
+    assert last.passes == (10 if defense == "random-resizing" else 1)
+    codes = {finding.code for finding in found.findings}
+    assert codes & {"zero-gradients", "unstable-predictions"}
+
+
 def test_table_and_notebook_show_every_attacker_and_the_conclusion():
     shown = report()
     for text in (shown.table(), shown._repr_html_()):

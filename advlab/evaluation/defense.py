@@ -23,8 +23,8 @@ SCHEMA = 1
 KNOWLEDGE = {  # of the attacker -> in words; what is called "all" is the worst of the others, image by image
     "none": "images crafted on {base}",
     "transfer": "images crafted on {base} to transfer",
-    "black box": "queries to {defended}, no gradients",
-    "full": "gradients of {defended}",
+    "black box": "queries without gradients",
+    "full": "gradients",
     "all": "the worst of all these",
 }
 
@@ -80,7 +80,7 @@ class DefenseReport:
         return tuple(
             Attacker(
                 knowledge,
-                tuple(dict.fromkeys(e.attack.method for e in groups[knowledge])),
+                tuple(dict.fromkeys(_name(e) for e in groups[knowledge])),
                 metrics.rate(np.all([e.robust for e in groups[knowledge]], axis=0)),
             )
             for knowledge in KNOWLEDGE
@@ -112,7 +112,7 @@ class DefenseReport:
         """Knowledge, what is attacked with, the attacks, and robust accuracy in percent with its 95 % interval."""
         rows = [("", "clean images", "", _percent(self.clean_accuracy))]
         for attacker in self.attackers:
-            words = KNOWLEDGE[attacker.knowledge].format(base=self.base, defended=self.defended)
+            words = KNOWLEDGE[attacker.knowledge].format(base=self.base)
             attacks = "" if attacker.knowledge == "all" else ", ".join(attacker.attacks)
             rows.append((attacker.knowledge, printable(words), printable(attacks), _percent(attacker.robust_accuracy)))
         return rows
@@ -166,6 +166,13 @@ class DefenseReport:
 
 
 _HEADS = ("knowledge", "attacked with", "attacks", "robust % [95%]")
+
+
+def _name(evaluation: Evaluation) -> str:
+    """The method, and how it sees through an input defence."""
+    attack = evaluation.attack
+    ways = [*(["BPDA"] if attack.backward else []), *([f"EOT {attack.passes}"] if attack.passes > 1 else [])]
+    return attack.method + (f" ({', '.join(ways)})" if ways else "")
 
 
 def _percent(rate: Rate) -> str:

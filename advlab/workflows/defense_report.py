@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from advlab.declarations.attack import Attack
+from advlab.declarations.attack import IDENTITY, Attack
 from advlab.errors import Mismatch
 from advlab.evaluation.defense import DefenseReport
 from advlab.evaluation.evaluation import evaluate
@@ -12,8 +12,11 @@ from advlab.workflows.audit import audit
 from advlab.workflows.inputs import resolve_classifier, resolve_dataset
 
 if TYPE_CHECKING:
+    from advlab.classifiers.classifier import Classifier
+    from advlab.results.result import AttackResult
     from advlab.workflows.inputs import ClassifierLike, DatasetLike
 
+_PASSES = 10  # over which gradients of a random input defence are averaged
 BLACK_BOX, WHITE_BOX = ("noise", "square"), ("fgsm", "pgd", "longer", "restarted", "apgd", "fab")
 
 
@@ -30,6 +33,9 @@ def defense_report(
     progress: bool | None = None,
 ) -> DefenseReport:
     """Attack a defended classifier with images crafted on its undefended base, and then by all that is known of it.
+
+    Where it is behind an input defence (``Classifier.with_defense``), the attacker who knows it lets gradients pass
+    straight through that layer (BPDA), and averages them over what a random one draws (EOT).
 
     Args:
         base: The classifier before the defence: the images of an attacker without knowledge are crafted on it.
@@ -63,20 +69,25 @@ def defense_report(
         progress=progress,
     )
 
+    from advlab.classifiers.input_defenses import defenses_of
     from advlab.engine.attack import craft
 
-    def on_base(method: str) -> Attack:
-        return Attack(method, norm=norm, epsilon=audited.threat.epsilon, seed=seed)
+    def crafted(target: Classifier, method: str, **settings: Any) -> AttackResult:
+        spec = Attack(method, norm=norm, epsilon=audited.threat.epsilon, seed=seed, **settings)
+        return craft(target, data, spec, compile="graph", progress=progress)
 
-    static = craft(base, data, on_base("pgd"), compile="graph", progress=progress)
-    momentum = craft(base, data, on_base("mim"), compile="graph", progress=progress)
+    static, momentum = (crafted(base, method) for method in ("pgd", "mim"))
+    layers = defenses_of(defended.keras_model)
+    backward = {layer.name: IDENTITY for layer in layers}
+    passes = _PASSES if any(layer.random for layer in layers) else 1
+    through = [evaluate(crafted(defended, "pgd", backward=backward, passes=passes))] if layers else []
     return DefenseReport(
         base_evaluation=evaluate(static),
         evaluations={
             "none": (evaluate(static, defended),),
             "transfer": (evaluate(momentum, defended),),
             "black box": tuple(audited.evaluations[role] for role in BLACK_BOX),
-            "full": tuple(audited.evaluations[role] for role in WHITE_BOX),
+            "full": (*(audited.evaluations[role] for role in WHITE_BOX), *through),
         },
         findings=audited.findings,
     )
