@@ -107,8 +107,8 @@ def report(arguments: argparse.Namespace) -> Iterator[str]:
             left, seconds = reference(model, data, norm, arguments.python)
             robust = ours.robust
             yield (
-                f"| {name} | {norm} {epsilon:g} | {robust.mean():.1%} | {ours.result.seconds:.0f} | {left.mean():.1%} | "
-                f"{seconds:.0f} | {100 * (robust.mean() - left.mean()):+.1f} | {(left & ~robust).sum()} | "
+                f"| {name} | {norm} {epsilon:g} | {robust.mean():.1%} | {ours.result.seconds:.0f} | {left.mean():.1%} "
+                f"| {seconds:.0f} | {100 * (robust.mean() - left.mean()):+.1f} | {(left & ~robust).sum()} | "
                 f"{(~left & robust).sum()} |"
             )
     yield ""
