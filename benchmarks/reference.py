@@ -18,6 +18,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from datetime import date
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -37,7 +38,7 @@ MOST = 0.002  # by which ours may leave more than the reference
 def networks() -> dict[str, Callable[[], keras.Model]]:
     """Name -> a network that ends in logits."""
 
-    def conv(**settings: float) -> keras.Model:
+    def conv(**settings: Any) -> keras.Model:
         return nets.fit(lambda: nets.stacked(*nets.conv_layers()), **settings)
 
     return {
