@@ -10,7 +10,7 @@ from scipy.stats import binom, binomtest
 from advlab.errors import InvalidValue, Mismatch
 from advlab.evaluation.compare import compare
 from advlab.evaluation.evaluation import evaluate
-from advlab.evaluation.significance import images_needed, mcnemar
+from advlab.evaluation.significance import at_most, images_needed, mcnemar
 
 
 def pair(only_first, only_second, both=3, neither=2):
@@ -24,6 +24,11 @@ def test_the_p_value_is_that_of_the_exact_binomial_test(counts):
     test = mcnemar(*pair(*counts))
     assert (test.only_first, test.only_second) == counts
     assert test.p_value == pytest.approx(binomtest(counts[0], sum(counts)).pvalue, rel=1e-9)
+
+
+@pytest.mark.parametrize(("count", "total"), [(0, 0), (0, 1), (6, 10), (10, 10), (19, 20), (900, 1000)])
+def test_at_most_so_many_is_the_binomial_distribution(count, total):
+    assert at_most(count, total, 0.95) == pytest.approx(binom.cdf(count, total, 0.95), rel=1e-9)
 
 
 def test_by_hand():

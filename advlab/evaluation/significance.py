@@ -1,4 +1,4 @@
-"""Is a difference on the same samples more than chance? McNemar's exact test, and how many images it takes."""
+"""Is a difference more than chance? McNemar's exact test, how many images it takes, and the binomial distribution."""
 
 from __future__ import annotations
 
@@ -58,6 +58,19 @@ def images_needed(discordant: float, difference: float = 0.01) -> int:
         raise InvalidValue(f"difference must lie in (0, 1]. Got {difference:g}. One point is 0.01.")
     # Rounded first: 7.85 * 0.1 / 0.01**2 is a hair above 7850.
     return math.ceil(round(_POWER * max(discordant, difference) / difference**2, 6))
+
+
+def at_most(count: int, total: int, rate: float) -> float:
+    """The probability in [0, 1] of at most ``count`` successes in ``total`` tries of probability ``rate`` in (0, 1)."""
+    logarithms = (
+        math.lgamma(total + 1)
+        - math.lgamma(i + 1)
+        - math.lgamma(total - i + 1)
+        + i * math.log(rate)
+        + (total - i) * math.log1p(-rate)
+        for i in range(count + 1)
+    )
+    return min(1.0, math.fsum(map(math.exp, logarithms)))
 
 
 def _binomial(a: int, b: int) -> float:

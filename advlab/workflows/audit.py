@@ -18,6 +18,7 @@ from advlab.evaluation.evaluation import Evaluation, evaluate
 from advlab.evaluation.findings.checklists import TITLES, VERDICTS, Answer, AuditRun, answers
 from advlab.evaluation.findings.checks import Finding, gravest_first
 from advlab.evaluation.findings.cross import cross_findings
+from advlab.evaluation.findings.evidence import PLANTED_FRACTION
 from advlab.evaluation.metrics import Rate
 from advlab.evaluation.table import labels
 from advlab.formatting import WIDTH, printable
@@ -226,12 +227,24 @@ def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str,
 
 
 def _findings(evaluations: Sequence[Evaluation]) -> tuple[Finding, ...]:
-    """Each code once: of the comparison of the attacks, else of the first attack that raises it."""
+    """Each code once: of the comparison of the attacks, else of the first attack that raises it.
+
+    What one attack with gradients finds of the planted examples is not masked; then that another misses it, as FAB does
+    where features bend, says nothing of the worst case of all.
+    """
+    planted_found = any(
+        (test := evaluation.result.selftest) is not None
+        and evaluation.result.backward_passes.any()
+        and test.found >= max(PLANTED_FRACTION * test.planted, 1)
+        for evaluation in evaluations
+    )
     findings: dict[str, Finding] = {}
     for finding in cross_findings(evaluations):
         findings.setdefault(finding.code, finding)
     for evaluation, name in zip(evaluations, labels(evaluations), strict=True):
         for finding in evaluation.findings:
+            if finding.code == "selftest-failed" and planted_found:
+                continue
             findings.setdefault(finding.code, finding._replace(evidence=f"{name}: {finding.evidence}"))
     return gravest_first(findings.values())
 

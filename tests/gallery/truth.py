@@ -53,15 +53,16 @@ class Row(NamedTuple):
 
 def robust(row: Row, model: keras.Model, ways: tuple[Way, ...], data: advlab.Dataset) -> np.ndarray:
     """bool ``(n,)``: correct, and correct on all that the attack finds within epsilon."""
+    x, y = np.asarray(data.x), data.y
     if row.exact is not None:
-        return row.exact(np.asarray(data.x), data.y)
+        return row.exact(x, y)
     attack = _Attack(row, model)
-    left = ~attack.wrong(np.asarray(data.x), data.y)
+    left = ~attack.wrong(x, y)
     for start in range(STARTS):
         for number, way in enumerate(ways):
             rows = np.flatnonzero(left)
             if len(rows):
-                found = attack.climb(way, data.x[rows], data.y[rows], start, seed=100 * start + number)
+                found = attack.climb(way, x[rows], y[rows], start, seed=100 * start + number)
                 left[rows[found]] = False
     return left
 

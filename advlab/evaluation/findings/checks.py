@@ -182,7 +182,8 @@ CHECKS: tuple[Check[Facts], ...] = (
     Check(
         "selftest-failed",
         "warning",
-        f"the attacks find fewer than {evidence.PLANTED_FRACTION:.0%} of the adversarial examples planted for them",
+        f"the attacks find fewer than {evidence.PLANTED_FRACTION:.0%} of the adversarial examples planted for them, by "
+        "more than chance",
         "They miss what is certainly there, so the images that are still robust prove little.",
         "Look for a masked gradient or a random layer in the model; raise steps and restarts.",
         evidence.selftest_failed,

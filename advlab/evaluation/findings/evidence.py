@@ -15,7 +15,7 @@ import numpy as np
 from advlab.distances import Distances, exceeds, nearest_other_class
 from advlab.evaluation.findings import trace
 from advlab.evaluation.metrics import Rate
-from advlab.evaluation.significance import mcnemar
+from advlab.evaluation.significance import at_most, mcnemar
 from advlab.lazy import by_batches
 from advlab.results.result import AttackResult
 
@@ -172,7 +172,7 @@ def step_budget_too_small(facts: Facts) -> str:
 
 def selftest_failed(facts: Facts) -> str:
     test = facts.result.selftest
-    if not test or not test.planted or test.found >= PLANTED_FRACTION * test.planted:
+    if not test or at_most(test.found, test.planted, PLANTED_FRACTION) >= SIGNIFICANCE:
         return ""
     return f"{test.found} of {test.planted} planted adversarial examples were found"
 

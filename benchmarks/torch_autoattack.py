@@ -1,0 +1,71 @@
+"""The reference AutoAttack on a small network, for ``reference.py``: a process without TensorFlow.
+
+    python benchmarks/torch_autoattack.py TASK.npz ANSWER.npz
+
+The task holds images ``x``, labels ``y``, ``norm``, ``epsilon``, the layers as JSON and their weights, ``weight_0`` and
+so on; the answer the images that it returned, its seconds, and the logits of the clean images.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from pyautoattack import AutoAttack
+
+ACTIVATIONS = {"relu": torch.nn.ReLU, "tanh": torch.nn.Tanh, "gelu": torch.nn.GELU}
+
+
+class ChannelsLast(torch.nn.Module):
+    """Flattens in the order of Keras."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """``(n, c, h, w)`` to ``(n, h * w * c)``."""
+        return x.permute(0, 2, 3, 1).reshape(len(x), -1)
+
+
+def ported(layers: list[dict[str, str]], weights: Iterator[np.ndarray]) -> torch.nn.Module:
+    """The same network in PyTorch, channels first."""
+    modules: list[torch.nn.Module] = []
+    for layer in layers:
+        if layer["type"] == "Flatten":
+            modules.append(ChannelsLast())
+        elif layer["type"] == "MaxPooling2D":
+            modules.append(torch.nn.MaxPool2d(2))
+        else:
+            kernel, bias = next(weights), next(weights)
+            module: torch.nn.Linear | torch.nn.Conv2d
+            if layer["type"] == "Dense":
+                module = torch.nn.Linear(*kernel.shape)
+                module.weight.data = torch.from_numpy(kernel.T.copy())
+            else:
+                module = torch.nn.Conv2d(kernel.shape[2], kernel.shape[3], kernel.shape[0], padding="same")
+                module.weight.data = torch.from_numpy(kernel.transpose(3, 2, 0, 1).copy())
+            module.bias.data = torch.from_numpy(bias)
+            modules.append(module)
+            if layer["activation"] != "linear":
+                modules.append(ACTIVATIONS[layer["activation"]]())
+    return torch.nn.Sequential(*modules).eval().requires_grad_(False)
+
+
+def main() -> None:
+    """Run it."""
+    with np.load(sys.argv[1]) as task:
+        count = sum(name.startswith("weight_") for name in task)
+        model = ported(json.loads(str(task["layers"])), (task[f"weight_{number}"] for number in range(count)))
+        x, y = torch.from_numpy(task["x"].transpose(0, 3, 1, 2).copy()), torch.from_numpy(task["y"].astype(np.int64))
+        norm, epsilon = str(task["norm"]), float(task["epsilon"])
+    name = {"linf": "Linf", "l2": "L2", "l1": "L1"}[norm]
+    start_time = time.perf_counter()
+    attack = AutoAttack(model, norm=name, eps=epsilon, version="standard", device="cpu", seed=0)
+    x_adv = attack.run_standard_evaluation(x, y, batch_size=500)
+    seconds = time.perf_counter() - start_time
+    np.savez(sys.argv[2], x_adv=x_adv.numpy().transpose(0, 2, 3, 1), seconds=seconds, clean=model(x).numpy())
+
+
+if __name__ == "__main__":
+    main()
