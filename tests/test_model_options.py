@@ -56,6 +56,7 @@ COMMANDS = {  # command: the library function that it calls, and its words aroun
     "curve": ("curve", ["--model", "MODEL"]),
     "defense-report": ("defense_report", ["MODEL", "MODEL"]),
     "evaluate": ("load_classifier", ["ARCHIVE", "--model", "MODEL"]),
+    "explain": ("explain", ["ARCHIVE", "--model", "MODEL"]),
     "export": ("export", ["ARCHIVE", "--csv", "a.csv", "--model", "MODEL"]),
     "harden": ("harden", ["MODEL"]),
     "import": ("import_images", ["x.npy", "--model", "MODEL"]),
