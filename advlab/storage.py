@@ -79,7 +79,8 @@ def write(
     with workspace.atomic_write(path) as temporary, io.BytesIO() if in_memory else _OnDisk(temporary) as target:
         _write_into(target, header, stored, compress)
         if isinstance(target, io.BytesIO):
-            temporary.write_bytes(target.getbuffer())
+            with target.getbuffer() as content:
+                temporary.write_bytes(content)
 
 
 def _write_into(target: Any, header: Mapping[str, Any], arrays: Mapping[str, Images], compress: bool) -> None:

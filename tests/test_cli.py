@@ -204,7 +204,8 @@ def test_options_of_the_group_are_taken_after_the_command_as_well(workspace, tmp
 @pytest.mark.parametrize("words", [["audit"], ["run", "quick"], ["selftest"]])
 def test_a_model_is_never_assumed_where_one_is_judged(words):
     message = call(*words, code=2).stderr
-    assert "Which model? Name it with --model: digits, " in message
+    assert "Which model? Name it with --model: cifar10, " in message
+    assert ", digits, " in message
     assert "the path of a file" in message
 
 
@@ -259,7 +260,7 @@ def test_verify_refuses_another_model_and_finds_doctored_images(archive, workspa
 
     replace(result, x_adv=doctored).save(archive, force=True)
     outcome = call("verify", archive, code=1)
-    assert "row 3: outside the budget or the box" in outcome.stdout
+    assert "row 3: outside the budget, the box or the mask" in outcome.stdout
     assert "does not hold on this machine" in outcome.stderr
 
 

@@ -33,7 +33,7 @@ from advlab.cli.options import (
 @json_option
 @classifier_options("classifier")
 def audit(output: str | None, as_json: bool, **options: Any) -> None:
-    """Run the attacks that two checklists ask for, and answer them.
+    """Run the attacks that two checklists ask for; answer them.
 
     Each question is answered with pass, fail or not tested, and with the evidence: can the robust accuracy of a model
     be believed? The checklists are those of Carlini et al. (arXiv:1902.06705) and Pintor et al. (arXiv:2106.09947).

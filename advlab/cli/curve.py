@@ -50,7 +50,7 @@ def curve(
     as_json: bool,
     **options: Any,
 ) -> None:
-    """Print robust accuracy over epsilon, of archives or of one run.
+    """Print robust accuracy over epsilon, of archives or a run.
 
     ARCHIVEs must be of the same images. With --model, a minimal method is run once, or a bounded one in a bisection
     over epsilon; then any epsilon is a look-up.

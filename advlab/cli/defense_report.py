@@ -28,7 +28,7 @@ from advlab.cli.options import classifier_options, dataset_options, json_option,
 def defense_report(
     base: str, defended: str, output: str | None, figure: str | None, as_json: bool, **options: Any
 ) -> None:
-    """Compare a defended model under yesterday's images and under an attacker who knows it.
+    """Compare a defended model under static and adaptive attacks.
 
     BASE is the model before the defence, DEFENDED the one after it: names ('advlab list models') or paths.
 

@@ -15,7 +15,7 @@ from advlab.cli.options import classifier_options, json_option, print_evaluation
 @classifier_options()
 @json_option
 def evaluate(archives: tuple[str, ...], model: str | None, trust: bool, as_json: bool) -> None:
-    """Print clean and robust accuracy and confidence shift of archives.
+    """Print accuracies and confidence shift of archives.
 
     Example: advlab evaluate attacks/fashion/*.h5
     """

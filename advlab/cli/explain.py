@@ -26,7 +26,7 @@ from advlab.cli.options import classifier_options, json_option, print_json, rela
 @classifier_options()
 @json_option
 def explain(archive: str, as_json: bool, **options: Any) -> None:
-    """Add to an archive which pixels speak for each prediction.
+    """Add to an archive which pixels speak for a prediction.
 
     A report of the archive then draws them, for clean and perturbed images.
 

@@ -26,7 +26,7 @@ from advlab.cli.options import classifier_options, json_option, print_json, rela
 @classifier_options("classifier")
 @json_option
 def harden(classifier: str, as_json: bool, **options: Any) -> None:
-    """Train a model against adversarial images for some minutes, and print both numbers before and after.
+    """Train a model against adversarial images for some minutes.
 
     MODEL is a name ('advlab list models') or the path of a Keras file; it is not changed.
 

@@ -29,7 +29,7 @@ from advlab.cli.options import (
 @classifier_options()
 @json_option
 def import_(images: str, model: str, output: str | None, as_json: bool, **options: Any) -> None:
-    """Evaluate images made by another program, and save an archive.
+    """Evaluate images made by another program; save an archive.
 
     IMAGES.npy holds the first n test images, perturbed: floating point in [0, 1], (n, 784) or (n, 28, 28).
 

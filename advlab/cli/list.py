@@ -15,7 +15,7 @@ _CATEGORIES = ("models", "studies", "methods", "suites", "datasets", "archives")
 @click.argument("category", required=False, metavar=f"[{'|'.join(_CATEGORIES)}]")
 @json_option
 def list_(category: str | None, as_json: bool) -> None:
-    """List models, studies, methods, suites, datasets and archives.
+    """List models, studies, methods, suites, datasets, archives.
 
     Without a category, all of them.
 

@@ -26,7 +26,7 @@ from advlab.cli.options import classifier_options, dataset_options, json_option,
 @classifier_options()
 @json_option
 def noise(model: str, distributions: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Print how confidently a model classifies images of noise.
+    """Print how confidently a model classifies noise.
 
     MODEL is a name ('advlab list models') or a path. The distributions are uniform, gaussian, salt-and-pepper,
     constant (one grey level), smooth (light and shade) and shuffled (real images with their pixels permuted).

@@ -21,7 +21,7 @@ from advlab.cli.options import classifier_options, json_option, print_json, rang
 @classifier_options()
 @json_option
 def predict(model: str, images: tuple[str, ...], top: int, figure: str | None, as_json: bool, **options: Any) -> None:
-    """Print the predicted classes of images and their probabilities.
+    """Print the predicted classes of images, with probabilities.
 
     IMAGE is a file (PNG, JPEG, ...), fashion-mnist:6 for test image 6 of a data set, 6 for one of the data set that
     MODEL was trained on, or 0-14 for fifteen of them.

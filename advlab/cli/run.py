@@ -35,7 +35,7 @@ from advlab.cli.options import (
 @classifier_options()
 @json_option
 def run(suite: str, model: str, dataset: str | None, output: str, as_json: bool, **options: Any) -> None:
-    """Run every attack of a suite, save archives and write a report.
+    """Run a suite of attacks, save archives and write a report.
 
     SUITE is a name ('advlab list suites') or the path of a TOML file. After an interruption, the same command resumes.
 

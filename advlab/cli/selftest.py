@@ -32,7 +32,7 @@ from advlab.cli.options import (
 @classifier_options("classifier")
 @json_option
 def selftest(settings: tuple[str, ...], as_json: bool, **options: Any) -> None:
-    """Plant adversarial examples and count how many a method finds.
+    """Plant adversarial examples; count how many a method finds.
 
     They lie close to the decision boundary. A sound attack finds nearly all of them; a random search should find few.
 

@@ -20,7 +20,7 @@ from advlab.cli.options import json_option, print_json, relative_path
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="Attacked test images [default: the study's].")
 @json_option
 def study(name: str, as_json: bool, **options: Any) -> None:
-    """Train and attack every row of a study; write a table and a figure.
+    """Train and attack each row of a study; write its table.
 
     NAME is a name ('advlab list studies') or the path of a TOML file. Each row is saved as soon as it is finished, in
     models/studies/.

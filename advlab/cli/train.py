@@ -24,7 +24,7 @@ from advlab.cli.options import json_option, print_json, range_option, size_type
 @click.option("--tensorboard", metavar="DIR", help="Write logs for TensorBoard.")
 @json_option
 def train(recipe: str, as_json: bool, **options: Any) -> None:
-    """Train the classifier of a recipe and save it as models/RECIPE.h5.
+    """Train the classifier of a recipe, and save it as HDF5.
 
     RECIPE is a name ('advlab list models') or the path of a TOML file. The training curve is saved beside it as .svg.
     Your own images: a .npz file with x_train, y_train, x_test and y_test, or folders train/CLASS/ and test/CLASS/.

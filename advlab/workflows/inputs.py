@@ -217,7 +217,7 @@ def for_each_image(
             raise InvalidValue(f"Attack '{spec.slug}' has no epsilon, and so none of each image. Leave it out.")
         for radius in np.unique(given.epsilon):
             threat = replace(threat, epsilon=float(radius))  # the largest comes last; each is checked
-    return spec.replace(threat=threat), given
+    return (spec if threat == spec.threat else spec.replace(threat=threat)), given
 
 
 def require_archive(path: Path, spec: Attack, dataset: Dataset, digest: str | None, force: bool) -> None:
