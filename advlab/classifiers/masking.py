@@ -12,7 +12,8 @@ import tensorflow as tf
 from advlab.classifiers.backward import StandIn, keeps_shape, operations_of, replaced_calls
 from advlab.classifiers.classifier import Classifier
 
-IMAGES, DIRECTIONS = 32, 4
+IMAGES = 32  # that are enough
+DIRECTIONS = 4
 STEPS = (0.1, 0.5)  # of the standard deviation of a layer's inputs
 CORRELATION = 0.5  # of the slopes measured with those of the gradient, below which that is of no use
 AGREEMENT = 0.9  # of the predictions read from inner logits with those of the classifier
@@ -34,7 +35,7 @@ def blind_layers(classifier: Classifier, x: np.ndarray) -> Blind:
     straight through; one that ends in an activation is replaced by itself without that.
     """
     model = classifier.keras_model
-    inputs = _inputs_of_layers(classifier, tf.constant(x[:IMAGES]))
+    inputs = _inputs_of_layers(classifier, tf.constant(x))
     operations = operations_of(model)
     stand_ins: dict[str, StandIn] = {}
     others: list[str] = []

@@ -21,6 +21,7 @@ from advlab.evaluation.findings.checks import Finding
 from advlab.evaluation.findings.evidence import unstable
 from advlab.evaluation.metrics import Rate
 from advlab.evaluation.recovery import Recovery, Step
+from advlab.lazy import Images
 from advlab.progress import Progress
 from advlab.results import combine
 from advlab.results.diagnostics import Diagnostics
@@ -61,18 +62,18 @@ class Judge(NamedTuple):
         """The classifier's."""
         return self.classifier.digest
 
-    def probabilities(self, x: np.ndarray) -> np.ndarray:
+    def probabilities(self, x: Images, /) -> np.ndarray:
         """float32 ``(n, k)``, the mean over ``passes`` predictions."""
         return np.stack([self.classifier.probabilities(x) for _ in range(self.passes)]).mean(0)
 
 
 def needed(classifier: Classifier, data: Dataset, findings: Iterable[Finding]) -> bool:
     """Whether a finding says that gradients may be masked, or a layer is found whose gradient is of no use."""
-    from advlab.classifiers.masking import blind_layers
+    from advlab.classifiers.masking import IMAGES, blind_layers
 
     if any(finding.code in MASKED for finding in findings):
         return True
-    return bool(blind_layers(classifier, data.x).stand_ins)
+    return bool(blind_layers(classifier, data.x[:IMAGES]).stand_ins)
 
 
 def recover(
@@ -151,15 +152,15 @@ class _Recovery:
 
     def white_box(self) -> None:
         """Inner logits, then layers passed straight through, then the mean over passes, each on top of the others."""
-        from advlab.classifiers.masking import blind_layers, inner_logits
+        from advlab.classifiers.masking import IMAGES, blind_layers, inner_logits
 
-        inner = inner_logits(self.classifier, self.data.x)
+        inner = inner_logits(self.classifier, self.data.x[:200])
         if inner is None:
             self._skip("inner-logits", "the logits that were attacked are the last ones")
         else:
             self.network = inner
             self._climb("inner-logits", "attacked the logits in front of the last layers")
-        blind = blind_layers(self.network, self.data.x)
+        blind = blind_layers(self.network, self.data.x[:IMAGES])
         self.missed += [f"layer '{name}' has no useful gradient, and nothing stands in for it" for name in blind.others]
         if blind.stand_ins:
             names = ", ".join(f"'{name}'" for name in blind.stand_ins)
@@ -265,7 +266,7 @@ class _Recovery:
 
     def _whole(self, parts: Sequence[AttackResult], tried: np.ndarray) -> AttackResult:
         """Results on the images tried, as one on all that are still robust; the others have their image of PGD."""
-        x_adv = self.base.x_adv.copy()
+        x_adv = np.array(self.base.x_adv)
         x_adv[tried] = np.concatenate([part.x_adv for part in parts])
         forward, backward = np.zeros((2, len(x_adv)), np.int32)
         forward[tried] = np.concatenate([part.forward_passes for part in parts])

@@ -42,7 +42,7 @@ def distil(
 
     deadline = time.perf_counter() + seconds
     rng = np.random.default_rng(seed)
-    x = _near(data.x, threat, rng)
+    x = _near(np.asarray(data.x), threat, rng)
     targets = teacher.probabilities(x)
     keras.utils.set_random_seed(seed)
     layers = keras.layers
