@@ -161,7 +161,6 @@ def test_without_time_nothing_is_tried_and_it_says_so(trained, digits):
 def test_a_random_classifier_is_attacked_and_judged_by_the_mean(trained, digits, monkeypatch):
     monkeypatch.setattr(recovery, "PASSES", 2)
     monkeypatch.setattr(recovery, "SQUARE_QUERIES", 5)
-    monkeypatch.setattr(recovery, "CHUNK", 10)
     monkeypatch.setattr(recovery._Recovery, "labels_only", lambda self: None)
     evaluations, done = recovered(guarded(trained, Noisy()), digits.take(30), epsilon=0.05)
     assert done.passes == recovery.JUDGED_PASSES
@@ -172,7 +171,7 @@ def test_a_random_classifier_is_attacked_and_judged_by_the_mean(trained, digits,
 def test_a_surrogate_learns_what_the_classifier_predicts(trained, digits, monkeypatch):
     monkeypatch.setattr(surrogate, "COPIES", 5)
     monkeypatch.setattr(surrogate, "EPOCHS", 5)
-    network = surrogate.distil(trained, digits.take(60), ThreatModel("linf", 0.1), trained, seconds=120)
+    network = surrogate.distil(trained, digits.take(60), ThreatModel("linf", 0.1), seconds=120)
     agreement = network.probabilities(digits.x).argmax(1) == trained.probabilities(digits.x).argmax(1)
     assert agreement.mean() > 0.5
 

@@ -43,7 +43,7 @@ MASKED = frozenset(
 SECONDS = 120.0
 PASSES, JUDGED_PASSES = 20, 30
 SQUARE_QUERIES = 20_000
-CHUNK = 25  # images between two looks at the clock
+FIRST_CHUNK = 5  # images until the first look at the clock; then twice as many each time, as far as time allows
 
 
 class Judge(NamedTuple):
@@ -89,7 +89,8 @@ def recover(
     """See through what masks the gradients of a classifier, within so many seconds.
 
     Returns the evaluations, those at ``threat`` of a random classifier judged anew by the mean of 30 predictions and
-    those of the recovery added, and what was done. A step that runs out of time leaves images untried, and says so.
+    those of the recovery added, and what was done. A step that runs out of time leaves images untried, and says so; the
+    attack under way then is not cut off.
     """
     with Progress(5 + distil, f"recovery on {classifier.name}", show=progress) as bar:
         attacker = _Recovery(classifier, data, evaluations, threat, seconds, seed, 5 + distil, bar)
@@ -184,7 +185,8 @@ class _Recovery:
             self._skip("labels-only", "no decision-based attack is of the norm l1")
             return
         spec = Attack("hopskipjump", norm=self.threat.norm, seed=self.seed)
-        self._run("labels-only", "followed the boundary by predicted classes alone (hopskipjump)", [spec])
+        did = "followed the boundary by predicted classes alone (hopskipjump)"
+        self._run("labels-only", did, [spec], network=self.classifier)
 
     def surrogate(self) -> None:
         """A network distilled on the spot, whose adversarial images are tried on the classifier."""
@@ -194,8 +196,7 @@ class _Recovery:
             self._skip("surrogate", "no image is still robust")
             return
         began = time.perf_counter()
-        network = distil(self.judge, self.data, self.threat, self.classifier, (self.end - began) / 2, self.seed)
-        self.network = network
+        self.network = distil(self.classifier, self.data, self.threat, (self.end - began) / 2, self.seed)
         self._climb("surrogate", "attacked a network distilled from its predictions", began=began)
 
     def unknown(self, distilled: bool) -> tuple[str, ...]:
@@ -229,7 +230,14 @@ class _Recovery:
         self.steps.append(step)
         self.bar.advance(1, robust=f"{step.after.value:.1%}")
 
-    def _run(self, name: str, did: str, specs: Sequence[Attack], began: float | None = None) -> None:
+    def _run(
+        self,
+        name: str,
+        did: str,
+        specs: Sequence[Attack],
+        began: float | None = None,
+        network: Classifier | None = None,
+    ) -> None:
         """One step: the attacks one after another, in chunks of the images still robust, until its time is over."""
         before, began = self.accuracy, began or time.perf_counter()
         if not self.robust.any():
@@ -242,7 +250,7 @@ class _Recovery:
             rows = np.flatnonzero(self.robust)
             # Of two attacks of one step the first leaves time to the second.
             share = deadline if number == len(specs) - 1 else (time.perf_counter() + deadline) / 2
-            result, count = self._attack(spec, rows, share)
+            result, count = self._attack(spec, rows, share, network)
             tried = max(tried, count)
             if result is not None:
                 role = f"recovery-{name}" + (f"-{number + 1}" if number else "")
@@ -250,21 +258,25 @@ class _Recovery:
         taken = round(time.perf_counter() - began, 1)
         self._done(Step(name, did, images, tried, before, self.accuracy, taken))
 
-    def _attack(self, spec: Attack, rows: np.ndarray, deadline: float) -> tuple[AttackResult | None, int]:
+    def _attack(
+        self, spec: Attack, rows: np.ndarray, deadline: float, network: Classifier | None = None
+    ) -> tuple[AttackResult | None, int]:
         """An attack on some of the images, as a result on all of them; and how many were reached in time."""
         from advlab.engine.attack import craft
 
         parts: list[AttackResult] = []
-        tried = 0
-        while tried < len(rows) and time.perf_counter() < deadline:
-            chunk = rows[tried : tried + CHUNK]
+        tried, size, network = 0, FIRST_CHUNK, network or self.network
+        while tried < len(rows) and (now := time.perf_counter()) < deadline:
+            chunk = rows[tried : tried + size]
             images = replace(self.data, x=self.data.x[chunk], y=self.data.y[chunk], indices=self.data.indices[chunk])
-            result = craft(self.network, images, spec, compile="graph", progress=False)
+            result = craft(network, images, spec, compile="graph", progress=False)
             parts.append(combine.within(result, self.threat))
             tried += len(chunk)
-        return (self._whole(parts, rows[:tried]) if parts else None), tried
+            affordable = len(chunk) * (deadline - time.perf_counter()) / (time.perf_counter() - now)
+            size = int(np.clip(affordable, 1, 2 * size))
+        return (self._whole(network, parts, rows[:tried]) if parts else None), tried
 
-    def _whole(self, parts: Sequence[AttackResult], tried: np.ndarray) -> AttackResult:
+    def _whole(self, network: Classifier, parts: Sequence[AttackResult], tried: np.ndarray) -> AttackResult:
         """Results on the images tried, as one on all that are still robust; the others have their image of PGD."""
         x_adv = np.array(self.base.x_adv)
         x_adv[tried] = np.concatenate([part.x_adv for part in parts])
@@ -274,8 +286,8 @@ class _Recovery:
         return replace(
             self.base,
             attack=parts[0].attack,
-            classifier=self.network.name,
-            classifier_digest=self.network.digest,
+            classifier=network.name,
+            classifier_digest=network.digest,
             x_adv=x_adv,
             attempted=self.robust,
             forward_passes=forward,

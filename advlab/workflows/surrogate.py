@@ -7,7 +7,7 @@ asked for, near the images that are attacked.
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -20,30 +20,19 @@ if TYPE_CHECKING:
 COPIES, EPOCHS = 20, 20
 
 
-class Teacher(Protocol):
-    """What predicts."""
+def distil(classifier: Classifier, data: Dataset, threat: ThreatModel, seconds: float, seed: int = 0) -> Classifier:
+    """A small network trained on what a classifier predicts of images, of mixtures of them and of noisy ones.
 
-    def probabilities(self, x: np.ndarray) -> np.ndarray:
-        """float32 ``(n, k)``."""
-        ...
-
-
-def distil(
-    teacher: Teacher, data: Dataset, threat: ThreatModel, classifier: Classifier, seconds: float, seed: int = 0
-) -> Classifier:
-    """A small network trained on what ``teacher`` predicts of images, of mixtures of them and of noisy ones.
-
-    ``classifier`` gives the number of classes; training ends after 20 epochs, or once the seconds are over.
+    Training ends after 20 epochs, or once the seconds are over.
     """
     import keras
-    import tensorflow as tf
 
     from advlab.classifiers.classifier import Classifier
 
     deadline = time.perf_counter() + seconds
     rng = np.random.default_rng(seed)
     x = _near(np.asarray(data.x), threat, rng)
-    targets = teacher.probabilities(x)
+    targets = classifier.probabilities(x)
     keras.utils.set_random_seed(seed)
     layers = keras.layers
     inputs = keras.Input(data.x.shape[1:])
@@ -57,8 +46,7 @@ def distil(
         def on_train_batch_end(self, batch: int, logs: object = None) -> None:
             self.model.stop_training |= time.perf_counter() > deadline
 
-    with tf.device("CPU") if not tf.config.list_logical_devices("GPU") else tf.device("GPU:0"):
-        model.fit(x, targets, batch_size=64, epochs=EPOCHS, verbose=0, callbacks=[Deadline()])
+    model.fit(x, targets, batch_size=64, epochs=EPOCHS, verbose=0, callbacks=[Deadline()])
     return Classifier.from_keras(model, name=f"{classifier.name}-distilled")
 
 
