@@ -33,7 +33,7 @@ def honest(trained, digits, folder):
 
 @pytest.fixture(scope="module")
 def masked(trained, digits):
-    return advlab.audit(guarded(trained, Rounded()), digits, samples=FEW, epsilon=0.3, progress=False)
+    return advlab.audit(guarded(trained, Rounded(name="rounded")), digits, samples=FEW, epsilon=0.3, progress=False)
 
 
 @pytest.fixture(params=["honest", pytest.param("masked", marks=pytest.mark.thorough)])
@@ -51,6 +51,7 @@ def test_an_honest_network_passes_whatever_can_be_tested(honest):
     assert honest.counts(INDICATORS) == {"pass": 6, "fail": 0, "not tested": 0}
     assert verdicts(honest)["transfer"] == "pass"
     assert {finding.code for finding in honest.findings} <= {"few-samples"}
+    assert honest.recovery is None
 
 
 @pytest.mark.thorough
@@ -59,6 +60,14 @@ def test_a_masked_gradient_fails_where_it_must(masked):
     assert {"white-box-is-best", "gradient-free", "differentiable", "unavailable-gradients"} <= failed
     assert verdicts(masked)["threat-model"] == "pass"
     assert {"zero-gradients", "weaker-than-black-box"} <= {finding.code for finding in masked.findings}
+
+
+@pytest.mark.thorough
+def test_the_number_behind_a_masked_gradient_heads_the_audit(masked):
+    assert masked.recovery.after == masked.robust_accuracy
+    assert masked.robust_accuracy.value == 0 < masked.recovery.before.value
+    assert "straight-through" in masked.recovery.sentence()
+    assert masked.table().startswith("recovery")
 
 
 def test_every_answer_has_evidence_and_one_of_three_verdicts(audit):
@@ -140,7 +149,7 @@ def test_it_is_shown_in_a_notebook_with_names_escaped(honest):
 
 def test_its_json_holds_the_answers_and_all_evaluations(audit):
     read = json.loads(json.dumps(audit.to_dict(), allow_nan=False))
-    assert read["schema"] == 2
+    assert read["schema"] == 3
     assert len(read["answers"]) == len(audit.answers)
     assert set(read["answers"][0]) == {"code", "question", "verdict", "evidence", "source"}
     assert set(read["evaluations"]) == set(audit.evaluations)
@@ -217,6 +226,8 @@ def test_a_comparison_of_fewer_successes_than_can_differ_is_not_tested():
         ({"epsilon": 8}, InvalidValue, "8/255"),
         ({"epsilon": "many"}, InvalidValue, "many"),
         ({"samples": 0}, InvalidValue, "number of samples"),
+        ({"recover_seconds": -1}, InvalidValue, "recover_seconds must be a number of seconds"),
+        ({"recover_seconds": "long"}, InvalidValue, "0 for no recovery"),
         ({"surrogate": "mnsit"}, UnknownName, "mnist"),
     ],
 )
@@ -233,6 +244,7 @@ def test_the_command_prints_both_checklists(monkeypatch, honest, tmp_path):
     assert outcome.exit_code == 0
     assert options_given["classifier"] == "digits"
     assert options_given["epsilon"] == "8/255"
+    assert options_given["recover_seconds"] == 120
     assert honest.table() in outcome.stdout
     assert page.read_text("utf-8").startswith("<!")
     assert "Wrote " in outcome.stderr

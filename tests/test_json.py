@@ -17,6 +17,7 @@ from advlab.evaluation.curve import SecurityCurve
 from advlab.evaluation.defense import DefenseReport
 from advlab.evaluation.evaluation import evaluate
 from advlab.evaluation.records import to_records
+from advlab.evaluation.recovery import Recovery, Step
 from advlab.figures import png
 from advlab.results.diagnostics import SelfTestCounts
 from advlab.threat import ThreatModel
@@ -140,9 +141,10 @@ def audit():
     pgd = evaluate(build([0, 1], [0, 1], [1, 1], selftest=SelfTestCounts(3, 2, 1)))
     self_test = SelfTest("pgd", "stub", ThreatModel("linf", 0.1), 1, 1, 1, 0, 0.5)
     answer = Answer("threat-model", "Is it precise?", "pass", "linf 0.1", "arXiv:1902.06705")
-    result = Audit(
-        "stub", pgd.attack.threat, {"pgd": pgd}, {"pgd": self_test}, pgd.robust_accuracy, (answer,), pgd.findings
-    )
+    rate = pgd.robust_accuracy
+    step = Step("straight-through", "passed the gradient straight through 'rounded'", 1, 1, rate, rate, 0.5)
+    recovery = Recovery((step,), rate, rate, ("no surrogate was distilled",), 120.0, 1)
+    result = Audit("stub", pgd.attack.threat, {"pgd": pgd}, {"pgd": self_test}, rate, (answer,), pgd.findings, recovery)
     return strict(json.dumps(result.to_dict()))
 
 

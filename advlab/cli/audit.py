@@ -27,7 +27,18 @@ from advlab.cli.options import (
 )
 @click.option("--norm", default="linf", show_default=True, help="linf, l2 or l1.")
 @click.option("--samples", type=click.IntRange(1), default=200, show_default=True, help="The first N test images.")
-@click.option("--surrogate", metavar="NAME|PATH", help="Another model: images crafted on it are evaluated on this one.")
+@click.option(
+    "--surrogate",
+    metavar="NAME|PATH",
+    help="Another model: images crafted on it are evaluated on this one; 'distilled': train one in the recovery.",
+)
+@click.option(
+    "--recover-seconds",
+    type=click.FloatRange(0),
+    default=120,
+    show_default=True,
+    help="Go on so long after a finding that gradients are masked; 0: not at all.",
+)
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--output", metavar="PATH", help="Write the answers and all attacks as a page as well: audit.html.")
 @json_option

@@ -18,6 +18,7 @@ from advlab.evaluation.evaluation import Evaluation
 from advlab.evaluation.findings.checklists import TITLES, VERDICTS, Answer
 from advlab.evaluation.findings.checks import CHECKS, SEVERITIES, Finding
 from advlab.evaluation.findings.cross import CROSS_CHECKS, cross_findings
+from advlab.evaluation.recovery import Recovery
 from advlab.evaluation.table import as_evaluations, caption, cells, labels
 from advlab.reporting import phrases, sections
 from advlab.reporting.inspector import embedded, inspector
@@ -48,6 +49,11 @@ class Audited(Protocol):
     @property
     def findings(self) -> tuple[Finding, ...]:
         """Each code once."""
+        ...
+
+    @property
+    def recovery(self) -> Recovery | None:
+        """What followed a finding that gradients are masked; None where there was none."""
         ...
 
 
@@ -94,6 +100,7 @@ def _context(evaluations: list[Evaluation], audit: Audited | None) -> dict[str, 
     curves = sections.curve_groups(evaluations)
     parts = {
         "findings": ("Findings", True),
+        "recovery": ("Recovery", audit.recovery if audit else None),
         "checklists": ("Checklists", _checklists(audit.answers) if audit else None),
         "attacks": ("Attacks", True),
         "curves": ("Security curves", sections.curve_plots(curves)),

@@ -20,11 +20,14 @@ from advlab.evaluation.findings.checks import Finding, gravest_first
 from advlab.evaluation.findings.cross import cross_findings
 from advlab.evaluation.findings.evidence import PLANTED_FRACTION
 from advlab.evaluation.metrics import Rate
+from advlab.evaluation.recovery import Recovery
 from advlab.evaluation.table import labels
 from advlab.formatting import WIDTH, printable
 from advlab.results import combine
 from advlab.results.result import AttackResult
 from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
+from advlab.validation import invalid, is_number
+from advlab.workflows import recovery
 from advlab.workflows.inputs import require_archive, resolve_classifier, resolve_dataset
 from advlab.workflows.selftest import SelfTest, selftest
 
@@ -32,7 +35,8 @@ if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
     from advlab.workflows.inputs import ClassifierLike, DatasetLike
 
-SCHEMA = 2
+SCHEMA = 3
+DISTILLED = "distilled"  # in place of a surrogate: one that is distilled on the spot
 SECOND_NORM = {"linf": "l2", "l2": "linf", "l1": "l2"}  # norm -> the one tried as well
 NOISE_RESTARTS, PGD_RESTARTS, SQUARE_QUERIES = 100, 5, 5000
 # Role -> images; Square takes thousands of queries for each.
@@ -46,7 +50,8 @@ class Audit:
 
     ``evaluations``: role -> evaluation, of the attacks at ``threat``, at half, double and unbounded epsilon, and of a
     minimal attack in a second norm. ``selftests``: role -> self-test, of the attacks that ``SELFTESTED`` names.
-    ``findings`` has each code once, gravest first; ``robust_accuracy`` is against the worst attack of each image.
+    ``findings`` has each code once, gravest first; ``robust_accuracy`` is against the worst attack of each image, those
+    of the ``recovery`` among them, which followed a finding that gradients are masked (None: there was none).
     """
 
     classifier: str
@@ -56,6 +61,7 @@ class Audit:
     robust_accuracy: Rate
     answers: tuple[Answer, ...]
     findings: tuple[Finding, ...]
+    recovery: Recovery | None = None
 
     def counts(self, source: str | None = None) -> dict[str, int]:
         """Verdict -> how many answers, of one checklist or of both."""
@@ -63,8 +69,9 @@ class Audit:
         return {verdict: counts[verdict] for verdict in VERDICTS}
 
     def table(self) -> str:
-        """Both checklists as text of at most 100 columns: verdict, question, evidence."""
-        return "\n\n".join("\n".join(self._section(source)) for source in TITLES)
+        """The recovery and both checklists as text of at most 100 columns: verdict, question, evidence."""
+        recovered = [self.recovery.table()] if self.recovery else []
+        return "\n\n".join([*recovered, *("\n".join(self._section(source)) for source in TITLES)])
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; NaN and infinity are null."""
@@ -74,6 +81,7 @@ class Audit:
             "threat": {"norm": self.threat.norm, "epsilon": self.threat.epsilon, "target": None},
             "samples": len(self._result),
             "robust_accuracy": vars(self.robust_accuracy),
+            "recovery": self.recovery and self.recovery.to_dict(),
             "answers": [answer._asdict() for answer in self.answers],
             "findings": [finding._asdict() for finding in self.findings],
             "selftests": {role: test.to_dict() for role, test in self.selftests.items()},
@@ -86,6 +94,8 @@ class Audit:
 
     def _repr_html_(self) -> str:
         parts = [f"<p>{html.escape(repr(self))}</p>"]
+        if self.recovery:
+            parts.append(f"<pre>{html.escape(self.recovery.table())}</pre>")
         for source in TITLES:
             rows = "".join(
                 f"<tr><td>{_verdict_text(a.verdict)}</td>"
@@ -127,15 +137,20 @@ def audit(
     samples: int = 200,
     seed: int = 0,
     surrogate: ClassifierLike | None = None,
+    recover_seconds: float = recovery.SECONDS,
     save: bool = False,
     trust: bool = False,
     progress: bool | None = None,
 ) -> Audit:
     """Run every attack that two checklists ask for, and answer them.
 
+    After a finding that gradients are masked it goes on for at most ``recover_seconds`` (0: not at all) and looks for
+    the number behind the mask, see ``workflows/recovery.py``; the headline is then the number that it recovered.
+
     ``classifier``, ``dataset`` and ``surrogate`` (another classifier: images crafted on it are evaluated on this one)
-    may be names or paths. The first ``samples`` images are used. ``norm`` is linf, l2 or l1; ``epsilon`` None means
-    linf 0.1, l2 1.5, l1 10. ``save`` writes the archives to their own folder, ``attacks/<classifier>/audit-linf-0.1/``.
+    may be names or paths; the surrogate ``distilled`` is trained in the recovery on what this classifier predicts. The
+    first ``samples`` images are used. ``norm`` is linf, l2 or l1; ``epsilon`` None means linf 0.1, l2 1.5, l1 10.
+    ``save`` writes the archives to their own folder, ``attacks/<classifier>/audit-linf-0.1/``.
     Raises ``InvalidValue`` before any work.
     """
     if norm not in SECOND_NORM:
@@ -143,6 +158,8 @@ def audit(
             f"An audit needs attacks with and without gradients in its norm. Got '{norm}'; choose one of: "
             f"{', '.join(SECOND_NORM)}."
         )
+    if not is_number(recover_seconds) or not 0 <= recover_seconds < math.inf:
+        raise invalid("recover_seconds", recover_seconds, "a number of seconds, 0 for no recovery")
     radius = parse_epsilon(epsilon)
     threat = ThreatModel(norm, DEFAULT_EPSILON[norm] if radius is None else radius)
     if not 0 < threat.epsilon < math.inf:
@@ -151,7 +168,8 @@ def audit(
     from advlab.engine.attack import craft
 
     classifier = resolve_classifier(classifier, trust)
-    surrogate = None if surrogate is None else resolve_classifier(surrogate, trust)
+    distilled = isinstance(surrogate, str) and surrogate == DISTILLED
+    surrogate = None if surrogate is None or distilled else resolve_classifier(surrogate, trust)
     data = resolve_dataset(dataset, classifier, samples).take(samples)
     specs = _specs(threat, classifier.classes, math.prod(data.shape), seed)
     folder = f"audit-{norm}-{threat.epsilon_text}"
@@ -186,8 +204,13 @@ def audit(
     if surrogate is not None:
         evaluations["transfer"] = evaluate(run(surrogate, specs["pgd"]), classifier)
     findings = _findings(list(evaluations.values()))
+    recovered = None
+    if recover_seconds and recovery.needed(classifier, data, findings):
+        evaluations, recovered = recovery.recover(
+            classifier, data, evaluations, threat, recover_seconds, seed, distilled, progress
+        )
     done = AuditRun(evaluations, findings, {role: test.counts for role, test in selftests.items()})
-    return Audit(classifier.name, threat, evaluations, selftests, done.worst, answers(done), findings)
+    return Audit(classifier.name, threat, evaluations, selftests, done.worst, answers(done), findings, recovered)
 
 
 def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str, Attack]:

@@ -165,6 +165,15 @@ def _planted_examples(run: AuditRun) -> tuple[str, str]:
     return _fail_if_raised(("selftest-failed",), lambda run: evidence)(run)
 
 
+def _hard_label(run: AuditRun) -> tuple[str, str]:
+    tried = run.evaluations.get("recovery-labels-only")
+    if tried is None:
+        return "not tested", "slow; run 'boundary' or 'hopskipjump'"
+    result, asked = tried.result, tried.result.forward_passes > 0
+    successes = int(np.count_nonzero(asked & result.success))
+    return "pass", f"{result.attack.method} succeeds on {successes:,} of {asked.sum():,} images that were still robust"
+
+
 def _second_norm(run: AuditRun) -> str:
     second = run.evaluations["second"]
     median = f"the median smallest change is {second.median_distance:.3g}"
@@ -301,7 +310,7 @@ ITEMS: dict[str, tuple[Item, ...]] = {
             "Are gradient-free attacks weaker?",
             _fail_if_compared(("weaker-than-black-box",), _black_box, ("square", "pgd", "apgd", "fab")),
         ),
-        Item("hard-label", "Was a label-only attack tried?", _not_tested("slow; run 'boundary' or 'hopskipjump'")),
+        Item("hard-label", "Was a label-only attack tried?", _hard_label),
         Item("transfer", "Are transferred images weaker?", _transfer),
         Item(
             "randomness",
