@@ -259,7 +259,7 @@ def test_verify_refuses_another_model_and_finds_doctored_images(archive, workspa
 
     replace(result, x_adv=doctored).save(archive, force=True)
     outcome = call("verify", archive, code=1)
-    assert "row 3: outside the budget or the box" in outcome.stdout
+    assert "row 3: outside the budget, the box or the mask" in outcome.stdout
     assert "does not hold on this machine" in outcome.stderr
 
 

@@ -183,7 +183,7 @@ def test_a_full_disk_leaves_no_incomplete_file(tmp_path, monkeypatch):
 
 
 def test_nothing_to_write_and_no_samples_are_errors(tmp_path):
-    with pytest.raises(InvalidValue, match="csv, png or npy"):
+    with pytest.raises(InvalidValue, match="csv, png, npy or patch"):
         export(small())
     with pytest.raises(InvalidValue, match="samples must be an int"):
         export(small(), png=tmp_path / "a", samples=0)

@@ -25,7 +25,7 @@ from advlab.cli.options import classifier_options, json_option, print_json
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option
 def export(archive: str, as_json: bool, **options: Any) -> None:
-    """Write an archive as CSV, PNG or .npy, or its patch, and print the paths.
+    """Write an archive as CSV, PNG or .npy, or its patch as PNG.
 
     PNG has 256 levels, and rounding can undo a small change: names state what the model predicts for the file.
 
