@@ -60,10 +60,11 @@ def epsilon_is_large(result: AttackResult) -> bool:
     """Whether epsilon is at least a quarter of the median distance between an image and the nearest of another class.
 
     That is half of the way to the point in the middle of both, which no classifier can call by both labels: an ordinary
-    one gives way long before. Unknown, and so False, where all images have one label or the threat model has no norm.
+    one gives way long before. Unknown, and so False, where all images have one label, the threat model has no norm, or
+    a mask or an epsilon of each image confines it.
     """
     threat = result.attack.threat
-    if threat.norm == "none":
+    if threat.norm == "none" or threat.per_image:
         return False
     middle = np.median(nearest_other_class(result.x, result.labels, threat.norm))
     return math.isfinite(middle) and bool(threat.epsilon >= LARGE_EPSILON * middle)
