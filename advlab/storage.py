@@ -76,11 +76,14 @@ def write(
     """
     stored = {name: _stored_form(array, name in levels) for name, array in arrays.items()}
     in_memory = all(isinstance(array, np.ndarray) for array in stored.values())
-    with workspace.atomic_write(path) as temporary, io.BytesIO() if in_memory else _OnDisk(temporary) as target:
-        _write_into(target, header, stored, compress)
-        if isinstance(target, io.BytesIO):
-            with target.getbuffer() as content:
-                temporary.write_bytes(content)
+    with workspace.atomic_write(path) as temporary:
+        if in_memory:
+            buffer = io.BytesIO()
+            _write_into(buffer, header, stored, compress)
+            temporary.write_bytes(buffer.getbuffer())
+        else:
+            with _OnDisk(temporary) as target:
+                _write_into(target, header, stored, compress)
 
 
 def _write_into(target: Any, header: Mapping[str, Any], arrays: Mapping[str, Images], compress: bool) -> None:
