@@ -63,7 +63,7 @@ class LazyImages:
     def select(self, rows: np.ndarray | slice) -> LazyImages:
         """Some of the images, none of which is read yet."""
         positions = np.arange(len(self))[rows]
-        return LazyImages((len(positions), *self.shape[1:]), lambda rows: self._read(positions[rows]))
+        return LazyImages((len(positions), *self.shape[1:]), lambda rows: self._read(positions[rows]), self.dtype)
 
 
 def fits_in_memory(shape: Sequence[int]) -> bool:

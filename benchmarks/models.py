@@ -35,7 +35,7 @@ SUITE, NORM, EPSILON = "standard", "linf", 0.05
 IMAGES, FEW = 500, 100  # test images that are attacked; few for networks that are not dense, to keep a run bearable
 ROBUST_IMAGES = 1000  # of networks trained against an adversary, at its own epsilon
 ROOM = 5_000_000  # bytes of all shipped weights
-FIRST, LAST = ("digits", "fashion", "mnist", "mnist-robust", "fashion-robust"), ("mnist-mlp-512",)
+FIRST, LAST = ("digits", "fashion", "mnist", "cifar10", "mnist-robust", "fashion-robust"), ("mnist-mlp-512",)
 ACCURACIES = ("test_accuracy", "train_accuracy", "validation_accuracy")
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "nadam": "Nadam", "rmsprop": "RMSprop", "sgd": "SGD"}
 HEAD = (
@@ -147,6 +147,9 @@ def architecture(recipe: Recipe) -> str:
             words += [f"stride {options['stride']}"] if "stride" in options else []
             words += [f"max-pool {pool}"] if pool > 1 else []
             words += [f"{'-'.join(map(str, options['hidden']))} {activation}"] if options.get("hidden") else []
+        case "resnet":
+            filters, blocks = options["filters"], options.get("blocks", 1)
+            words = [f"residual, {len(filters)} x {blocks} blocks of {'-'.join(map(str, filters))} convolutions 3x3"]
         case _:
             both = "bidirectional " if options.get("bidirectional") else ""
             words = [f"{both}{CELLS[options.get('cell', 'simple')]} {options['units']}"]
@@ -171,6 +174,9 @@ def training(recipe: Recipe, epochs_run: int | None = None) -> str:
     words += [f"validation split {options.validation_split:g}"] if options.validation_split else []
     if options.adversary is not None:
         words.append(f"adversary {options.adversary.method}, {options.adversary.norm} {options.adversary.epsilon:g}")
+    words += [f"{options.schedule} schedule"] if options.schedule != "constant" else []
+    words += [f"shifted by up to {options.random_shift}"] if options.random_shift else []
+    words += ["mirrored at random"] if options.random_flip else []
     words += ["averaged weights"] if options.weight_averaging else []
     words += [options.precision] if options.precision != "float32" else []
     return ", ".join(words)

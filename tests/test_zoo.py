@@ -101,6 +101,7 @@ def test_shipped_weights_are_few_megabytes(zoo):
         ("mnist-rnn", "SimpleRNN 256, dropout 0.2"),
         ("mnist-bidirectional", "bidirectional SimpleRNN 256, dropout 0.2"),
         ("mnist-gru", "GRU 256, dropout 0.2"),
+        ("cifar10", "residual, 3 x 2 blocks of 16-32-64 convolutions 3x3"),
     ],
 )
 def test_architectures_are_described_in_words(zoo, name, words):
@@ -119,6 +120,8 @@ def test_training_is_described_in_words(zoo, recipe):
     assert zoo.training(load_recipe("mnist-softmax")) == "SGD at 0.5, 10 epochs, batch 128, first 55,000 images"
     words = "SGD, 50 epochs, batch 128, validation split 0.2"
     assert zoo.training(load_recipe("mnist-dense-sgd")) == words
+    words = "AdamW at 0.004, 20 epochs, batch 128, cosine schedule, shifted by up to 4, mirrored at random"
+    assert zoo.training(load_recipe("cifar10")) == words
 
 
 def test_a_row_has_what_was_measured_beside_what_was_published(zoo, recipe):

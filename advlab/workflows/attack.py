@@ -13,7 +13,8 @@ import numpy as np
 from advlab import workspace
 from advlab.data.loading import load_dataset
 from advlab.errors import InvalidValue
-from advlab.results.result import AttackResult
+from advlab.lazy import LazyImages
+from advlab.results.result import AttackResult, load_result
 from advlab.workflows.inputs import (
     MethodLike,
     for_each_image,
@@ -205,11 +206,14 @@ def attack(
 
 
 def finish(result: AttackResult, path: Path, unfinished: Path | None, force: bool) -> AttackResult:
-    """Save a result, and only then forget the unfinished work; the result knows its path."""
+    """Save a result, and only then forget the unfinished work; the result knows its path.
+
+    Lazy images are from then on read from the archive, so that their temporary files can go.
+    """
     result.save(path, force=force)
     if unfinished is not None:
         workspace.forget_unfinished(unfinished)
-    return replace(result, location=path)
+    return load_result(path) if isinstance(result.x_adv, LazyImages) else replace(result, location=path)
 
 
 def _with_suffix(output: str | PathLike[str]) -> Path:
