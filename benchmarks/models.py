@@ -34,7 +34,7 @@ RECORDS, README, PRETRAINED = MODELS / "measured.json", MODELS / "README.md", MO
 SUITE, NORM, EPSILON = "standard", "linf", 0.05
 IMAGES, FEW = 500, 100  # test images that are attacked; few for networks that are not dense, to keep a run bearable
 ROBUST_IMAGES = 1000  # of networks trained against an adversary, at its own epsilon
-ROOM = 5_000_000  # bytes of all shipped weights
+ROOM = 8_000_000  # bytes of all shipped weights
 FIRST, LAST = ("digits", "fashion", "mnist", "cifar10", "mnist-robust", "fashion-robust"), ("mnist-mlp-512",)
 ACCURACIES = ("test_accuracy", "train_accuracy", "validation_accuracy")
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "nadam": "Nadam", "rmsprop": "RMSprop", "sgd": "SGD"}
@@ -148,8 +148,8 @@ def architecture(recipe: Recipe) -> str:
             words += [f"max-pool {pool}"] if pool > 1 else []
             words += [f"{'-'.join(map(str, options['hidden']))} {activation}"] if options.get("hidden") else []
         case "resnet":
-            filters, blocks = options["filters"], options.get("blocks", 1)
-            words = [f"residual, {len(filters)} x {blocks} blocks of {'-'.join(map(str, filters))} convolutions 3x3"]
+            stages, blocks = options["filters"], options.get("blocks", 1)
+            words = [f"residual network of {2 + 2 * blocks * len(stages)} layers, {'-'.join(map(str, stages))} filters"]
         case _:
             both = "bidirectional " if options.get("bidirectional") else ""
             words = [f"{both}{CELLS[options.get('cell', 'simple')]} {options['units']}"]

@@ -18,6 +18,12 @@ EXPECTED = {
     "quickstart": ["noise linf 0.1", "half of the images are misclassified within", " MB"],
     "epsilon_sweep": ["SecurityCurve digits", "epsilon 0.05: PGD", "most robust: image"],
     "transfer": ["wide: white box", "digits: noise linf 0.1"],
+    "from_broken_to_defended": [
+        "The defence gains nothing",
+        "so many images 'digits-robust' classifies correctly",
+        "an attacker who knows 'mahalanobis'",
+        "Hardened digits-hardened: robust accuracy",
+    ],
     "is_this_defence_real": [
         "warning: zero-gradients",
         "warning: weaker-than-transfer",
