@@ -402,7 +402,7 @@ CROSS_CHECKS: tuple[Check[Group], ...] = (
         "warning",
         f"a bounded attack succeeds on over {FAR:.0%} of the images more than FAB does within epsilon (not where "
         "predictions are unstable)",
-        "FAB steps onto a linear picture of the boundary; far behind, it shows that gradients do not tell what is near.",
+        "FAB steps onto a linear picture of the boundary; far behind, it shows that gradients mislead.",
         "Read the number as an upper bound. Look for jumps or steep slopes in the model; put something smooth there.",
         _weaker_than_bounded,
     ),
