@@ -65,6 +65,7 @@ RAISED = {
         [attack(100, "apgd"), attack(20, "square", first=100, attempted=np.arange(N) >= 100)],
     ],
     "weaker-than-minimal": [[attack(100), attack(200, "fab", goal="minimal")]],
+    "weaker-than-bounded": [[attack(141, "apgd"), attack(100, "fab", goal="minimal")]],
     "weaker-than-transfer": [[attack(100), transferred(120)]],
     "no-better-than-noise": [
         [attack(100), attack(100, "noise")],
@@ -118,6 +119,8 @@ def test_raised_with_evidence_that_names_the_classifier(code, case):
         [attack(100), attack(107, "square")],
         [attack(100), attack(107, "apgd"), attack(110, "square")],
         [attack(100), attack(57, "square", first=50)],
+        [attack(140), attack(100, "fab", goal="minimal")],
+        [attack(200), attack(100, "deepfool", goal="minimal")],
         [attack(100), attack(103, steps=80), attack(103, attack={"parameters": {"steps": 40}, "restarts": 5})],
         [attack(380), attack(380, "noise")],
         [attack(100, attack={"seed": 1}), attack(50)],

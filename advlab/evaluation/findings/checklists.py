@@ -255,7 +255,7 @@ def _missed_successes(run: AuditRun) -> str:
 
 _WEAKER = ("weaker-than-black-box", "weaker-than-transfer", "no-better-than-noise")
 _GRADIENT = ("zero-gradients", "unchanged-images", "non-finite", "log-probabilities")
-_PATH = ("not-converged", "loss-still-rising", "weaker-than-minimal", "attacks-disagree")
+_PATH = ("not-converged", "loss-still-rising", "weaker-than-minimal", "weaker-than-bounded", "attacks-disagree")
 
 ITEMS: dict[str, tuple[Item, ...]] = {
     EVALUATION: (

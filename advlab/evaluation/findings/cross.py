@@ -220,6 +220,19 @@ def _weaker_than_minimal(group: Group) -> str:
     return _only_by(group, minimal, bounded, FAR, "all bounded attacks")
 
 
+def _weaker_than_bounded(group: Group) -> str:
+    """Of FAB alone: other minimal methods, such as DeepFool, are weaker than bounded ones on any classifier."""
+
+    def fab(member: Member) -> bool:
+        return member.white_box and member.attack.method == "fab"
+
+    def bounded(member: Member) -> bool:
+        result = member.evaluation.result
+        return member.white_box and not result.minimal and not unstable(result)
+
+    return _only_by(group, bounded, fab, FAR, "FAB")
+
+
 def _only_by(group: Group, strong: Predicate, others: Predicate, fraction: float, names: str) -> str:
     """Where an attack succeeds on more images than a fraction, and significantly many, on which the others failed.
 
@@ -383,6 +396,15 @@ CROSS_CHECKS: tuple[Check[Group], ...] = (
         "Both follow gradients of the same model, so the loss of the bounded ones is masked: it saturates, or is flat.",
         "Believe the lower number; attack with another loss ('dlr'), and look for large logits and saturation.",
         _weaker_than_minimal,
+    ),
+    Check(
+        "weaker-than-bounded",
+        "warning",
+        f"a bounded attack succeeds on over {FAR:.0%} of the images more than FAB does within epsilon (not where "
+        "predictions are unstable)",
+        "FAB steps onto a linear picture of the boundary; far behind, it shows that gradients mislead.",
+        "Read the number as an upper bound. Look for jumps or steep slopes in the model; put something smooth there.",
+        _weaker_than_bounded,
     ),
     Check(
         "weaker-than-transfer",
