@@ -97,8 +97,8 @@ def report(images: int, rounds: int) -> Iterator[str]:
         f"- {machine()}.",
         f"- Python {platform.python_version()}, {', '.join(f'{name} {metadata.version(name)}' for name in versions)}.",
         f"- An epoch of {images:,} images of MNIST, batch {settings.batch_size}, the network of `mnist-robust`; Linf "
-        f"{EPSILON}, {STEPS} steps where a method has several. Of ours an epoch is a sixth of what six more take, by the "
-        f"fastest of {rounds} runs in turns; of ART its fastest epoch.",
+        f"{EPSILON}, {STEPS} steps where a method has several. Of ours an epoch is a sixth of what six more take, by "
+        f"the fastest of {rounds} runs in turns; of ART its fastest epoch.",
         "- Limits are those that were set before: no more than so many times a plain epoch.",
         "",
         "| adversary | seconds of an epoch | times a plain epoch | limit |",
