@@ -15,17 +15,22 @@ from tests.conftest import commands
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
+PAGES = {
+    path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
+}
+GUIDES = ("README.md", "docs/attacking.md", "docs/judging.md", "docs/training.md")
 
 
-def blocks(language: str) -> list[str]:
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+def blocks(language: str, *pages: str) -> list[str]:
+    return [block for page in pages for block in re.findall(rf"```{language}\n(.*?)```", PAGES[page], re.DOTALL)]
 
 
-COMMANDS = [line for block in blocks("sh") for line in block.strip().splitlines() if line.startswith("advlab")]
+COMMANDS = [line for block in blocks("sh", *GUIDES) for line in block.strip().splitlines() if line.startswith("advlab")]
+PROGRAMS = blocks("python", *GUIDES)
 
 
 @pytest.mark.parametrize("line", COMMANDS)
-def test_a_command_of_the_readme_parses(line):
+def test_a_command_of_a_guide_parses(line):
     name, *words = shlex.split(line, comments=True)[1:]
     command = commands()[name]
     command.make_context(name, words)
@@ -46,30 +51,43 @@ def test_command_line_and_python_side_by_side_give_the_same_images(tmp_path, mon
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.delenv("ADVLAB_WORKSPACE")
-    for line in blocks("sh")[1].strip().splitlines():
+    for line in blocks("sh", "README.md")[1].strip().splitlines():
         outcome = CliRunner().invoke(main, shlex.split(line)[1:])
         assert outcome.exit_code == 0, outcome.output
     path = tmp_path / "attacks" / "digits" / "pgd-linf-0.1.h5"
     first = load_result(path).x_adv
     path.unlink()
-    exec(compile(blocks("python")[0], "README", "exec"), {})
+    exec(compile(PROGRAMS[0], "README", "exec"), {})
     assert (load_result(path).x_adv == first).all()
 
 
-@pytest.mark.parametrize("number", range(1, len(blocks("python"))))
-def test_python_of_the_readme_runs(number, tmp_path, monkeypatch, capsys):
+@pytest.mark.parametrize("number", range(1, len(PROGRAMS)))
+def test_python_of_a_guide_runs(number, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    exec(compile(blocks("python")[number], "README", "exec"), {})
+    exec(compile(PROGRAMS[number], "guide", "exec"), {})
     assert capsys.readouterr().out
 
 
-def test_the_tables_of_the_readme_are_generated(monkeypatch):
+@pytest.mark.parametrize("page", PAGES)
+def test_a_link_between_pages_leads_to_a_file(page):
+    links = re.findall(r"\]\(([^)#]+)", PAGES[page])
+    broken = [link for link in links if "://" not in link and not (ROOT / page).parent.joinpath(link).exists()]
+    assert not broken
+
+
+def test_the_readme_is_short_and_leads_to_every_guide():
+    assert len(README.splitlines()) <= 120
+    assert all(f"({page})" in README for page in PAGES if page != "README.md")
+
+
+def test_the_tables_are_generated(monkeypatch):
     monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
     sys.modules.pop("readme", None)
     import readme
 
-    assert readme.fill(README, "methods", readme.methods()) == README, "run: make readme"
-    assert readme.fill(README, "findings", readme.findings()) == README, "run: make readme"
+    for name, (path, block) in readme.BLOCKS.items():
+        page = path.read_text("utf-8")
+        assert readme.fill(page, name, block()) == page, "run: make readme"
     results = README.split("<!-- begin results -->")[1].split("<!-- end results -->")[0]
     assert "fgsm linf 0.1" in results
     assert "pgd linf 0.1" in results

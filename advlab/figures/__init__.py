@@ -4,6 +4,7 @@ Figures are ``matplotlib.figure.Figure`` objects that a notebook shows by themse
 """
 
 from advlab.figures.accuracy import accuracy_bars, confidence_shift
+from advlab.figures.addition import addition
 from advlab.figures.attributions import attribution_image, attributions
 from advlab.figures.calibration import reliability
 from advlab.figures.curve import security_curve
@@ -23,6 +24,7 @@ __all__ = [
     "MEAN",
     "ROBUST",
     "accuracy_bars",
+    "addition",
     "attribution_image",
     "attributions",
     "class_flow",
