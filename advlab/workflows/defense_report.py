@@ -80,6 +80,7 @@ def defense_report(
     layers = defenses_of(defended.keras_model)
     backward = {layer.name: IDENTITY for layer in layers}
     passes = _PASSES if any(layer.random for layer in layers) else 1
+    recovered = [e for role, e in audited.evaluations.items() if role.startswith("recovery-")]
     through = [evaluate(crafted(defended, "pgd", backward=backward, passes=passes))] if layers else []
     return DefenseReport(
         base_evaluation=evaluate(static),
@@ -87,7 +88,7 @@ def defense_report(
             "none": (evaluate(static, defended),),
             "transfer": (evaluate(momentum, defended),),
             "black box": tuple(audited.evaluations[role] for role in BLACK_BOX),
-            "full": (*(audited.evaluations[role] for role in WHITE_BOX), *through),
+            "full": (*(audited.evaluations[role] for role in WHITE_BOX), *recovered, *through),
         },
         findings=audited.findings,
     )
