@@ -190,4 +190,4 @@ def test_hundreds_of_classes_are_traced_into_the_same_graph_as_a_dozen():
             len(function.node_def) for function in graph.as_graph_def().library.function
         )
 
-    assert operations(900) == operations(12)
+    assert operations(300) == operations(12)

@@ -80,15 +80,15 @@ def test_on_a_linear_classifier_a_patch_as_large_as_the_image_is_black_and_white
 
 
 def test_it_fools_far_more_images_than_random_pixels(trained, digits):
-    few, half = digits.take(200), {"side": 14, "epochs": 40}
+    few, half = digits.take(100), {"side": 14, "epochs": 30}
     patch, control = (attack(trained, few, "patch", **half, **options) for options in ({}, {"learning_rate": 0.0}))
     assert patch.success.mean() > control.success.mean() + 0.25
     assert attack(trained, few, "patch", epochs=1).patch.shape == (11, 11, 1)
 
 
 def test_it_draws_images_to_a_target(trained, digits):
-    options = {"side": 20, "target": 8, "epochs": 40}
-    few = digits.take(200)
+    options = {"side": 20, "target": 8, "epochs": 30}
+    few = digits.take(100)
     patch, control = (attack(trained, few, "patch", **options, **more) for more in ({}, {"learning_rate": 0.0}))
     assert patch.success[patch.attempted].mean() > control.success[patch.attempted].mean() + 0.2
 
