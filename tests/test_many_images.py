@@ -90,6 +90,8 @@ def test_an_npz_file_of_many_images_is_read_lazily_to_the_same_data_set(few_byte
             data = load_dataset(tmp_path / "own.npz")
         assert isinstance(data.x, LazyImages)
         assert data.digest == advlab.Dataset.from_arrays(levels / np.float32(255), np.arange(40) % 4).digest
+        assert isinstance(data.take(20).x, LazyImages)
+        assert isinstance(data.take(10).x, np.ndarray)
         assert data.take(20, seed=3).digest == replace(data, x=np.asarray(data.x)).take(20, seed=3).digest
 
 
