@@ -60,6 +60,8 @@ def test_lazy_images_are_indexed_like_an_array():
         np.testing.assert_array_equal(images[key], x[key])
     np.testing.assert_array_equal(np.asarray(images), x)
     np.testing.assert_array_equal(images.select(x[:, 0, 0, 0] > 0.5)[[1, 0]], x[x[:, 0, 0, 0] > 0.5][[1, 0]])
+    for result, expected in ((images - x, 0), (x - images, 0), (np.abs(2 * images), 2 * x), (images == x, True)):
+        np.testing.assert_array_equal(result, expected)
     with pytest.raises(IndexError):
         images[10]
 
