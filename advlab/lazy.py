@@ -24,10 +24,11 @@ _BATCH_BYTES = 1 << 24
 Images: TypeAlias = "np.ndarray | LazyImages"
 
 
-class LazyImages:
+class LazyImages(np.lib.mixins.NDArrayOperatorsMixin):
     """Images ``(n, h, w, c)``, float32 unless said otherwise, of which ``read`` returns those of an int array of rows.
 
-    A row number reads one image; a slice, a mask or a list of rows reads an array. ``numpy.asarray`` reads all.
+    A row number reads one image; a slice, a mask or a list of rows reads an array. ``numpy.asarray`` reads all, and so
+    does arithmetic.
     """
 
     ndim = 4
@@ -59,6 +60,10 @@ class LazyImages:
 
     def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
         return self[:].astype(dtype or self.dtype, copy=False)
+
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **options: Any) -> Any:
+        arrays = (np.asarray(value) if isinstance(value, LazyImages) else value for value in inputs)
+        return getattr(ufunc, method)(*arrays, **options)
 
     def select(self, rows: np.ndarray | slice) -> LazyImages:
         """Some of the images, none of which is read yet."""

@@ -94,7 +94,7 @@ RAISED = {
     ],
     "log-probabilities": [result(notes=("log-probabilities",))],
     "independent-sigmoids": [result(notes=("independent-sigmoids",))],
-    "altered-data": [result(provenance="Every second image was mirrored.")],
+    "altered-data": [result(provenance="every second image was mirrored")],
     "training-images": [result(split="train")],
     "step-budget-too-small": [
         result(attack={"parameters": {"steps": 10, "relative_step_size": 0.5}}, goal="bounded"),

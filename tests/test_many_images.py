@@ -60,6 +60,8 @@ def test_lazy_images_are_indexed_like_an_array():
         np.testing.assert_array_equal(images[key], x[key])
     np.testing.assert_array_equal(np.asarray(images), x)
     np.testing.assert_array_equal(images.select(x[:, 0, 0, 0] > 0.5)[[1, 0]], x[x[:, 0, 0, 0] > 0.5][[1, 0]])
+    for result, expected in ((images - x, 0), (x - images, 0), (np.abs(2 * images), 2 * x), (images == x, True)):
+        np.testing.assert_array_equal(result, expected)
     with pytest.raises(IndexError):
         images[10]
 
@@ -90,6 +92,8 @@ def test_an_npz_file_of_many_images_is_read_lazily_to_the_same_data_set(few_byte
             data = load_dataset(tmp_path / "own.npz")
         assert isinstance(data.x, LazyImages)
         assert data.digest == advlab.Dataset.from_arrays(levels / np.float32(255), np.arange(40) % 4).digest
+        assert isinstance(data.take(20).x, LazyImages)
+        assert isinstance(data.take(10).x, np.ndarray)
         assert data.take(20, seed=3).digest == replace(data, x=np.asarray(data.x)).take(20, seed=3).digest
 
 

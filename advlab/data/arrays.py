@@ -16,7 +16,6 @@ from typing import IO, Any
 import numpy as np
 
 from advlab.errors import DAMAGE, AdvlabError, InvalidFile
-from advlab.hdf5 import attribute_list, open_hdf5, open_rows, read_array
 from advlab.lazy import LazyImages, Spool, batches, fits_in_memory
 from advlab.validation import largest_content
 
@@ -38,6 +37,8 @@ def is_hdf5(path: Path) -> bool:
 def array_names(path: Path, fix: str) -> list[str]:
     """The names of the arrays in an ``.npz`` or HDF5 file; raises ``InvalidFile``, of ``.npz`` ending with ``fix``."""
     if is_hdf5(path):
+        from advlab.hdf5 import attribute_list, open_hdf5
+
         with open_hdf5(path) as file:
             return [*file, *(["classes"] if attribute_list(file, "classes") else [])]
     with _border(path, fix), zipfile.ZipFile(path) as archive:
@@ -54,6 +55,8 @@ def read_arrays(path: Path, names: Iterable[str], fix: str, images: str | None =
 
 
 def _read_hdf5(path: Path, names: Iterable[str], images: str | None) -> dict[str, Any]:
+    from advlab.hdf5 import attribute_list, open_hdf5, open_rows, read_array
+
     arrays: dict[str, Any] = {}
     with open_hdf5(path) as file:
         allowance = largest_content(path.stat().st_size)

@@ -25,8 +25,7 @@ from advlab.errors import DAMAGE, AdvlabError, InvalidFile
 
 ARCHIVE = "cifar-10-binary.tar.gz"
 JPEG_PROVENANCE = (
-    "The pictures were re-encoded as JPEG, so they are not those of the official files: accuracies lie a point or two "
-    "below those on the originals, and are not to be compared with published ones."
+    "the pictures were re-encoded as JPEG, so accuracies lie a point or two below those on the official files"
 )
 _BATCHES = {"train": [f"data_batch_{number}.bin" for number in range(1, 6)], "test": ["test_batch.bin"]}
 _SIZE = 32

@@ -12,7 +12,7 @@ import numpy as np
 
 from advlab.data.conversion import ValueRange, as_option, default_class_names, to_labels, to_unit_range
 from advlab.errors import InvalidValue
-from advlab.lazy import Images, LazyImages, batches, select
+from advlab.lazy import Images, LazyImages, batches, fits_in_memory, select
 from advlab.validation import shown
 
 
@@ -117,7 +117,10 @@ class Dataset:
         if len(positions) == len(self):
             return self
         rows: Any = slice(len(positions)) if seed is None else positions
-        return replace(self, x=select(self.x, rows), y=self.y[rows], indices=self.indices[rows])
+        x = select(self.x, rows)
+        # Few of many images are an array again.
+        x = np.asarray(x) if fits_in_memory(x.shape) else x
+        return replace(self, x=x, y=self.y[rows], indices=self.indices[rows])
 
 
 def choose(size: int, n: int | None, seed: int | None) -> np.ndarray:
