@@ -34,6 +34,7 @@ bench: .venv/ready
 	$(python) benchmarks/peers.py
 	$(python) benchmarks/training.py
 	$(python) benchmarks/certification.py
+	$(python) benchmarks/audit.py
 
 # Set up once: the pinned versions, and advlab itself in place.
 .venv/ready: pyproject.toml constraints.txt

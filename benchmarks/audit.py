@@ -34,9 +34,10 @@ HEAD = """# What the audit sees, and what it misses
 embedded digits, and audited on their first {samples} test images. *Truth* is the share of images that an attack leaves
 which was written by hand for that very classifier, with all that is known of it: a layer passed straight through, made
 smooth, averaged over its randomness, or left out; of a linear classifier the closed form. *PGD* is the plain attack
-that a mask is there to fool, *audit* the audit's number; it should be within 3 points of the truth. A finding that is
-due and missing is a false negative; any finding against an honest classifier is a false positive, but for what is true
-of it (an untrained network does classify no better than chance).
+that a mask is there to fool, *audit* the audit's number, which should be within 3 points of the truth; *recovered by*
+names the steps that brought it down after a finding. A finding that is due and missing is a false negative; any finding
+against an honest classifier is a false positive, but for what is true of it (an untrained network does classify no
+better than chance).
 
 Generated on {day} by `python benchmarks/audit.py`: do not edit. {machine}; seconds are those of one audit."""
 
@@ -56,15 +57,16 @@ def section(title: str, rows: tuple[Row, ...], measured: dict[str, Measured]) ->
     for half, words in HALVES.items():
         yield from (f"\n## {title}: {words.lower()}", "")
         yield from (
-            "| classifier | under | clean | truth | PGD | audit | findings | s |",
-            "|---|---|--:|--:|--:|--:|---|--:|",
+            "| classifier | under | clean | truth | PGD | audit | recovered by | findings | s |",
+            "|---|---|--:|--:|--:|--:|---|---|--:|",
         )
         for row in rows:
             if row.half == half:
                 m = measured[row.name]
                 codes = ", ".join(f"`{code}`" for code in m.findings) or "none"
                 shares = " | ".join(f"{share:.0%}" for share in (m.clean, m.truth, m.pgd, m.audit))
-                yield f"| {row.name} | {row.norm} {row.epsilon:g} | {shares} | {codes} | {m.seconds:.0f} |"
+                steps = ", ".join(m.recovered)
+                yield f"| {row.name} | {row.norm} {row.epsilon:g} | {shares} | {steps} | {codes} | {m.seconds:.0f} |"
 
 
 def failures(measured: dict[str, Measured]) -> Iterator[str]:
@@ -101,7 +103,7 @@ def main() -> None:
     measured: dict[str, Measured] = {}
     if store is not None and store.exists():
         rows = map(json.loads, store.read_text("utf-8").splitlines())
-        measured = {row["name"]: Measured(**row | {"findings": tuple(row["findings"])}) for row in rows}
+        measured = {row["name"]: Measured(**row) for row in rows}
     for row in (*DEFENCES, *HONEST):
         if arguments.only in row.name and row.name not in measured:
             measured[row.name] = measure(row, samples)

@@ -14,6 +14,8 @@ from advlab import workspace
 from advlab.cli import main
 from advlab.errors import FileExists, InvalidValue, UnknownName
 from advlab.evaluation.findings.checklists import EVALUATION, INDICATORS, ITEMS, VERDICTS, AuditRun, answers
+from advlab.results.diagnostics import SelfTestCounts
+from advlab.workflows.audit import joint_findings
 
 FEW = 60
 AT_EPSILON = ("noise", "fgsm", "pgd", "longer", "restarted", "apgd", "fab", "square")
@@ -214,6 +216,26 @@ def test_a_comparison_of_fewer_successes_than_can_differ_is_not_tested():
     few, enough = (compared(200, {"pgd": count, "noise": 0}) for count in (7, 8))
     assert {few[code] for code in comparisons} == {"not tested"}
     assert {enough[code] for code in comparisons} == {"pass"}
+
+
+def selftested(method, found, planted=20):
+    goal = "minimal" if method == "fab" else None
+    backward = {"backward_passes": np.zeros(3, np.int32)} if method == "square" else {}
+    counts = SelfTestCounts(planted, found, 0)
+    return advlab.evaluate(
+        build([0, 1, 2], [0, 1, 2], [1, 2, 0], method=method, goal=goal, selftest=counts, **backward)
+    )
+
+
+def test_what_one_attack_with_gradients_finds_of_the_planted_examples_is_not_masked():
+    def codes(*evaluations):
+        return {finding.code for finding in joint_findings(evaluations)}
+
+    assert "selftest-failed" in codes(selftested("fab", 9))
+    assert "selftest-failed" not in codes(selftested("pgd", 20), selftested("fab", 9))
+    assert "selftest-failed" in codes(selftested("pgd", 0), selftested("fab", 9))
+    assert "selftest-failed" in codes(selftested("pgd", 0), selftested("square", 20))
+    assert "selftest-failed" in codes(selftested("pgd", 0, planted=0), selftested("fab", 9))
 
 
 @pytest.mark.parametrize(

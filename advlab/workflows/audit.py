@@ -203,7 +203,7 @@ def audit(
     evaluations = {role: evaluate(result) for role, result in results.items()}
     if surrogate is not None:
         evaluations["transfer"] = evaluate(run(surrogate, specs["pgd"]), classifier)
-    findings = _findings(list(evaluations.values()))
+    findings = joint_findings(list(evaluations.values()))
     recovered = None
     if recover_seconds and recovery.needed(classifier, data, findings):
         evaluations, recovered = recovery.recover(
@@ -249,7 +249,7 @@ def _specs(threat: ThreatModel, classes: int, size: int, seed: int) -> dict[str,
     }
 
 
-def _findings(evaluations: Sequence[Evaluation]) -> tuple[Finding, ...]:
+def joint_findings(evaluations: Sequence[Evaluation]) -> tuple[Finding, ...]:
     """Each code once: of the comparison of the attacks, else of the first attack that raises it.
 
     What one attack with gradients finds of the planted examples is not masked; then that another misses it, as FAB does

@@ -38,6 +38,7 @@ MASKED = frozenset(
         *("perturbed-equals-clean", "survives-unbounded", "selftest-failed", "unstable-predictions"),
         *("weaker-than-single-step", "weaker-than-black-box", "weaker-than-minimal", "weaker-than-transfer"),
         *("black-box-after-white-box", "no-better-than-noise", "flat-in-epsilon"),
+        *("attacks-disagree", "weaker-than-bounded"),
     }
 )
 SECONDS = 120.0

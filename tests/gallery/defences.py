@@ -192,7 +192,13 @@ ROWS = (
         random=True,
     ),
     Row("dropout at test time", "tuned", dropout, epsilon=0.15, random=True),
-    Row("k winners take all", "tuned", lambda: inside(layers.Winners(), soft_winners)),
+    Row(
+        "k winners take all",
+        "tuned",
+        lambda: inside(layers.Winners(), soft_winners),
+        known="The gradient jumps wherever another unit wins; passed straight through or searched at random, the audit "
+        "finds less than behind a gate that opens smoothly, which only who knows the layer puts there.",
+    ),
     Row("flipped gradient", "tuned", lambda: masked(layers.Flipped(), nets.robust())),
     Row(
         "stopped gradient",

@@ -16,7 +16,10 @@ FAR = 0.2  # by which plain PGD does on no honest classifier
 
 
 class Measured(NamedTuple):
-    """Shares of all images, and what was found; ``pgd``: under the plain attack that a mask is there to fool."""
+    """Shares of all images, and what was found; ``pgd``: under the plain attack that a mask is there to fool.
+
+    ``recovered``: the steps of the recovery that brought the number down.
+    """
 
     name: str
     clean: float
@@ -24,6 +27,7 @@ class Measured(NamedTuple):
     pgd: float
     audit: float
     findings: tuple[str, ...]
+    recovered: tuple[str, ...]
     seconds: float
 
     @property
@@ -50,5 +54,8 @@ def measure(row: Row, samples: int = SAMPLES) -> Measured:
     pgd = audit.evaluations["pgd"]
     # A note is no finding against the number: it says how many images there are.
     codes = tuple(f.code for f in audit.findings if f.severity != "info" and f.code not in row.allowed)
+    steps = audit.recovery.steps if audit.recovery else ()
+    recovered = tuple(step.name for step in steps if step.after.count < step.before.count)
     clean, plain = pgd.clean_accuracy.value, pgd.robust_accuracy.value
-    return Measured(row.name, clean, float(truth.mean()), plain, audit.robust_accuracy.value, codes, seconds)
+    number = audit.robust_accuracy.value
+    return Measured(row.name, clean, float(truth.mean()), plain, number, codes, recovered, seconds)

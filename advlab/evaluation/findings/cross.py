@@ -227,10 +227,14 @@ def _weaker_than_bounded(group: Group) -> str:
         return member.white_box and member.attack.method == "fab"
 
     def bounded(member: Member) -> bool:
-        result = member.evaluation.result
-        return member.white_box and not result.minimal and not unstable(result)
+        return member.white_box and not member.evaluation.result.minimal
 
-    return _only_by(group, bounded, fab, FAR, "FAB")
+    return "" if _random(group) else _only_by(group, bounded, fab, FAR, "FAB")
+
+
+def _random(group: Group) -> bool:
+    """Whether the classifier that all were run on differed from one query to the next, in any of them."""
+    return any(unstable(member.evaluation.result) for member in group)
 
 
 def _only_by(group: Group, strong: Predicate, others: Predicate, fraction: float, names: str) -> str:
@@ -350,7 +354,7 @@ def _attacks_disagree(group: Group) -> str:
     comparisons = []
     for threat, members in _by_threat_model(_whole(group)):
         attacks = [member for member in members if not member.is_noise]
-        if len(attacks) < 2 or math.isinf(threat.epsilon) or any(unstable(m.evaluation.result) for m in attacks):
+        if len(attacks) < 2 or math.isinf(threat.epsilon) or _random(group):
             continue
         successes = [np.isfinite(member.required_size(threat)) for member in attacks]
         together = np.any(successes, axis=0)
