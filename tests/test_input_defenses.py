@@ -10,6 +10,7 @@ from keras import layers
 from PIL import Image
 from scipy import ndimage
 
+import advlab
 from advlab import load_classifier
 from advlab.classifiers.classifier import Classifier
 from advlab.classifiers.input_defenses import DEFENSES, JPEG, BitDepth, MedianSmoothing, RandomResizing, TotalVariation
@@ -170,6 +171,21 @@ def test_a_classifier_of_images_of_any_size_is_refused():
     anywhere = Classifier.from_keras(keras.Sequential([keras.Input((None, None, 3)), *pooled]))
     with pytest.raises(InvalidValue, match="needs to know the shape of the images"):
         anywhere.with_defense("jpeg")
+
+
+def test_a_preprocessor_of_the_toolbox_is_a_defence_without_gradient(trained, digits, tmp_path):
+    from art.defences.preprocessor import FeatureSqueezing
+
+    defended = trained.with_defense(FeatureSqueezing(clip_values=(0, 1), bit_depth=1))
+    ours = trained.with_defense("bit-depth", bits=1)
+    assert defended.name == "digits-art-featuresqueezing"
+    np.testing.assert_allclose(defended.probabilities(digits.x[:30]), ours.probabilities(digits.x[:30]), atol=1e-6)
+    result = advlab.attack(defended, digits.take(20), "fgsm", epsilon=0.1, compile="auto")
+    assert "zero-gradients" in {finding.code for finding in advlab.evaluate(result).findings}
+    with pytest.raises(InvalidValue, match="would not open again"):
+        defended.save(tmp_path / "art.h5")
+    with pytest.raises(InvalidValue, match="Got int"):
+        trained.with_defense(3)
 
 
 def test_an_attack_meets_zero_gradients_where_a_defence_rounds(trained, digits):

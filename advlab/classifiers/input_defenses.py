@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from advlab.errors import unknown
+from advlab.errors import InvalidValue, unknown
 from advlab.validation import as_int, invalid, is_number
 
 _STEP = 0.25  # of Chambolle's projections; they converge in practice up to here
@@ -150,6 +150,20 @@ class RandomResizing(InputDefense):
         return tf.einsum("nih,nhwc,njw->nijc", rows, x, columns)
 
 
+class ArtPreprocessor(InputDefense):
+    """A preprocessor of the adversarial-robustness-toolbox, ``preprocessor(x) -> (x, y)`` on arrays: no gradient."""
+
+    def __init__(self, preprocessor: Callable[[np.ndarray], tuple[np.ndarray, Any]]):
+        super().__init__({}, name=f"art_{type(preprocessor).__name__.lower()}")
+        self._preprocessor = preprocessor
+        self.supports_jit = False
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Run in NumPy."""
+        y = tf.numpy_function(lambda x: np.asarray(self._preprocessor(x)[0], np.float32), [x], tf.float32)
+        return tf.ensure_shape(y, x.shape)
+
+
 DEFENSES: dict[str, Callable[..., InputDefense]] = {
     "bit-depth": BitDepth,
     "median-smoothing": MedianSmoothing,
@@ -159,8 +173,18 @@ DEFENSES: dict[str, Callable[..., InputDefense]] = {
 }
 
 
-def make_defense(name: str, settings: dict[str, Any]) -> InputDefense:
-    """The layer of that name; raises ``UnknownName`` for another one, or for a setting that it does not have."""
+def make_defense(name: str | Callable[..., Any], settings: dict[str, Any]) -> InputDefense:
+    """The layer of that name, or around a preprocessor of the adversarial-robustness-toolbox.
+
+    Raises ``UnknownName`` for another name, or for a setting that the defence does not have.
+    """
+    if not isinstance(name, str):
+        if not callable(name) or settings:
+            raise InvalidValue(
+                "An input defence is a name with its settings, or a preprocessor of the adversarial-robustness-toolbox "
+                f"by itself. Got {type(name).__name__}{' and ' if settings else ''}{', '.join(settings)}."
+            )
+        return ArtPreprocessor(name)
     if name not in DEFENSES:
         raise unknown("input defence", name, DEFENSES)
     own = DEFENSES[name]().settings
@@ -176,7 +200,7 @@ def defenses_of(model: keras.Model) -> list[InputDefense]:
 
 
 def _layer_name(cls: type[InputDefense]) -> str:
-    return next(name for name, defense in DEFENSES.items() if defense is cls).replace("-", "_")
+    return next((name for name, defense in DEFENSES.items() if defense is cls), "art").replace("-", "_")
 
 
 def _resampling(side: int, size: tf.Tensor, place: tf.Tensor) -> tf.Tensor:
