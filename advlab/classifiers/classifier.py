@@ -240,6 +240,7 @@ class Classifier:
                 f"An input defence needs to know the shape of the images; model '{self.name}' leaves it open "
                 f"({self.adapted.shape}). Build the model with a fixed input shape."
             )
+        layer.check(shape)
         inputs = keras.Input(shape, name="image")
         model = keras.Model(inputs, self.keras_model(self.adapted.as_layers(layer(inputs))), name=f"{layer.name}_model")
         stated = Settings(output=self.settings.output)

@@ -32,6 +32,9 @@ class InputDefense(keras.layers.Layer):
         super().__init__(**{"trainable": False, "name": _layer_name(type(self)), **options, "autocast": False})
         self.settings = settings
 
+    def check(self, shape: tuple[Any, ...]) -> None:
+        """Raise ``InvalidValue`` where images of shape ``(h, w, c)`` are too small."""
+
     def get_config(self) -> dict[str, Any]:
         """Name and settings."""
         return {**super().get_config(), **self.settings}
@@ -60,6 +63,11 @@ class MedianSmoothing(InputDefense):
 
     def __init__(self, size: int = 2, **options: Any):
         super().__init__({"size": as_int("size", size, 2, 15)}, **options)
+
+    def check(self, shape: tuple[Any, ...]) -> None:
+        """A mirrored edge is no wider than the image."""
+        if self.settings["size"] // 2 > min(shape[:2]):
+            raise invalid("size", self.settings["size"], f"an int in the range [2, {2 * min(shape[:2]) + 1}]")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """The image is mirrored at its edges; of an even number of pixels, the upper of the two in the middle."""
@@ -109,7 +117,7 @@ class TotalVariation(InputDefense):
     def __init__(self, weight: float = 0.1, steps: int = 20, **options: Any):
         if not (is_number(weight) and 0 < weight < math.inf):
             raise invalid("weight", weight, "a number above 0")
-        super().__init__({"weight": float(weight), "steps": as_int("steps", steps, 1, 1000)}, **options)
+        super().__init__({"weight": float(weight), "steps": as_int("steps", steps, 1, 200)}, **options)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Differentiable."""
@@ -154,7 +162,9 @@ class ArtPreprocessor(InputDefense):
     """A preprocessor of the adversarial-robustness-toolbox, ``preprocessor(x) -> (x, y)`` on arrays: no gradient."""
 
     def __init__(self, preprocessor: Callable[[np.ndarray], tuple[np.ndarray, Any]]):
-        super().__init__({}, name=f"art_{type(preprocessor).__name__.lower()}")
+        # The toolbox lists the names of its settings; by them digests tell preprocessors apart.
+        stated = {name: str(getattr(preprocessor, name)) for name in getattr(preprocessor, "params", ())}
+        super().__init__(stated, name=f"art_{type(preprocessor).__name__.lower()}")
         self._preprocessor = preprocessor
         self.supports_jit = False
 
