@@ -148,8 +148,8 @@ def architecture(recipe: Recipe) -> str:
             words += [f"max-pool {pool}"] if pool > 1 else []
             words += [f"{'-'.join(map(str, options['hidden']))} {activation}"] if options.get("hidden") else []
         case "resnet":
-            stages, blocks = options["filters"], options.get("blocks", 1)
-            words = [f"residual network of {2 + 2 * blocks * len(stages)} layers, {'-'.join(map(str, stages))} filters"]
+            stages, filters = len(options["filters"]), "-".join(map(str, options["filters"]))
+            words = [f"residual, {stages} x {options.get('blocks', 1)} blocks of {filters} convolutions 3x3"]
         case _:
             both = "bidirectional " if options.get("bidirectional") else ""
             words = [f"{both}{CELLS[options.get('cell', 'simple')]} {options['units']}"]

@@ -151,6 +151,22 @@ def test_a_detector_of_another_model_is_refused(trained, digits):
         advlab.evaluate_detector(trained, detector, digits, samples=10)
 
 
+class Bright:
+    """A detector with the interface of the adversarial-robustness-toolbox."""
+
+    def detect(self, x):
+        bright = x.mean((1, 2, 3))
+        return {"predictions": np.stack([1 - bright, bright], 1)}, bright > 0.5
+
+
+def test_a_detector_of_the_toolbox_scores_by_its_predictions(trained, digits):
+    detector = Detector.from_art(Bright()).fit(trained, digits)
+    np.testing.assert_allclose(detector.score(digits.x), digits.x.mean((1, 2, 3)), atol=1e-6)
+    assert detector.name == "art-Bright"
+    found = advlab.evaluate_detector(trained, detector, digits, attacks=["fgsm"], samples=20, steps=5, progress=False)
+    assert found.detector == "art-Bright"
+
+
 def test_curve_and_area_are_those_of_scikit_learn():
     clean, adversarial = RNG.normal(size=150).round(1), RNG.normal(0.7, size=40).round(1)
     truth, scores = np.r_[np.zeros(150), np.ones(40)], np.r_[clean, adversarial]

@@ -111,6 +111,7 @@ def printed(tmp_path_factory):
             "curve": curve(),
             "audit": audit(),
             "defense-report": defense_report(),
+            "detect": call("detect", "energy", "--model", "digits", "--samples", 5),
         }
 
 

@@ -98,7 +98,6 @@ def test_shipped_weights_are_few_megabytes(zoo):
         ("mnist-softmax-zeros", "softmax regression, from zeros"),
         ("mnist-softmax", "softmax regression, from TruncatedNormal stddev: 1.0"),
         ("mnist-robust", "16-32 convolutions 4x4 relu, stride 2, 100 relu"),
-        ("cifar10", "residual network of 14 layers, 16-32-64 filters"),
         ("mnist", "64-64-64 convolutions 3x3 relu, max-pool 2, dropout 0.2"),
         ("mnist-rnn", "SimpleRNN 256, dropout 0.2"),
         ("mnist-bidirectional", "bidirectional SimpleRNN 256, dropout 0.2"),

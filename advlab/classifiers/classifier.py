@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -213,12 +213,13 @@ class Classifier:
         other.source = self.source
         return other
 
-    def with_defense(self, defense: str, **settings: Any) -> Classifier:
+    def with_defense(self, defense: str | Callable[..., Any], **settings: Any) -> Classifier:
         """This classifier behind an input defence, which is saved with it: ``with_defense("jpeg", quality=50)``.
 
         Args:
             defense: ``bit-depth`` (``bits``), ``median-smoothing`` (``size``), ``jpeg`` (``quality``),
-                ``total-variation`` (``weight``, ``steps``) or ``random-resizing`` (``smallest``).
+                ``total-variation`` (``weight``, ``steps``) or ``random-resizing`` (``smallest``); or a preprocessor of
+                the adversarial-robustness-toolbox, which has no gradient and cannot be saved.
             **settings: Those in brackets.
 
         Raises:
@@ -227,9 +228,10 @@ class Classifier:
                 shape is open.
         """
         layer = make_defense(defense, settings)
+        called = layer.name.replace("_", "-")
         if any(type(present) is type(layer) for present in defenses_of(self.keras_model)):
             raise InvalidValue(
-                f"Model '{self.name}' has the input defence '{defense}' already. Wrap the undefended model, with the "
+                f"Model '{self.name}' has the input defence '{called}' already. Wrap the undefended model, with the "
                 "settings that you want."
             )
         shape = self.image_shape
@@ -238,10 +240,11 @@ class Classifier:
                 f"An input defence needs to know the shape of the images; model '{self.name}' leaves it open "
                 f"({self.adapted.shape}). Build the model with a fixed input shape."
             )
+        layer.check(shape)
         inputs = keras.Input(shape, name="image")
         model = keras.Model(inputs, self.keras_model(self.adapted.as_layers(layer(inputs))), name=f"{layer.name}_model")
         stated = Settings(output=self.settings.output)
-        return Classifier(model, name=f"{self.name}-{defense}", settings=stated, card=self.card)
+        return Classifier(model, name=f"{self.name}-{called}", settings=stated, card=self.card)
 
     def in_bfloat16(self) -> Classifier:
         """A copy that computes in bfloat16, with weights and logits in float32.

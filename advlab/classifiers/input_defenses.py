@@ -16,7 +16,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from advlab.errors import unknown
+from advlab.errors import InvalidValue, unknown
 from advlab.validation import as_int, invalid, is_number
 
 _STEP = 0.25  # of Chambolle's projections; they converge in practice up to here
@@ -31,6 +31,9 @@ class InputDefense(keras.layers.Layer):
     def __init__(self, settings: dict[str, Any], **options: Any):
         super().__init__(**{"trainable": False, "name": _layer_name(type(self)), **options, "autocast": False})
         self.settings = settings
+
+    def check(self, shape: tuple[Any, ...]) -> None:
+        """Raise ``InvalidValue`` where images of shape ``(h, w, c)`` are too small."""
 
     def get_config(self) -> dict[str, Any]:
         """Name and settings."""
@@ -60,6 +63,11 @@ class MedianSmoothing(InputDefense):
 
     def __init__(self, size: int = 2, **options: Any):
         super().__init__({"size": as_int("size", size, 2, 15)}, **options)
+
+    def check(self, shape: tuple[Any, ...]) -> None:
+        """A mirrored edge is no wider than the image."""
+        if self.settings["size"] // 2 > min(shape[:2]):
+            raise invalid("size", self.settings["size"], f"an int in the range [2, {2 * min(shape[:2]) + 1}]")
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """The image is mirrored at its edges; of an even number of pixels, the upper of the two in the middle."""
@@ -109,7 +117,7 @@ class TotalVariation(InputDefense):
     def __init__(self, weight: float = 0.1, steps: int = 20, **options: Any):
         if not (is_number(weight) and 0 < weight < math.inf):
             raise invalid("weight", weight, "a number above 0")
-        super().__init__({"weight": float(weight), "steps": as_int("steps", steps, 1, 1000)}, **options)
+        super().__init__({"weight": float(weight), "steps": as_int("steps", steps, 1, 200)}, **options)
 
     def call(self, x: tf.Tensor) -> tf.Tensor:
         """Differentiable."""
@@ -150,6 +158,22 @@ class RandomResizing(InputDefense):
         return tf.einsum("nih,nhwc,njw->nijc", rows, x, columns)
 
 
+class ArtPreprocessor(InputDefense):
+    """A preprocessor of the adversarial-robustness-toolbox, ``preprocessor(x) -> (x, y)`` on arrays: no gradient."""
+
+    def __init__(self, preprocessor: Callable[[np.ndarray], tuple[np.ndarray, Any]]):
+        # The toolbox lists the names of its settings; by them digests tell preprocessors apart.
+        stated = {name: str(getattr(preprocessor, name)) for name in getattr(preprocessor, "params", ())}
+        super().__init__(stated, name=f"art_{type(preprocessor).__name__.lower()}")
+        self._preprocessor = preprocessor
+        self.supports_jit = False
+
+    def call(self, x: tf.Tensor) -> tf.Tensor:
+        """Run in NumPy."""
+        y = tf.numpy_function(lambda x: np.asarray(self._preprocessor(x)[0], np.float32), [x], tf.float32)
+        return tf.ensure_shape(y, x.shape)
+
+
 DEFENSES: dict[str, Callable[..., InputDefense]] = {
     "bit-depth": BitDepth,
     "median-smoothing": MedianSmoothing,
@@ -159,8 +183,18 @@ DEFENSES: dict[str, Callable[..., InputDefense]] = {
 }
 
 
-def make_defense(name: str, settings: dict[str, Any]) -> InputDefense:
-    """The layer of that name; raises ``UnknownName`` for another one, or for a setting that it does not have."""
+def make_defense(name: str | Callable[..., Any], settings: dict[str, Any]) -> InputDefense:
+    """The layer of that name, or around a preprocessor of the adversarial-robustness-toolbox.
+
+    Raises ``UnknownName`` for another name, or for a setting that the defence does not have.
+    """
+    if not isinstance(name, str):
+        if not callable(name) or settings:
+            raise InvalidValue(
+                "An input defence is a name with its settings, or a preprocessor of the adversarial-robustness-toolbox "
+                f"by itself. Got {type(name).__name__}{' and ' if settings else ''}{', '.join(settings)}."
+            )
+        return ArtPreprocessor(name)
     if name not in DEFENSES:
         raise unknown("input defence", name, DEFENSES)
     own = DEFENSES[name]().settings
@@ -176,7 +210,7 @@ def defenses_of(model: keras.Model) -> list[InputDefense]:
 
 
 def _layer_name(cls: type[InputDefense]) -> str:
-    return next(name for name, defense in DEFENSES.items() if defense is cls).replace("-", "_")
+    return next((name for name, defense in DEFENSES.items() if defense is cls), "art").replace("-", "_")
 
 
 def _resampling(side: int, size: tf.Tensor, place: tf.Tensor) -> tf.Tensor:

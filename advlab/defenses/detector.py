@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
-from advlab.defenses.statistics import STATISTICS, Statistic
+from advlab.defenses.statistics import STATISTICS, Statistic, art_statistic
 from advlab.errors import InvalidValue, Mismatch, unknown
 from advlab.validation import is_number, shown
 
@@ -45,9 +45,23 @@ class Detector:
         for key in settings:
             if key not in own:
                 raise unknown(f"setting of detector '{name}'", key, own)
-        self.name, self.settings = name, settings
+        self._begin(name, settings, STATISTICS[name])
+
+    def _begin(self, name: str, settings: dict[str, Any], make: Callable[..., Statistic]) -> None:
+        self.name, self.settings, self._make = name, settings, make
         self.threshold = np.inf
         self._fitted: _Fitted | None = None
+
+    @classmethod
+    def from_art(cls, detector: Any) -> Detector:
+        """A fitted evasion detector of the adversarial-robustness-toolbox, to be fitted once more for its threshold.
+
+        Its score is the second column of the predictions that ``detect(x)`` reports, or 1 and 0 for yes and no. It has
+        no gradient: the attack on both lowers it by chance only, and is no evidence for it.
+        """
+        adapted = cls.__new__(cls)
+        adapted._begin(f"art-{type(detector).__name__}", {}, lambda *_: art_statistic(detector))
+        return adapted
 
     def fit(self, classifier: Classifier, data: Dataset, false_positive_rate: float = 0.05) -> Detector:
         """Learn from clean images, and set the threshold.
@@ -78,7 +92,7 @@ class Detector:
                 f"A false-positive rate of {false_positive_rate:g} needs at least {least} correctly classified images "
                 f"to set the threshold on, half of all. Got {correct.sum()}; fit on more images."
             )
-        statistic = STATISTICS[self.name](classifier, learnt_from, **self.settings)
+        statistic = self._make(classifier, learnt_from, **self.settings)
         any_size = tf.TensorSpec([None, *data.shape], tf.float32)
         compiled = tf.function(lambda x: statistic(x)[0], autograph=False, input_signature=[any_size])
         self._fitted = _Fitted(classifier, statistic, compiled)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import keras
 import numpy as np
@@ -122,6 +123,22 @@ def mahalanobis(classifier: Classifier, data: Dataset) -> Statistic:
         return distance, distance
 
     return distance_to_nearest
+
+
+def art_statistic(detector: Any) -> Statistic:
+    """The score of a detector of the adversarial-robustness-toolbox, in NumPy and without gradient."""
+
+    def scores(x: np.ndarray) -> np.ndarray:
+        report, is_adversarial = detector.detect(x)
+        predictions = np.asarray(report.get("predictions", ()))
+        found = predictions[:, 1] if predictions.ndim == 2 and predictions.shape[1] == 2 else is_adversarial
+        return np.asarray(found, np.float32)
+
+    def score(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        value = tf.ensure_shape(tf.numpy_function(scores, [x], tf.float32), [None])
+        return value, value
+
+    return score
 
 
 STATISTICS: dict[str, Callable[..., Statistic]] = {

@@ -25,7 +25,10 @@ def xla_pays(classifier: Classifier, samples_times_steps: int) -> bool:
     """
     if tf.config.list_logical_devices("GPU"):
         return samples_times_steps >= 20_000_000
-    layer_types = {type(layer).__name__ for layer in classifier.keras_model._flatten_layers()}
+    layers = list(classifier.keras_model._flatten_layers())
+    if not all(layer.supports_jit for layer in layers):
+        return False
+    layer_types = {type(layer).__name__ for layer in layers}
     is_slow = any(word in name for name in layer_types for word in ("Conv", "RNN", "LSTM", "GRU", "Bidirectional"))
     return not is_slow and samples_times_steps >= 100_000
 
