@@ -35,6 +35,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.evaluation.evaluation import WorstCase as WorstCase
     from advlab.evaluation.evaluation import evaluate as evaluate
     from advlab.evaluation.evaluation import worst_case as worst_case
+    from advlab.evaluation.files import evaluate_files as evaluate_files
     from advlab.evaluation.findings.checks import Finding as Finding
     from advlab.evaluation.findings.cross import cross_findings as cross_findings
     from advlab.evaluation.noise import NoiseEvaluation as NoiseEvaluation
@@ -140,6 +141,7 @@ _ROOM = {
     "demo": "workflows.demo",
     "evaluate": "evaluation.evaluation",
     "evaluate_detector": "workflows.detection",
+    "evaluate_files": "evaluation.files",
     "evaluate_noise": "workflows.noise",
     "explain": "workflows.explain",
     "export": "workflows.export",

@@ -161,6 +161,15 @@ def read_header(path: Path, layout: Layout) -> dict[str, Any]:
         return _header(file, path, layout)[0]
 
 
+def holds(path: Path, layout: Layout) -> bool:
+    """Whether a file is one of that layout, as far as its header says."""
+    try:
+        read_header(path, layout)
+    except InvalidFile:
+        return False
+    return True
+
+
 def read(path: Path, layout: Layout) -> tuple[dict[str, Any], dict[str, Any]]:
     """The header and the declared arrays, many images as ``LazyImages``; what is not declared is not read.
 

@@ -81,7 +81,7 @@ def main(folder: Path) -> None:
     masked = advlab.attack(classifier, data, "pgd", mask=np.eye(28), top=2)
     print(masked.per_image.mask is not None)
     certificate: advlab.Certificate = advlab.certify(classifier, data, "crown", epsilon="8/255")
-    print(certificate.bracket(result))
+    print(certificate.bracket(result), advlab.evaluate(result, certificate=certificate).bracket)
     print(verified.holds, test.found, len(audit.findings), len(suite), matrix.table(), curve.table([0.05]), sep="\n")
 
     noise: advlab.NoiseEvaluation = advlab.evaluate_noise(classifier, samples=20)

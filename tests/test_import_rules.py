@@ -251,6 +251,7 @@ def test_the_public_names():
         "demo",
         "evaluate",
         "evaluate_detector",
+        "evaluate_files",
         "evaluate_noise",
         "explain",
         "export",

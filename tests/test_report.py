@@ -115,7 +115,8 @@ def audited(roles, asked=0.1):
     answers = tuple(
         Answer(verdict, f"Is it <{verdict}>?", verdict, f"evidence of {verdict}", EVALUATION) for verdict in VERDICTS
     )
-    return SimpleNamespace(evaluations=roles, threat=ThreatModel("linf", asked), answers=answers, findings=())
+    threat = ThreatModel("linf", asked)
+    return SimpleNamespace(evaluations=roles, threat=threat, answers=answers, findings=(), recovery=None)
 
 
 def test_controls_never_head_the_page_of_an_audit():

@@ -26,7 +26,8 @@ from advlab.errors import InvalidValue
 from advlab.problem.balls import LinfBall
 from advlab.progress import Progress
 from advlab.provenance import command_line, versions
-from advlab.results.certificate import MISCLASSIFIED, PROVEN, Certificate
+from advlab.results.bracket import MISCLASSIFIED, PROVEN
+from advlab.results.certificate import Certificate
 
 Report = Callable[[int], None]
 

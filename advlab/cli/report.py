@@ -16,10 +16,13 @@ from advlab.cli.options import json_option, print_json
 def report(archives: tuple[str, ...], output: str, as_json: bool) -> None:
     """Write one self-contained HTML page about archives.
 
+    Certificates among them bracket the archives of the same classifier, images and threat.
+
     Example: advlab report attacks/fashion/*.h5
     """
-    advlab.report([advlab.evaluate(advlab.load_result(path)) for path in archives], output)
+    evaluations = advlab.evaluate_files(archives)
+    advlab.report(evaluations, output)
     if as_json:
-        print_json({"schema": 1, "path": output, "evaluations": len(archives)})
+        print_json({"schema": 1, "path": output, "evaluations": len(evaluations)})
     else:
         click.echo(output)

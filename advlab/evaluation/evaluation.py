@@ -21,6 +21,8 @@ from advlab.evaluation.metrics import Rate, Size, Summary
 from advlab.evaluation.table import as_html, table
 from advlab.formatting import frame
 from advlab.lazy import Images
+from advlab.results.bracket import STATUSES, Bracket, bracket, statuses
+from advlab.results.certificate import Certificate
 from advlab.results.combine import refuse_different
 from advlab.results.result import AttackResult, load_result
 
@@ -59,13 +61,14 @@ class WorstCase(NamedTuple):
     """Several attacks as one. ``robust`` bool ``(n,)``: no attack succeeded; ``accuracy``: its fraction of all samples.
 
     ``misclassified_by`` int64 ``(n,)``: the first of ``attacks`` that succeeded on a correct sample; -1 where none did
-    (it is robust, or was wrong before any attack).
+    (it is robust, or was wrong before any attack). ``bracket`` is that of all with a certificate.
     """
 
     robust: np.ndarray
     misclassified_by: np.ndarray
     accuracy: Rate
     attacks: tuple[Attack, ...]
+    bracket: Bracket | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,7 +88,8 @@ class Evaluation:
     samples; ``flow_distance`` float64 ``(k, k)`` is the median distance in the norm of the threat of those where the
     attack succeeded, NaN where there is none. ``transfer_from`` names the classifier that the images were crafted
     against where that is another one. In a part of a cascade ``shift`` and all below it are over the images that the
-    parts before it left; the accuracies stay over all. ``result`` holds the images and predictions behind the numbers.
+    parts before it left; the accuracies stay over all. ``result`` holds the images and predictions behind the numbers,
+    ``certificate`` what is proven of the same images under the same threat, if that was given.
     """
 
     result: AttackResult
@@ -107,6 +111,7 @@ class Evaluation:
     flow_distance: np.ndarray
     findings: tuple[Finding, ...]
     transfer_from: str | None = None
+    certificate: Certificate | None = None
 
     def __len__(self) -> int:
         return len(self.robust)
@@ -135,6 +140,21 @@ class Evaluation:
     def joins(self) -> bool:
         """Whether it is the worst case, or the smallest change, of several attacks."""
         return self.result.diagnostics.misclassified_by is not None
+
+    @property
+    def bracket(self) -> Bracket | None:
+        """Robust accuracy from both sides; None without a certificate."""
+        return bracket(self.certificate, self.result) if self.certificate else None
+
+    @property
+    def certified(self) -> np.ndarray | None:
+        """``proven``, ``misclassified`` or ``unknown``, str ``(n,)``; None without a certificate."""
+        return np.array(STATUSES)[statuses(self.certificate, self.result)] if self.certificate else None
+
+    def with_certificate(self, certificate: Certificate) -> Evaluation:
+        """The same evaluation, bracketed by a certificate; raises as ``Certificate.bracket`` does."""
+        bracket(certificate, self.result)
+        return replace(self, certificate=certificate)
 
     @property
     def at_boundary(self) -> bool:
@@ -177,15 +197,29 @@ class Evaluation:
         return as_html(self)
 
 
-def evaluate(result: AttackResult | str | PathLike[str], classifier: Predictor | None = None) -> Evaluation:
+def evaluate(
+    result: AttackResult | str | PathLike[str],
+    classifier: Predictor | None = None,
+    certificate: Certificate | str | PathLike[str] | None = None,
+) -> Evaluation:
     """The numbers of a result, or of an archive at a path: as recorded, or as another classifier predicts the images.
 
     With ``classifier`` clean and perturbed images are predicted again; where it is not the one they were crafted
-    against this is a transfer evaluation and ``transfer_from`` says so. Raises ``Mismatch`` where its classes or its
-    image shape do not fit.
+    against this is a transfer evaluation and ``transfer_from`` says so. ``certificate``, or its path, brackets robust
+    accuracy from below. Raises ``Mismatch`` where classes or image shape do not fit, or where the certificate is of
+    another classifier, other images or another threat, and ``InvalidValue`` for one of ``smoothing``.
     """
     if isinstance(result, str | PathLike):
         result = load_result(result)
+    evaluation = _as_predicted(result, classifier)
+    if certificate is None:
+        return evaluation
+    return evaluation.with_certificate(
+        Certificate.load(certificate) if isinstance(certificate, str | PathLike) else certificate
+    )
+
+
+def _as_predicted(result: AttackResult, classifier: Predictor | None) -> Evaluation:
     if classifier is None:
         return _evaluated(result, None)
     clean, adversarial = (_predicted(classifier, x, result) for x in (result.x, result.x_adv))
@@ -207,7 +241,9 @@ def worst_case(evaluations: Iterable[Evaluation]) -> WorstCase:
     success = evaluations[0].result.correct & ~robust_by_attack
     robust = np.asarray(robust_by_attack.all(0))
     misclassified_by = np.where(success.any(0), success.argmax(0), -1)
-    return WorstCase(robust, misclassified_by, metrics.rate(robust), tuple(e.attack for e in evaluations))
+    certificate = next((e.certificate for e in evaluations if e.certificate), None)
+    together = Bracket.of(certificate, evaluations[0].result.correct, robust) if certificate else None
+    return WorstCase(robust, misclassified_by, metrics.rate(robust), tuple(e.attack for e in evaluations), together)
 
 
 def _evaluated(result: AttackResult, transfer_from: str | None) -> Evaluation:

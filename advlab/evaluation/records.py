@@ -47,6 +47,7 @@ def to_record(evaluation: Evaluation) -> dict[str, Any]:
             "transitions": evaluation.transitions,
             "flow_distance": evaluation.flow_distance,
             "findings": evaluation.findings,
+            "bracket": _bracket(evaluation),
             "selftest": result.selftest,
             "forward_passes": evaluation.forward_passes,
             "backward_passes": evaluation.backward_passes,
@@ -57,6 +58,20 @@ def to_record(evaluation: Evaluation) -> dict[str, Any]:
     )
 
 
+def _bracket(evaluation: Evaluation) -> dict[str, Any] | None:
+    certificate, bracket = evaluation.certificate, evaluation.bracket
+    if certificate is None or bracket is None:
+        return None
+    return {
+        "method": certificate.method,
+        "proven": bracket.low,
+        "misclassified": bracket.misclassified,
+        "unknown": bracket.unknown,
+        "found": bracket.found,
+        "missed": bracket.missed,
+    }
+
+
 def per_sample(evaluation: Evaluation) -> dict[str, np.ndarray]:
     """Column -> array ``(n,)``, a row for each sample.
 
@@ -64,11 +79,12 @@ def per_sample(evaluation: Evaluation) -> dict[str, np.ndarray]:
     numbers; ``p_clean`` and ``p_adversarial`` the confidence in the label on the clean and on the perturbed image, in
     [0, 1]; ``attempted`` and ``robust`` bool, see ``AttackResult``; ``linf``, ``l2``, ``l1`` and ``l0`` the size of the
     perturbation, float64 in pixel units, ``l0`` in changed image positions; ``queries`` the forward passes that the
-    attack spent on the sample.
+    attack spent on the sample. With a certificate ``certified`` is text: ``proven``, ``misclassified`` or ``unknown``.
     """
     result = evaluation.result
     clean, adversarial, rows = result.clean_probabilities, result.adversarial_probabilities, np.arange(len(result))
-    return {
+    certified = evaluation.certified
+    columns = {
         "index": result.indices,
         "label": result.labels,
         "predicted_clean": clean.argmax(1),
@@ -80,6 +96,7 @@ def per_sample(evaluation: Evaluation) -> dict[str, np.ndarray]:
         **distances(result.x, result.x_adv)._asdict(),
         "queries": result.forward_passes,
     }
+    return columns if certified is None else columns | {"certified": certified}
 
 
 def to_records(

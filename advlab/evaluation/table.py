@@ -77,8 +77,9 @@ def distance(evaluation: Evaluation) -> float:
 
 def cells(evaluation: Evaluation, name: str | None = None) -> dict[str, str]:
     """Column -> text of the row of one evaluation; ``name`` replaces the words for the attack."""
-    robust, seconds = evaluation.robust_accuracy, evaluation.result.seconds
+    robust, seconds, bracket = evaluation.robust_accuracy, evaluation.result.seconds, evaluation.bracket
     sign = SIGN if evaluation.at_boundary else ""
+    proven = {} if bracket is None else {"proven %": number(100 * bracket.low / bracket.total, ".1f")}
     return {
         "model": printable(evaluation.classifier),
         "attack": printable(label(evaluation) if name is None else name),
@@ -91,7 +92,7 @@ def cells(evaluation: Evaluation, name: str | None = None) -> dict[str, str]:
         "distance": number(distance(evaluation), ".3g"),
         "passes": f"{evaluation.forward_passes + evaluation.backward_passes:.4g}",
         "seconds": f"{seconds:.0f}" if seconds >= 1000 else f"{seconds:.3g}",
-    }
+    } | proven
 
 
 def table(evaluations: Evaluation | Iterable[Evaluation], markdown: bool = False) -> str:
@@ -104,6 +105,8 @@ def table(evaluations: Evaluation | Iterable[Evaluation], markdown: bool = False
     if not evaluations:
         raise InvalidValue("A table needs at least one evaluation. Got none.")
     rows = [cells(e, name) for e, name in zip(evaluations, labels(evaluations), strict=True)]
+    columns = list(dict.fromkeys(column for row in rows for column in row))
+    rows = [{column: row.get(column, "-") for column in columns} for row in rows]
     if markdown:
         return "\n".join([*_markdown(rows), "", *caption(evaluations)])
     lines = [wrapped for line in caption(evaluations) for wrapped in textwrap.wrap(line, WIDTH)]
@@ -130,7 +133,16 @@ def caption(evaluations: Sequence[Evaluation]) -> list[str]:
         lines.append(
             "The attacks of a cascade get only the images that are still robust; robust counts all so far, shift those."
         )
+    lines += [bracket_line(e) for e in evaluations if e.bracket]
     return lines + [line for e in evaluations if e.joins for line in _suite_lines(e)]
+
+
+def bracket_line(evaluation: Evaluation) -> str:
+    """Robust accuracy from both sides, and the attack judged by it; empty without a certificate."""
+    certificate, bracket = evaluation.certificate, evaluation.bracket
+    if certificate is None or bracket is None:
+        return ""
+    return f"{label(evaluation)}, bracketed by {certificate.method}: {bracket}; {bracket.score}."
 
 
 def _difference(first: Evaluation, second: Evaluation) -> str:

@@ -10,7 +10,7 @@ import numpy as np
 
 from advlab.evaluation.metrics import Rate
 from advlab.evaluation.table import as_evaluations
-from advlab.figures.style import CLEAN, INK, MEAN, ROBUST, STYLE, WIDTH, Figure, names, remove_frame
+from advlab.figures.style import CLEAN, INK, MEAN, PROVEN, ROBUST, STYLE, WIDTH, Figure, names, remove_frame
 
 if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation
@@ -42,7 +42,10 @@ def confidence_shift(evaluations: Evaluation | Iterable[Evaluation]) -> Figure:
 
 
 def accuracy_bars(evaluations: Evaluation | Iterable[Evaluation]) -> Figure:
-    """Clean and robust accuracy of each evaluation as bars from 0 to 100 %, with their 95 % intervals."""
+    """Clean and robust accuracy of each evaluation as bars from 0 to 100 %, with their 95 % intervals.
+
+    Where a certificate was given, the darker part of a bar is proven.
+    """
     evaluations = as_evaluations(evaluations)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(WIDTH, 0.9 + 0.42 * len(evaluations)), layout="constrained")
@@ -50,12 +53,15 @@ def accuracy_bars(evaluations: Evaluation | Iterable[Evaluation]) -> Figure:
         rows = np.arange(len(evaluations))
         _bars(axis, rows - 0.19, [e.clean_accuracy for e in evaluations], CLEAN, "clean images")
         _bars(axis, rows + 0.19, [e.robust_accuracy for e in evaluations], ROBUST, "perturbed images")
+        proven = [100 * e.bracket.low / e.bracket.total if e.bracket else 0.0 for e in evaluations]
+        if any(e.bracket for e in evaluations):
+            axis.barh(rows + 0.19, proven, 0.34, color=PROVEN, lw=0, label="of these proven")
         axis.set_yticks(rows, names(evaluations))
         axis.invert_yaxis()
         axis.set_xlim(0, 100)
         axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
         axis.set_xlabel("classified correctly")
-        figure.legend(loc="outside upper left", ncols=2, frameon=False, handlelength=1.0)
+        figure.legend(loc="outside upper left", ncols=3, frameon=False, handlelength=1.0)
         remove_frame(axis)
     return figure
 

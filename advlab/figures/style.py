@@ -19,6 +19,7 @@ INK = "#1b1c1e"  # becomes the text colour of the page around it, see ``svg``
 CLEAN = "#8d929b"
 ROBUST = "#4a86cf"
 MEAN = "#d9624f"
+PROVEN = "#2a5694"
 WIDTH = 4.7
 _SCREEN_DPI = 110  # in a notebook: sharp, and a few tens of kilobytes
 STYLE = {

@@ -68,7 +68,8 @@ def _nearest(group: CurveGroup, samples: Sequence[Sample], sources: dict[str, in
     best = max(int(group.curve.misclassified_by[row]), 0)
     distance = float(group.curve.smallest[row])
     entry = _entry(group.members[best], samples[best], sources)
-    return entry | {"distance": distance if math.isfinite(distance) else None}
+    # What is proven is so at one epsilon, and here the reader chooses it.
+    return entry | {"distance": distance if math.isfinite(distance) else None, "certified": None}
 
 
 def _entry(evaluation: Evaluation, sample: Sample, sources: dict[str, int]) -> dict[str, Any]:
@@ -87,6 +88,7 @@ def _entry(evaluation: Evaluation, sample: Sample, sources: dict[str, int]) -> d
         "perturbation": sample.perturbation,
         "adversarial": sample.adversarial.source,
     }
+    certified = evaluation.certified
     counts = [sources.setdefault(source, len(sources)) for source in sample.counts or ()]
     return {
         "position": sample.position,
@@ -97,6 +99,7 @@ def _entry(evaluation: Evaluation, sample: Sample, sources: dict[str, int]) -> d
         "after": np.round(after[classes], 4).tolist(),
         "amplified": float(f"{sample.amplified:.3g}"),
         "outcome": sample.outcome,
+        "certified": None if certified is None else str(certified[row]),
         "counts": counts,
         **{name: sources.setdefault(source, len(sources)) for name, source in pictures.items()},
     }

@@ -8,6 +8,10 @@
     robust: "still robust", adversarial: "adversarial", misclassified: "misclassified when clean",
     skipped: "skipped, an earlier attack succeeded",
   };
+  const PROOFS = {
+    proven: " Proven: nothing within epsilon is misclassified.", unknown: " Whether anything within epsilon succeeds is unknown.",
+    misclassified: " This attack missed an adversarial image that is known to exist.",
+  };
   let current = data.choices[0];
   let selected = 0;
   let swapped = false;
@@ -42,7 +46,7 @@
     }
     const from = current.curve ? ` from ${short(sample.distance)}` : "";
     return result === "adversarial" ? `${start}adversarial${from}, classified as ${after}.`
-      : `${start}still robust, classified as ${after}.`;
+      : `${start}still robust, classified as ${after}.${PROOFS[sample.certified] ?? ""}`;
   }
 
   function bars(list, sample, values, predicted) {

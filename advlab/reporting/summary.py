@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from advlab.evaluation.evaluation import Evaluation, worst_case
+from advlab.evaluation.evaluation import Evaluation, WorstCase, worst_case
 from advlab.evaluation.metrics import Rate
 from advlab.reporting.pictures import Sample
 from advlab.threat import ThreatModel
@@ -23,13 +23,19 @@ class Headline:
     """What is left under one threat model: correct against every attack there, image by image.
 
     ``strongest`` is the suite's worst case or else the strongest attack, ``samples`` are its pictures, ``attacks`` how
-    many were run; ``accuracy`` is below that of ``strongest`` where others succeed on images that it does not.
+    many were run, ``worst`` all of them together; ``accuracy`` is below that of ``strongest`` where others succeed on
+    images that it does not.
     """
 
     strongest: Evaluation
     samples: Sequence[Sample]
-    accuracy: Rate
+    worst: WorstCase
     attacks: int
+
+    @property
+    def accuracy(self) -> Rate:
+        """What is left of all images."""
+        return self.worst.accuracy
 
     @property
     def threat(self) -> ThreatModel:
@@ -100,8 +106,8 @@ def _headlines(group: Sequence[_Pair]) -> list[Headline]:
 def _headline(pairs: Sequence[_Pair]) -> Headline:
     """The one of attacks on the same images under the same threat model."""
     strongest, samples = min(pairs, key=lambda pair: _rank(pair[0]))
-    accuracy = worst_case(e for e, _ in pairs).accuracy
-    return Headline(strongest, samples, accuracy, len(_attacks(e for e, _ in pairs)))
+    worst = worst_case(e for e, _ in pairs)
+    return Headline(strongest, samples, worst, len(_attacks(e for e, _ in pairs)))
 
 
 def _attacks(evaluations: Iterable[Evaluation]) -> set[tuple[str, str | None]]:
@@ -138,7 +144,7 @@ def _summary(
     headline = main
     if headline is None:
         strongest, samples = min(group, key=lambda pair: _rank(pair[0]))
-        headline = Headline(strongest, samples, strongest.robust_accuracy, 1)
+        headline = Headline(strongest, samples, worst_case([strongest]), 1)
     samples = headline.samples
     return Summary(
         headline=headline,

@@ -18,15 +18,13 @@ import numpy as np
 from advlab import storage, workspace
 from advlab.errors import InvalidFile
 from advlab.formatting import WIDTH, aligned, frame, number, plain, printable, shortened
-from advlab.results.bracket import Bracket, bracket
+from advlab.results.bracket import MISCLASSIFIED, PROVEN, STATUSES, UNKNOWN, Bracket, bracket
 from advlab.results.layout import CERTIFICATE
 from advlab.results.result import AttackResult, refuse_other
 from advlab.threat import ThreatModel
 
 SCHEMA = 1
 _NAME = 30  # columns of a name
-STATUSES = ("unknown", "proven", "misclassified")
-UNKNOWN, PROVEN, MISCLASSIFIED = range(len(STATUSES))
 _ARRAYS = ("status", "correct", "margin", "radius", "rounding", "branches", "x_adv", "labels", "indices")
 _HEADER = (
     "classifier",
@@ -140,7 +138,7 @@ class Certificate:
                 "model": printable(self.classifier) + (" (smoothed)" if self.method == "smoothing" else ""),
                 "method": f"{name} {self.norm} {self.threat.epsilon_text}",
                 "clean %": number(100 * float(self.correct.mean()), ".1f"),
-                "misclassified": f"{bracket.total - bracket.high:,}",
+                "misclassified": f"{bracket.misclassified:,}",
                 "proven": f"{bracket.low:,}",
                 "unknown": f"{bracket.unknown:,}",
                 "robust %": f"{100 * bracket.low / bracket.total:.1f} to {100 * bracket.high / bracket.total:.1f}",
