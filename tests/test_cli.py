@@ -437,7 +437,18 @@ def test_help_of_every_command_ends_with_an_example():
         assert "Example: advlab" in call(name, "--help").stdout, name
 
 
-def test_help_shows_each_command_in_one_line_of_80_columns(monkeypatch):
+def test_help_shows_each_command_in_one_line_of_80_columns_under_what_a_person_wants(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    lines = call("--help").stdout.partition("Commands:\n")[2].splitlines()
-    assert [line.split()[0] for line in lines] == sorted(commands())
+    text = call("--help").stdout.partition("Make a model:\n")[2]
+    titles = [line for line in text.splitlines() if line and not line.startswith(" ")]
+    assert titles == ["Attack it:", "Judge the number:", "Defend:", "Share:", "Look around:"]
+    names = [line.split()[0] for line in text.splitlines() if line.startswith(" ")]
+    assert sorted(names) == sorted(commands())
+    assert text.index(" harden ") > text.index("Defend:") > text.index(" audit ") > text.index("Judge the number:")
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("atack", "attack"), ("defence-report", "defense-report")])
+def test_a_mistyped_command_gets_a_suggestion(typed, meant):
+    message = call(typed, "--model", "digits", code=2).stderr
+    assert f"Unknown command '{typed}'. Did you mean '{meant}'?" in message
+    assert "Did you mean" not in call("xyzzy", code=2).stderr

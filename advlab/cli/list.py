@@ -10,6 +10,8 @@ from advlab.cli.options import json_option, print_json
 
 _CATEGORIES = ("models", "studies", "methods", "suites", "datasets", "archives")
 
+SECTION = "look around"
+
 
 @main.command(name="list")
 @click.argument("category", required=False, metavar=f"[{'|'.join(_CATEGORIES)}]")

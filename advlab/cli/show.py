@@ -8,6 +8,8 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import classifier_options, json_option, print_json, relative_path
 
+SECTION = "look around"
+
 
 @main.command()
 @click.argument("model")
