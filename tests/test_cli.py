@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import advlab
 from advlab import workspace as advlab_workspace
 from advlab.cli import main
 from advlab.errors import InvalidFile
@@ -445,6 +446,25 @@ def test_help_shows_each_command_in_one_line_of_80_columns_under_what_a_person_w
     names = [line.split()[0] for line in text.splitlines() if line.startswith(" ")]
     assert sorted(names) == sorted(commands())
     assert text.index(" harden ") > text.index("Defend:") > text.index(" audit ") > text.index("Judge the number:")
+
+
+def test_show_explains_a_method_and_each_of_its_parameters_within_80_columns():
+    text = call("show", "pgd").stdout
+    assert text.startswith("pgd: Projected gradient descent (Linf, L2, L1)")
+    assert "arXiv:1706.06083" in text
+    assert "  steps  (int, default 40)\n      Gradient steps on each image.\n" in text
+    assert "  step_size  (float, may be left out)" in text
+    assert "one of uniform, gaussian, salt-and-pepper" in " ".join(call("show", "noise").stdout.split())
+    for name in advlab.available("methods"):
+        assert max(map(len, call("show", name).stdout.splitlines())) <= 80, name
+
+
+def test_archives_are_listed_with_their_accuracy(archive):
+    result = load_result(archive)
+    line = call("list", "archives").stdout
+    assert f"robust {result.robust.mean():.1%}, clean {result.correct.mean():.1%} of 40 images" in line
+    archive.write_bytes(b"no archive")
+    assert "cannot be read" in call("list", "archives").stdout
 
 
 @pytest.mark.parametrize(("typed", "meant"), [("atack", "attack"), ("defence-report", "defense-report")])
