@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
+import advlab
 from advlab import workspace as advlab_workspace
 from advlab.cli import main
 from advlab.errors import InvalidFile
@@ -437,7 +438,37 @@ def test_help_of_every_command_ends_with_an_example():
         assert "Example: advlab" in call(name, "--help").stdout, name
 
 
-def test_help_shows_each_command_in_one_line_of_80_columns(monkeypatch):
+def test_help_shows_each_command_in_one_line_of_80_columns_under_what_a_person_wants(monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    lines = call("--help").stdout.partition("Commands:\n")[2].splitlines()
-    assert [line.split()[0] for line in lines] == sorted(commands())
+    text = call("--help").stdout.partition("Make a model:\n")[2]
+    titles = [line for line in text.splitlines() if line and not line.startswith(" ")]
+    assert titles == ["Attack it:", "Judge the number:", "Defend:", "Share:", "Look around:"]
+    names = [line.split()[0] for line in text.splitlines() if line.startswith(" ")]
+    assert sorted(names) == sorted(commands())
+    assert text.index(" harden ") > text.index("Defend:") > text.index(" audit ") > text.index("Judge the number:")
+
+
+def test_show_explains_a_method_and_each_of_its_parameters_within_80_columns():
+    text = call("show", "pgd").stdout
+    assert text.startswith("pgd: Projected gradient descent (Linf, L2, L1)")
+    assert "arXiv:1706.06083" in text
+    assert "  steps  (int, default 40)\n      Gradient steps on each image.\n" in text
+    assert "  step_size  (float, may be left out)" in text
+    assert "one of uniform, gaussian, salt-and-pepper" in " ".join(call("show", "noise").stdout.split())
+    for name in advlab.available("methods"):
+        assert max(map(len, call("show", name).stdout.splitlines())) <= 80, name
+
+
+def test_archives_are_listed_with_their_accuracy(archive):
+    result = load_result(archive)
+    line = call("list", "archives").stdout
+    assert f"robust {result.robust.mean():.1%}, clean {result.correct.mean():.1%} of 40 images" in line
+    archive.write_bytes(b"no archive")
+    assert "cannot be read" in call("list", "archives").stdout
+
+
+@pytest.mark.parametrize(("typed", "meant"), [("atack", "attack"), ("defence-report", "defense-report")])
+def test_a_mistyped_command_gets_a_suggestion(typed, meant):
+    message = call(typed, "--model", "digits", code=2).stderr
+    assert f"Unknown command '{typed}'. Did you mean '{meant}'?" in message
+    assert "Did you mean" not in call("xyzzy", code=2).stderr

@@ -187,7 +187,8 @@ def test_a_method_file_is_short_named_after_its_source_and_imports_little(name):
     document = ast.get_docstring(tree)
     assert document
     assert "arXiv:" in document or name in UNPUBLISHED
-    assert len(text.splitlines()) <= LONGER.get(name, 60)
+    described = load_method(name).descriptions
+    assert len(text.splitlines()) - len(described) - 2 <= LONGER.get(name, 60)  # what describes a parameter is no code
     allowed = (
         "advlab.problem",
         "advlab.methods",
@@ -197,6 +198,13 @@ def test_a_method_file_is_short_named_after_its_source_and_imports_little(name):
         modules = [f"advlab.{alias.name}" for alias in node.names] if modules == ["advlab"] else modules
         modules += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
         assert not [m for m in modules if m.startswith("advlab") and not m.startswith(allowed)], modules
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_every_parameter_is_described_in_a_sentence(name):
+    method = load_method(name)
+    assert list(method.descriptions) == list(method.parameters)
+    assert all(text[0].isupper() and text.endswith(".") for text in method.descriptions.values())
 
 
 @pytest.mark.parametrize("name", method_names())

@@ -145,3 +145,17 @@ def test_leftovers_of_killed_runs_are_removed_when_old_and_never_listed(workspac
     with advlab_workspace.atomic_write(folder / "next.h5") as temporary:
         temporary.write_bytes(b"")
     assert sorted(path.name for path in folder.iterdir()) == [".notes.h5", ".pgd-4567cdef.h5", "next.h5"]
+
+
+def test_a_terminal_hears_at_once_that_tensorflow_is_loaded_and_a_pipe_does_not(tmp_path):
+    """With a TensorFlow that cannot be loaded: what is printed came before it."""
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit(3)")
+    words = f"PYTHONPATH={tmp_path}:$PYTHONPATH {ADVLAB} attack --model digits --samples 2"
+    piped = shell(words, tmp_path)
+    assert (piped.returncode, piped.stderr) == (3, "")
+    terminal, child = os.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent)}
+    subprocess.run(["sh", "-c", words], stderr=child, stdout=child, cwd=tmp_path, env=environment, timeout=60)
+    os.close(child)
+    assert os.read(terminal, 10_000).decode().splitlines() == ["Loading TensorFlow ..."]
+    os.close(terminal)

@@ -10,6 +10,8 @@ import os
 import signal
 import sys
 import warnings
+from collections.abc import Sequence
+from types import ModuleType
 
 from advlab.cli.main import main
 from advlab.errors import for_terminal
@@ -31,6 +33,8 @@ def start() -> None:
         silent = os.open(os.devnull, os.O_WRONLY)
         os.dup2(silent, 2)
         os.close(silent)
+    if sys.stderr.isatty():
+        sys.meta_path.insert(0, _Announcer())
     warnings.formatwarning = lambda message, *_, **__: f"warning: {for_terminal(str(message))}\n"
     code: object = 1
     try:
@@ -53,6 +57,16 @@ def start() -> None:
         sys.stderr.flush()
     # Every file is closed by now. A full shutdown takes a tenth of the time of a listing, and more with TensorFlow.
     os._exit(code if isinstance(code, int) else int(code is not None))
+
+
+class _Announcer:
+    """Says on a terminal what the seconds before the first result are spent on, once something imports TensorFlow."""
+
+    def find_spec(self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None) -> None:
+        """Find nothing: the import goes on as without it."""
+        if name == "tensorflow":
+            sys.meta_path.remove(self)
+            print("Loading TensorFlow ...", file=sys.stderr, flush=True)
 
 
 def _open_standard_streams() -> None:

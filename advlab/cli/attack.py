@@ -21,6 +21,8 @@ from advlab.cli.options import (
     say_if_fewer,
 )
 
+SECTION = "attack"
+
 
 def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
     if value is not None:

@@ -18,6 +18,8 @@ from advlab.cli.options import (
     say_if_fewer,
 )
 
+SECTION = "judge"
+
 
 @main.command()
 @model_option("classifier")

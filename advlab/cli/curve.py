@@ -19,6 +19,8 @@ from advlab.cli.options import (
     say_if_fewer,
 )
 
+SECTION = "attack"
+
 
 @main.command()
 @click.argument("archives", nargs=-1, metavar="[ARCHIVE]...")

@@ -8,6 +8,8 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import json_option, print_evaluations, print_json
 
+SECTION = "look around"
+
 
 @main.command()
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")

@@ -17,6 +17,8 @@ from advlab.cli.options import (
     relative_path,
 )
 
+SECTION = "attack"
+
 
 @main.command(name="import")
 @click.argument("images", metavar="IMAGES.npy")

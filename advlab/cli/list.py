@@ -10,6 +10,8 @@ from advlab.cli.options import json_option, print_json
 
 _CATEGORIES = ("models", "studies", "methods", "suites", "datasets", "archives")
 
+SECTION = "look around"
+
 
 @main.command(name="list")
 @click.argument("category", required=False, metavar=f"[{'|'.join(_CATEGORIES)}]")
@@ -21,9 +23,11 @@ def list_(category: str | None, as_json: bool) -> None:
 
     Example: advlab list methods
     """
-    listing = {name: advlab.available(name) for name in ([category] if category else _CATEGORIES)}
+    listing = {name: advlab.available(name, details=True) for name in ([category] if category else _CATEGORIES)}
     if as_json:
-        print_json({"schema": 1, **listing})
+        from advlab.formatting import plain
+
+        print_json({"schema": 2, **plain(listing)})
         return
     lines = []
     for name, entries in listing.items():
@@ -31,5 +35,5 @@ def list_(category: str | None, as_json: bool) -> None:
             click.echo(f"No {name} here.", err=True)
         width = max((len(entry) for entry in entries), default=0)
         lines += [] if category else ["", name.upper()]
-        lines += [f"{entry:<{width}}  {text}" for entry, text in entries.items()]
+        lines += [f"{entry:<{width}}  {details!s}" for entry, details in entries.items()]
     click.echo("\n".join(lines).lstrip("\n"))

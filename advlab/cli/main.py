@@ -12,7 +12,7 @@ from typing import Any
 import click
 
 import advlab
-from advlab.errors import AdvlabError, for_terminal, in_words
+from advlab.errors import AdvlabError, for_terminal, in_words, unknown
 
 _FOLDER = Path(__file__).parent
 _NOT_COMMANDS = ("main", "options")
@@ -24,6 +24,14 @@ First steps:
   advlab attack --method pgd          craft adversarial examples
   advlab report attacks/fashion/*.h5  write an HTML page about them
 """
+_SECTIONS = {  # what a command's SECTION says -> the title that the help shows
+    "make": "Make a model",
+    "attack": "Attack it",
+    "judge": "Judge the number",
+    "defend": "Defend",
+    "share": "Share",
+    "look around": "Look around",
+}
 
 
 class _OnceOnly(click.Command):
@@ -94,10 +102,26 @@ class _Group(_OnceOnly, click.Group):
             import_module(f"advlab.cli.{_module(cmd_name)}")
         return super().get_command(ctx, cmd_name)
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """The command that the first word names, or an error with the nearest one."""
+        name, names = args[0], self.list_commands(ctx)
+        if name not in names and not name.startswith("-") and not ctx.resilient_parsing:
+            raise click.UsageError(for_terminal(str(unknown("command", name, names))), ctx)
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the first line of each command, read from its file without importing it."""
-        with formatter.section("Commands"):
-            formatter.write_dl([(name, _first_line(name)) for name in self.list_commands(ctx)])
+        """Write the first line of each command, read from its file without importing it, by what a person wants."""
+        sections: dict[str, list[tuple[str, str]]] = {section: [] for section in _SECTIONS}
+        names = self.list_commands(ctx)
+        for name in names:
+            section, line = _declared(name)
+            sections[section].append((name, line))
+        width = max(map(len, names))
+        for section, rows in sections.items():
+            with formatter.section(_SECTIONS[section]):
+                formatter.write_dl([(f"{name:<{width}}", line) for name, line in rows])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run a command; errors that a user can fix become one line on standard error."""
@@ -140,7 +164,13 @@ def _command(module: str) -> str:
     return module.rstrip("_").replace("_", "-")
 
 
-def _first_line(command: str) -> str:
+def _declared(command: str) -> tuple[str, str]:
+    """The SECTION of a command's file, and the first line of its help."""
     tree = ast.parse((_FOLDER / f"{_module(command)}.py").read_text("utf-8"))
+    section = next(
+        ast.literal_eval(n.value)
+        for n in tree.body
+        if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "SECTION"
+    )
     function = next(n for n in tree.body if isinstance(n, ast.FunctionDef) and _command(n.name) == command)
-    return (ast.get_docstring(function) or "").partition("\n")[0]
+    return section, (ast.get_docstring(function) or "").partition("\n")[0]

@@ -10,6 +10,8 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import classifier_options, json_option, print_json, range_option, relative_path
 
+SECTION = "judge"
+
 
 @main.command()
 @click.argument("model")

@@ -8,6 +8,8 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import json_option, print_json
 
+SECTION = "share"
+
 
 @main.command()
 @click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...")

@@ -20,6 +20,8 @@ from advlab.cli.options import (
     say_if_fewer,
 )
 
+SECTION = "attack"
+
 
 @main.command()
 @click.argument("suite")

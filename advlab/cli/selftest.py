@@ -18,6 +18,8 @@ from advlab.cli.options import (
     say_if_fewer,
 )
 
+SECTION = "judge"
+
 
 @main.command()
 @click.option("--method", default="pgd", show_default=True, help="See 'advlab list methods'.")

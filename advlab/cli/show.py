@@ -8,6 +8,8 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import classifier_options, json_option, print_json, relative_path
 
+SECTION = "look around"
+
 
 @main.command()
 @click.argument("model")
@@ -17,12 +19,23 @@ from advlab.cli.options import classifier_options, json_option, print_json, rela
 @classifier_options()
 @json_option
 def show(model: str, save_settings: bool, trust: bool, as_json: bool) -> None:
-    """Print the layers of a model and its model card.
+    """Print the layers and card of a model, or what a method does.
 
-    MODEL is a name ('advlab list models') or the path of any Keras file.
+    MODEL is a name ('advlab list models') or the path of any Keras file; or the name of a method ('advlab list
+    methods'), whose parameters are explained.
 
     Example: advlab show net.h5 --preprocess caffe --save-settings
     """
+    method = advlab.available("methods", details=True).get(model) if isinstance(model, str) else None
+    if method is not None:
+        if as_json:
+            from advlab.formatting import plain
+
+            print_json({"schema": 1, **plain(method)})
+            return
+        click.echo(method.page())
+        click.echo(f"Next: advlab attack --method {model}", err=True)
+        return
     summary = advlab.summary(model, save_settings=save_settings, trust=trust)
     if as_json:
         print_json(summary.to_dict())

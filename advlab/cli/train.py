@@ -10,6 +10,8 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import json_option, print_json, range_option, size_type
 
+SECTION = "make"
+
 
 @main.command()
 @click.argument("recipe")

@@ -8,6 +8,8 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import classifier_options, json_option, print_json
 
+SECTION = "attack"
+
 
 @main.command()
 @click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...")

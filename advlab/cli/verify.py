@@ -10,6 +10,8 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import classifier_options, json_option, print_json
 
+SECTION = "judge"
+
 
 @main.command()
 @click.argument("archive", metavar="ARCHIVE")

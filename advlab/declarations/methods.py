@@ -8,8 +8,10 @@ from __future__ import annotations
 import ast
 import math
 import os
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advlab.errors import InvalidValue, unknown
@@ -25,7 +27,8 @@ GOALS = ("bounded", "minimal")
 class Method(NamedTuple):
     """One method as its file declares it. ``norms``: the first is the default. ``parameters``: name -> default.
 
-    ``choices``: name of a str parameter -> the allowed values, from ``CHOICES`` where it is declared.
+    ``choices``: name of a str parameter -> the allowed values, from ``CHOICES`` where it is declared. ``source`` is
+    what the docstring of the file says below its first line, ``descriptions`` what that of ``craft`` says in ``Args:``.
     """
 
     name: str
@@ -37,6 +40,8 @@ class Method(NamedTuple):
     types: Mapping[str, str]
     choices: Mapping[str, tuple[str, ...]]
     code: str = ""
+    source: str = ""
+    descriptions: Mapping[str, str] = MappingProxyType({})
 
     def resolve(self, parameters: Mapping[str, Any]) -> dict[str, Value]:
         """Every parameter of the method with its value: the given ones, checked, and the defaults of the others."""
@@ -145,10 +150,11 @@ def load_method(name: str) -> Method:
 
 
 def _read(path: Path) -> Method:
-    # Only up to the end of the signature: a listing need not parse the bodies.
-    header, define, body = path.read_text("utf-8").partition("\ndef craft(")
-    signature = body.partition(":\n")[0]
-    tree = ast.parse(f"{header}{define}{signature}: ..." if define else header)
+    # Only up to the end of the docstring: a listing need not parse the bodies.
+    header, define, rest = path.read_text("utf-8").partition("\ndef craft(")
+    signature, _, body = rest.partition(":\n")
+    docstring = body.split('"""')[1] if body.lstrip().startswith('"""') else ""
+    tree = ast.parse(f'{header}{define}{signature}:\n    """{docstring}"""' if define else header)
     constants: dict[str, Any] = {}
     craft = None
     native = True
@@ -171,9 +177,17 @@ def _read(path: Path) -> Method:
             )
         parameters[argument.arg] = ast.literal_eval(default)
         types[argument.arg] = annotation
-    summary = (ast.get_docstring(tree) or "").partition("\n")[0]
+    summary, _, source = (ast.get_docstring(tree) or "").partition("\n")
     norms, goal, choices = constants["NORMS"], constants["GOAL"], constants.get("CHOICES", {})
-    return Method(path.stem, summary, norms, goal, native, parameters, types, choices)
+    descriptions = _arguments(ast.get_docstring(craft) or "")
+    return Method(path.stem, summary, norms, goal, native, parameters, types, choices, "", source.strip(), descriptions)
+
+
+def _arguments(docstring: str) -> dict[str, str]:
+    """Name -> text of the section ``Args:``; a text goes on in lines that are indented further."""
+    section = docstring.partition("Args:\n")[2].partition("\n\n")[0]
+    arguments = re.findall(r"^    (\w+): (.*(?:\n     .*)*)", section, re.MULTILINE)
+    return {name: " ".join(text.split()) for name, text in arguments}
 
 
 def describe(craft: Callable[..., Any]) -> Method:

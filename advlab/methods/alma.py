@@ -22,7 +22,13 @@ HALVINGS = 20  # until the first step size is known
 
 
 def craft(problem: Problem, *, steps: int = 1000, first_distance: float | None = None, reduction: float = 0.01) -> Loop:
-    """``first_distance`` is in pixel units (None: 0.1 in l2, 0.5 in l1), ``reduction`` what the step size decays to."""
+    """The distance falls while the penalty keeps each image adversarial.
+
+    Args:
+        steps: Gradient steps on each image.
+        first_distance: What the first step changes the image by, in pixel units; None: 0.1 in l2, 0.5 in l1.
+        reduction: What the step size decays to, relative to the first.
+    """
     clean, norm = problem.x, problem.ball.norm
     distance = {"l2": 0.1, "l1": 0.5}[norm] if first_distance is None else first_distance
 

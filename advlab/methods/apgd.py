@@ -22,7 +22,13 @@ MOMENTUM, RHO = 0.75, 0.75
 
 
 def craft(problem: Problem, *, steps: int = 100, loss: str = "ce", n_target_classes: int = 0) -> Loop:
-    """``loss`` is ``ce``, ``dlr`` or ``margin``; each restart aims at ``n_target_classes`` likely wrong classes."""
+    """Each restart begins elsewhere; with classes to aim at, each aims at another one.
+
+    Args:
+        steps: Gradient steps on each image.
+        loss: What is raised: ce (the log-odds), dlr or margin.
+        n_target_classes: Aim at so many likely wrong classes, one after the other; 0: at none.
+    """
     ball = problem.ball
     if ball.norm == "l1":
         return _apgd_l1.craft(problem, steps, loss)

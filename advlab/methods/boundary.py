@@ -1,8 +1,7 @@
 """Boundary attack (L2), by the adversarial-robustness-toolbox: a random walk along the boundary, labels only.
 
 Brendel, Rauber, Bethge 2017, "Decision-based adversarial attacks: reliable attacks against black-box machine learning
-models", arXiv:1712.04248. ``spherical_step`` and ``source_step`` are the two relative step sizes at the start; both
-adapt. Each step costs about ``trials`` predictions of each image.
+models", arXiv:1712.04248.
 """
 
 from __future__ import annotations
@@ -17,7 +16,14 @@ GOAL = "minimal"
 def craft(
     problem: Problem, *, steps: int = 200, trials: int = 20, spherical_step: float = 0.01, source_step: float = 0.01
 ) -> ExternalLoop:
-    """Take ``steps`` steps from a misclassified random image towards each clean image."""
+    """Walk from a misclassified random image towards each clean image.
+
+    Args:
+        steps: Steps of the walk.
+        trials: Predictions that each step tries, about.
+        spherical_step: First step along the sphere around the clean image, relative to the distance; it adapts.
+        source_step: First step towards the clean image, relative to the distance; it adapts.
+    """
     return adapt(
         "BoundaryAttack",
         max_iter=steps,

@@ -34,9 +34,15 @@ def craft(
     confidence: float = 0.0,
     abort: bool = True,
 ) -> Loop:
-    """``constant`` is the first c, ``confidence`` the margin of the image returned, in logits.
+    """Linf takes ``steps * searches`` queries at most.
 
-    With ``abort`` a search also ends where its loss stagnates. Linf takes ``steps * searches`` queries at most.
+    Args:
+        steps: Steps of Adam in each search.
+        searches: Steps of the search over c, the weight of the margin.
+        learning_rate: Of Adam.
+        constant: The first c.
+        confidence: The margin of the image returned, in logits.
+        abort: Whether a search also ends where its loss stagnates.
     """
     linf = problem.ball.norm == "linf"
     clean = tf.atanh(ENDS * (2 * problem.x - 1))

@@ -18,7 +18,13 @@ GOAL = "minimal"
 
 
 def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, radius: float = 1.0) -> Loop:
-    """``radius`` is the norm to begin with; the step size decays from 1 to 0.01 along a cosine."""
+    """The step size decays from 1 to 0.01 along a cosine.
+
+    Args:
+        steps: Gradient steps on each image.
+        gamma: By what fraction the norm shrinks after a success and grows after a failure.
+        radius: The norm to begin with, in pixel units.
+    """
 
     def start() -> State:
         x = problem.x

@@ -17,7 +17,13 @@ GOAL = "minimal"
 
 
 def craft(problem: Problem, *, steps: int = 50, overshoot: float = 0.02, candidates: int = 10) -> Loop:
-    """At most ``steps`` linearisations for each image, of the boundaries of the ``candidates`` likeliest classes."""
+    """Linearise, step, and look again.
+
+    Args:
+        steps: Linearisations for each image, at most.
+        overshoot: The step beyond the boundary, relative to the distance to it.
+        candidates: So many likeliest classes are considered, the label among them.
+    """
 
     def start() -> State:
         return {"x": problem.x, "change": tf.zeros_like(problem.x), "done": problem.labels < 0}

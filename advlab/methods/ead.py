@@ -31,11 +31,17 @@ def craft(
     rule: str = "l1",
     abort: bool = False,
 ) -> Loop:
-    """``constant`` is the first c, ``confidence`` the margin of the image returned, in logits.
+    """The step size decays as a square root.
 
-    Of all successes that with the least 1-norm is returned or, by the ``rule`` ``en``, the least elastic net.
-    The step size decays from ``learning_rate`` as a square root. With ``abort`` a search ends where its loss stagnates:
-    a tenth of the queries, and a third farther, since a search finds its nearest success once the steps are small.
+    Args:
+        steps: Steps of each search.
+        searches: Steps of the bisection over c, the weight of the margin.
+        learning_rate: The first step size.
+        constant: The first c.
+        beta: Weight of the 1-norm, which keeps the change sparse.
+        confidence: The margin of the image returned, in logits.
+        rule: Which success is returned: l1, the least 1-norm, or en, the least elastic net.
+        abort: End a search where its loss stagnates: a tenth of the queries, but a third farther.
     """
     clean = problem.x
 

@@ -32,11 +32,16 @@ def craft(
     candidates: int = 10,
     n_target_classes: int = 0,
 ) -> Loop:
-    """``alpha`` is the largest bias towards the clean image, ``eta`` the extrapolation, ``beta`` the backward step.
+    """The first restart begins at the clean image, others at random, half as far at most as the nearest success so far.
 
-    ``linearize`` is ``before`` or ``after`` the backward step, or one and the other in alternate restarts. The first
-    restart begins at the clean image, others at random, half as far at most as the nearest success so far. Each step
-    approaches the boundary of one of the ``candidates`` likeliest classes.
+    Args:
+        steps: Steps for each image.
+        alpha: The largest bias towards the clean image.
+        eta: Extrapolation beyond the boundary.
+        beta: So much of the change remains after a success, a step back towards the clean image.
+        linearize: The boundary, before or after the step back, or one and the other in alternate restarts.
+        candidates: So many likeliest classes are considered, the label among them.
+        n_target_classes: Approach the boundaries of so many likely wrong classes, one after the other; 0: the nearest.
     """
     norm = problem.ball.norm
     is_after = {"before": problem.restart < 0, "after": problem.restart >= 0, "alternate": problem.restart % 2 == 1}[

@@ -22,7 +22,13 @@ DUAL = {"linf": "l1", "l2": "l2", "l1": "linf", "l0": "linf"}
 
 
 def craft(problem: Problem, *, steps: int = 100, gamma: float = 0.05, step_size: float = 1.0) -> Loop:
-    """``step_size`` is the Euclidean length of the first gradient step, in pixel units."""
+    """A gradient step, then the projection.
+
+    Args:
+        steps: Gradient steps on each image.
+        gamma: By what fraction the radius shrinks after a success and grows after a failure.
+        step_size: Euclidean length of the first gradient step, in pixel units.
+    """
     norm = problem.ball.norm
 
     def start() -> State:

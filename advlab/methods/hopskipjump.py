@@ -21,7 +21,12 @@ BISECTIONS = 12
 
 
 def craft(problem: Problem, *, steps: int = 10, queries: int = 100) -> ExternalLoop:
-    """Approach each image along the decision boundary in ``steps`` steps."""
+    """Approach each image along the decision boundary.
+
+    Args:
+        steps: Steps along the boundary.
+        queries: Labels that the first normal is estimated from; that of step t takes sqrt(t) times as many.
+    """
     norm = problem.ball.norm
     toolbox = adapt(
         "HopSkipJump",

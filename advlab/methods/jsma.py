@@ -18,7 +18,13 @@ GOAL = "minimal"
 
 
 def craft(problem: Problem, *, fraction: float = 0.145, increase: bool = True, n_target_classes: int = 0) -> Loop:
-    """At most ``fraction`` of the positions change; without ``increase`` they turn black instead of white."""
+    """Two positions change at each step.
+
+    Args:
+        fraction: Of the positions that change, at most.
+        increase: Whether they turn white; otherwise black.
+        n_target_classes: Aim at so many likely wrong classes, one after the other; 0: at the likeliest.
+    """
     shape = problem.x.shape[1:]
     positions = shape[0] * shape[1]
     limit = problem.restrict(tf.zeros_like(problem.x) + float(increase))  # what a pixel that may change becomes

@@ -1,8 +1,7 @@
 """Momentum iterative method (Linf, L2): the sign of an accumulated gradient.
 
 Dong et al. 2017, "Boosting adversarial attacks with momentum", arXiv:1710.06081, algorithm 1 (equations 6 and 7):
-``g <- decay g + gradient / ||gradient||_1``, then the steepest step along g. ``relative_step_size`` is in units of
-epsilon / steps; ``step_size`` replaces it, in pixel units.
+``g <- decay g + gradient / ||gradient||_1``, then the steepest step along g.
 """
 
 from __future__ import annotations
@@ -24,7 +23,14 @@ def craft(
     step_size: float | None = None,
     decay: float = 1.0,
 ) -> Loop:
-    """From the clean image, as the authors do; a momentum of zero is the basic iterative method."""
+    """From the clean image, as the authors do; a momentum of zero is the basic iterative method.
+
+    Args:
+        steps: Gradient steps on each image.
+        relative_step_size: Of a step, in units of epsilon / steps.
+        step_size: Of a step, in pixel units; None: as relative_step_size says.
+        decay: What remains of the momentum at each step.
+    """
     ball = problem.ball
     size = absolute_step_size(problem, steps, relative_step_size, step_size)
 

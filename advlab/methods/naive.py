@@ -18,7 +18,13 @@ CHOICES = {"distribution": ("gaussian", "uniform", "salt-and-pepper")}
 
 
 def craft(problem: Problem, *, steps: int = 100, size: float = 1.0, distribution: str = "gaussian") -> Loop:
-    """``steps`` equal steps up to ``size``."""
+    """Grow the noise until the prediction changes.
+
+    Args:
+        steps: Equal steps up to the size.
+        size: Of the noise at the last step: a standard deviation, a half-width, or a fraction of positions.
+        distribution: Of the noise.
+    """
 
     def noisy(fraction: tf.Tensor) -> tf.Tensor:
         if distribution == "salt-and-pepper":

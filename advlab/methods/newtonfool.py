@@ -18,7 +18,13 @@ GOAL = "minimal"
 
 
 def craft(problem: Problem, *, steps: int = 50, eta: float = 0.02, temperature: float = 5.0) -> ExternalLoop:
-    """Always ``steps`` steps for each image."""
+    """Lower the probability of the label.
+
+    Args:
+        steps: Steps for each image, always so many.
+        eta: The longest step, relative to the norm of the image.
+        temperature: Divides the logits before softmax; 1 is the paper's.
+    """
     toolbox = adapt("NewtonFool", max_iter=steps, eta=eta, batch_size=len(problem.x))
     # Its steps are for probabilities, alone among the toolbox's attacks.
     return ExternalLoop(

@@ -1,13 +1,14 @@
 """Random noise (any norm), uniform, Gaussian or salt-and-pepper: the control that every attack must beat.
 
-One random point for each sample and restart; no gradient is used. ``distribution`` says how it is drawn before it is
-projected:
+One random point for each sample and restart; no gradient is used. How it is drawn before it is projected:
 
-``uniform``          anywhere in the ball.
-``gaussian``         normal, of standard deviation epsilon / 2 under linf, and such that the norm is epsilon on average
-                     under l2 and l1. Under l0 (at epsilon random positions) and none: 0.5.
-``salt-and-pepper``  each position turns black or white, even odds, with probability ``fraction``; under l0: epsilon of
-                     them. A ball keeps the direction of that change and cuts its size.
+``uniform``: anywhere in the ball.
+
+``gaussian``: normal, of standard deviation epsilon / 2 under linf, and such that the norm is epsilon on average under
+l2 and l1. Under l0 (at epsilon random positions) and none: 0.5.
+
+``salt-and-pepper``: each position turns black or white, even odds, with probability ``fraction``; under l0: epsilon of
+them. A ball keeps the direction of that change and cuts its size.
 """
 
 from __future__ import annotations
@@ -26,7 +27,12 @@ CHOICES = {"distribution": ("uniform", "gaussian", "salt-and-pepper")}
 
 
 def craft(problem: Problem, *, distribution: str = "uniform", fraction: float = 0.1) -> Loop:
-    """Draw one point of the ball and query it."""
+    """Draw one point of the ball and query it.
+
+    Args:
+        distribution: Of the noise, before it is projected onto the ball.
+        fraction: Probability that a position changes, of salt-and-pepper noise; under l0 epsilon says it.
+    """
     ball = problem.ball
 
     def start() -> State:

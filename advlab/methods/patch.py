@@ -28,9 +28,15 @@ def craft(
     learning_rate: float = 0.05,
     bound: float = 2.0,
 ) -> UniversalLoop:
-    """``side`` is in pixels, 0 for two fifths of the image; ``rotation`` in degrees either way; ``scaling`` relative.
+    """One picture is shown at another place of each image at each step.
 
-    Images whose log-odds exceed ``bound`` do not count.
+    Args:
+        epochs: Passes over all images.
+        side: Of the patch, in pixels; 0: two fifths of the image's shorter one.
+        rotation: The largest angle either way, in degrees.
+        scaling: The largest change of the side either way, relative to it.
+        learning_rate: Of Adam; 0 is the control, a patch of random pixels.
+        bound: Images whose log-odds exceed it do not count.
     """
     side = side_of(problem, side)
 

@@ -29,7 +29,15 @@ def craft(
     threshold: float = 0.3,
     rate: float = 0.01,
 ) -> Loop:
-    """``step_size`` decays to a tenth of itself along a cosine; ``threshold`` moves by ``rate`` times it each step."""
+    """Descend, then undo the smallest changes.
+
+    Args:
+        steps: Gradient steps on each image.
+        step_size: Of the first step; it decays to a tenth of itself along a cosine.
+        sigma: How sharply the smooth count tells a change from none.
+        threshold: Changes below it are undone, in pixel units, at first.
+        rate: The threshold moves by so much of the step size at each step.
+    """
     positions = problem.x.shape[1] * problem.x.shape[2]
 
     def start() -> State:

@@ -19,7 +19,14 @@ GOAL = "bounded"
 def craft(
     problem: Problem, *, rotation: float = 30.0, angles: int = 7, translation: float = 0.1, shifts: int = 3
 ) -> ExternalLoop:
-    """``angles`` x ``shifts`` x ``shifts`` queries for each image."""
+    """Try ``angles`` x ``shifts`` x ``shifts`` queries for each image.
+
+    Args:
+        rotation: The largest angle either way, in degrees.
+        angles: Angles on the grid.
+        translation: The largest shift either way, relative to height and width.
+        shifts: Shifts on the grid, in each direction.
+    """
     # A grid of one would be its lowest end, not its middle.
     toolbox = adapt(
         "SpatialTransformation",

@@ -21,7 +21,12 @@ HALVED_AT = (10, 50, 200, 500, 1000, 2000, 4000, 6000, 8000)  # of 10,000 querie
 
 
 def craft(problem: Problem, *, steps: int = 5000, area: float = 0.8) -> Loop:
-    """``area`` is the fraction of the image that the first squares cover."""
+    """Keep a square where it raises the loss.
+
+    Args:
+        steps: Queries of each image.
+        area: Fraction of the image that the first squares cover.
+    """
     ball = problem.ball
     rows, columns, channels = problem.x.shape[1:]
     halvings = np.searchsorted(HALVED_AT, 10_000 * np.arange(steps + 1) // max(steps, 1), side="left")

@@ -27,7 +27,14 @@ def craft(
     step_size: float | None = None,
     bound: float = 2.0,
 ) -> UniversalLoop:
-    """Images whose log-odds exceed ``bound`` do not count."""
+    """Climb on the mean loss of all images.
+
+    Args:
+        epochs: Passes over all images.
+        relative_step_size: Of a step, in units of epsilon / epochs.
+        step_size: Of a step, in pixel units; None: as relative_step_size says.
+        bound: Images whose log-odds exceed it do not count.
+    """
     epsilon = tf.cast(problem.ball.epsilon, tf.float32)
     initial_size = absolute_step_size(problem, epochs, relative_step_size, step_size)
     linf = problem.ball.norm == "linf"

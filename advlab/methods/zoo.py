@@ -23,7 +23,15 @@ def craft(
     learning_rate: float = 0.03,
     constant: float = 10.0,
 ) -> ExternalLoop:
-    """``searches`` x ``steps`` steps of length ``learning_rate`` for each image."""
+    """Each step moves ``coordinates`` random pixels.
+
+    Args:
+        steps: Steps of each search.
+        searches: Steps of the bisection over the weight of the loss.
+        coordinates: Random pixels whose derivative each step estimates, two queries each.
+        learning_rate: Length of a step.
+        constant: The first weight of the loss.
+    """
     return adapt(
         "ZooAttack",
         max_iter=steps,
