@@ -20,6 +20,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("real_data") and not data:
             item.add_marker(pytest.mark.skip(reason="set ADVLAB_DATA to the folder with mnist/ and fashion-mnist/"))
+        elif item.get_closest_marker("gallery") and not thorough:
+            item.add_marker(pytest.mark.skip(reason="all take half an hour: make thorough, or benchmarks/audit.py"))
         elif item.get_closest_marker("thorough") and not (data or thorough):
             item.add_marker(pytest.mark.skip(reason="slow: runs with ADVLAB_DATA or ADVLAB_THOROUGH"))
 

@@ -23,7 +23,7 @@ def each(rows):
     ]
 
 
-@pytest.mark.thorough
+@pytest.mark.gallery
 @pytest.mark.parametrize("row", each(DEFENCES))
 def test_a_mask_is_named_and_the_number_behind_it_found(row):
     measured = measure(row)
@@ -31,7 +31,7 @@ def test_a_mask_is_named_and_the_number_behind_it_found(row):
     assert not measured.off, measured
 
 
-@pytest.mark.thorough
+@pytest.mark.gallery
 @pytest.mark.parametrize("row", each(HONEST))
 def test_an_honest_classifier_raises_no_alarm_and_its_number_is_the_truth(row):
     measured = measure(row)
