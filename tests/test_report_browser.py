@@ -236,7 +236,7 @@ def test_the_answers_of_an_audit_are_legible_on_a_phone_and_a_wide_screen(browse
     answers = tuple(Answer(v, "Does doubling the steps change nothing?", v, long, EVALUATION) for v in VERDICTS)
     place = tmp_path / "audit.html"
     audit = SimpleNamespace(
-        evaluations={"pgd": bounded()}, threat=bounded().attack.threat, answers=answers, findings=()
+        evaluations={"pgd": bounded()}, threat=bounded().attack.threat, answers=answers, findings=(), recovery=None
     )
     report(audit, place)
     browser.set_viewport(width, scheme=scheme)
