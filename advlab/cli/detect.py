@@ -8,13 +8,22 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, model_option, print_json, say_if_fewer
+from advlab.cli.options import (
+    classifier_options,
+    dataset_options,
+    json_option,
+    model_option,
+    print_json,
+    say_if_fewer,
+)
+
+SECTION = "defend"
 
 
 @main.command()
 @click.argument("detector")
 @model_option("classifier")
-@click.option("--dataset", help="A name or path [default: what the model was trained on].")
+@dataset_options()
 @click.option(
     "--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: linf 0.1, l2 1.5, l1 10]."
 )
@@ -25,7 +34,7 @@ from advlab.cli.options import json_option, model_option, print_json, say_if_few
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--output", metavar="PATH", help="Draw the ROC curves into this file: .png, .svg or .pdf.")
 @json_option
-@click.option("--trust", is_flag=True, help="Run code embedded in the model file.")
+@classifier_options("classifier")
 def detect(detector: str, rate: float, output: str | None, as_json: bool, **options: Any) -> None:
     """Ask whether a detector survives an attacker who knows it.
 
