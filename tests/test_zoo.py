@@ -102,7 +102,7 @@ def test_shipped_weights_are_few_megabytes(zoo):
         ("mnist-rnn", "SimpleRNN 256, dropout 0.2"),
         ("mnist-bidirectional", "bidirectional SimpleRNN 256, dropout 0.2"),
         ("mnist-gru", "GRU 256, dropout 0.2"),
-        ("cifar10", "residual network of 14 layers, 16-32-64 filters"),
+        ("cifar10", "residual, 3 x 2 blocks of 16-32-64 convolutions 3x3"),
     ],
 )
 def test_architectures_are_described_in_words(zoo, name, words):
