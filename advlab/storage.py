@@ -23,12 +23,12 @@ import numpy as np
 from advlab import workspace
 from advlab.errors import DAMAGE, AdvlabError, InvalidFile
 from advlab.hdf5 import attribute, open_rows, read_array, refuse_indirection
-from advlab.lazy import Images, LazyImages, as_float, as_levels, batches, fits_in_memory
+from advlab.hdf5_output import OnDisk, image_chunk, stored_form
+from advlab.lazy import Images, LazyImages, as_float, batches, fits_in_memory
 from advlab.validation import json_object, largest_content
 
 FORMAT = 3
 READABLE = (1, 2, FORMAT)
-_CHUNK_BYTES = 1 << 20  # of an array of images: what one of them costs to read
 
 
 class Array(NamedTuple):
@@ -74,7 +74,7 @@ def write(
 
     The images named in ``levels`` are stored as uint8 where that loses nothing. Many images go to the disk in batches.
     """
-    stored = {name: _stored_form(array, name in levels) for name, array in arrays.items()}
+    stored = {name: stored_form(array, name in levels) for name, array in arrays.items()}
     in_memory = all(isinstance(array, np.ndarray) for array in stored.values())
     with workspace.atomic_write(path) as temporary:
         if in_memory:
@@ -82,7 +82,7 @@ def write(
             _write_into(buffer, header, stored, compress)
             temporary.write_bytes(buffer.getbuffer())
         else:
-            with _OnDisk(temporary) as target:
+            with OnDisk(temporary) as target:
                 _write_into(target, header, stored, compress)
 
 
@@ -94,7 +94,7 @@ def _write_into(target: Any, header: Mapping[str, Any], arrays: Mapping[str, Ima
             if not compress or array.nbytes <= 4096:
                 options = {}
             elif array.ndim == 4:
-                options["chunks"] = _chunk(array.shape, array.dtype.itemsize)
+                options["chunks"] = image_chunk(array.shape, array.dtype.itemsize)
             dataset = file.create_dataset(name, array.shape, array.dtype, **options)
             sha = _started_digest(array.shape, array.dtype)
             for rows in batches(array) if array.ndim == 4 else [...]:
@@ -105,54 +105,6 @@ def _write_into(target: Any, header: Mapping[str, Any], arrays: Mapping[str, Ima
         # As it will be read: tuples come back as lists.
         text = json.dumps({"format": FORMAT, **header})
         file.attrs["advlab"] = json.dumps(json.loads(text) | {"digests": digests | {"": _header_digest(text)}})
-
-
-class _OnDisk(io.FileIO):
-    """A file that raises an error of the disk only when it is closed: HDF5 ends the process where one interrupts it."""
-
-    def __init__(self, path: Path):
-        super().__init__(path, "w+b")
-        self.error: OSError | None = None
-
-    def write(self, content: Any, /) -> int:
-        left = memoryview(content).cast("B")
-        while len(left) and self.error is None:
-            try:
-                left = left[super().write(left) or 0 :]
-            except OSError as error:
-                self.error = error
-        return len(memoryview(content).cast("B"))
-
-    def __exit__(self, *exception: Any) -> None:
-        self.close()
-        if self.error is not None:
-            raise self.error
-
-
-def _stored_form(array: Images, as_uint8: bool) -> Images:
-    """What is written of an array: uint8 of images that have 256 levels; of many images a batch at a time."""
-    if not isinstance(array, LazyImages):
-        array = np.asarray(array)
-        levels = as_levels(array) if as_uint8 else None
-        return array if levels is None else levels
-    if not as_uint8 or any(as_levels(array[rows]) is None for rows in batches(array)):
-        return array
-
-    def read(rows: np.ndarray) -> np.ndarray:
-        levels = as_levels(array[rows])
-        if levels is None:
-            raise AdvlabError("The images changed while they were written. Nothing was kept; repeat the command.")
-        return levels
-
-    return LazyImages(array.shape, read, np.uint8)
-
-
-def _chunk(shape: tuple[int, ...], itemsize: int) -> tuple[int, ...]:
-    """Whole images, as many as a chunk holds; of a large image as many rows of pixels."""
-    n, height, width, channels = (max(size, 1) for size in shape)
-    line = width * channels * itemsize
-    images, lines = _CHUNK_BYTES // (height * line), max(1, _CHUNK_BYTES // line)
-    return (min(n, images), height, width, channels) if images else (1, min(height, lines), width, channels)
 
 
 def read_header(path: Path, layout: Layout) -> dict[str, Any]:
