@@ -241,6 +241,9 @@ def test_table_of_two_attacks_says_whether_they_differ_by_more_than_chance():
     text = " ".join(table([weak, strong]).split())
     assert "Robust in the first row only: 7, in the second only: 1; p = 0.07 by McNemar's exact test." in text
     assert "takes about 78,500 images" in text
+    clear = [evaluate(build([0] * 8, [0] * 8, adversarial)) for adversarial in ([0] * 8, [1] * 8)]
+    assert "p = 0.0078" in table(clear)
+    assert "takes about" not in table(clear)
     assert "McNemar" not in table([weak, strong, weak])
     assert "McNemar" not in table([weak, evaluate(build([0], [0], [1], dataset_digest="e" * 64))])
 

@@ -188,9 +188,14 @@ def parse_settings(settings: Sequence[str], function: Callable[..., Any]) -> dic
 def print_evaluations(evaluations: list[advlab.Evaluation]) -> None:
     """The table on standard output, its findings on standard error."""
     click.echo(advlab.table(evaluations))
-    for evaluation in evaluations:
-        for finding in evaluation.findings:
-            click.echo(f"{finding.severity}: {evaluation.attack.slug}: {finding.evidence}. {finding.do}", err=True)
+    caused = [(finding, evaluation.attack.slug) for evaluation in evaluations for finding in evaluation.findings]
+    said: set[str] = set()
+    for finding, slug in caused:
+        others = [other for same, other in caused if same.code == finding.code and other != slug]
+        also = f" So it is with {', '.join(others)}." if finding.severity == "info" and others else ""
+        if not also or finding.code not in said:
+            click.echo(f"{finding.severity}: {slug}: {finding.evidence}. {finding.do}{also}", err=True)
+        said.add(finding.code)
     for finding in advlab.cross_findings(evaluations):
         click.echo(f"{finding.severity}: {finding.evidence}. {finding.do}", err=True)
 

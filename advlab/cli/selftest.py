@@ -22,7 +22,7 @@ SECTION = "judge"
 
 
 @main.command()
-@click.option("--method", default="pgd", show_default=True, help="See 'advlab list methods'.")
+@click.option("--method", default="pgd", show_default=True, help="A name, or your own file my.py, which is run.")
 @model_option("classifier")
 @dataset_options()
 @click.option("--norm", help="linf, l2, l1 or l0 [default: the method's first].")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from advlab.errors import InvalidValue
 from advlab.evaluation.compare import compare
+from advlab.evaluation.significance import SIGNIFICANCE
 from advlab.formatting import WIDTH, aligned, as_list, number, printable, shortened
 from advlab.threat import GIVEN
 
@@ -90,9 +91,14 @@ def cells(evaluation: Evaluation, name: str | None = None) -> dict[str, str]:
         "success %": number(100 * evaluation.success_rate.value, ".1f"),
         "shift": number(100 * evaluation.shift.mean, "+.1f") + sign,
         "distance": number(distance(evaluation), ".3g"),
-        "passes": f"{evaluation.forward_passes + evaluation.backward_passes:.4g}",
+        "passes": _count(evaluation.forward_passes + evaluation.backward_passes),
         "seconds": f"{seconds:.0f}" if seconds >= 1000 else f"{seconds:.3g}",
     } | proven
+
+
+def _count(value: float) -> str:
+    """Four digits, and no exponent: ``20,000``."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def table(evaluations: Evaluation | Iterable[Evaluation], markdown: bool = False) -> str:
@@ -148,11 +154,13 @@ def bracket_line(evaluation: Evaluation) -> str:
 def _difference(first: Evaluation, second: Evaluation) -> str:
     """Whether two rows on the same images differ by more than chance."""
     test = compare(first, second)
-    return (
+    text = (
         f"Robust in the first row only: {test.only_first:,}, in the second only: {test.only_second:,}; "
-        f"p = {test.p_value:.2g} by McNemar's exact test. To see a difference of one point takes about "
-        f"{test.images_needed:,} images."
+        f"p = {test.p_value:.2g} by McNemar's exact test."
     )
+    if test.p_value < SIGNIFICANCE:
+        return text
+    return f"{text} To see a difference of one point takes about {test.images_needed:,} images."
 
 
 def _suite_lines(evaluation: Evaluation) -> list[str]:
