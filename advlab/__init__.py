@@ -65,6 +65,8 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.defense_report import defense_report as defense_report
     from advlab.workflows.demo import demo as demo
     from advlab.workflows.detection import evaluate_detector as evaluate_detector
+    from advlab.workflows.doctor import Diagnosis as Diagnosis
+    from advlab.workflows.doctor import doctor as doctor
     from advlab.workflows.explain import attribute as attribute
     from advlab.workflows.explain import explain as explain
     from advlab.workflows.export import export as export
@@ -102,6 +104,7 @@ _ROOM = {
     "DefenseReport": "evaluation.defense",
     "Detection": "evaluation.detection",
     "Detector": "defenses.detector",
+    "Diagnosis": "workflows.doctor",
     "Evaluation": "evaluation.evaluation",
     "ExternalLoop": "problem.problem",
     "FileExists": "errors",
@@ -139,6 +142,7 @@ _ROOM = {
     "curve": "workflows.curve",
     "defense_report": "workflows.defense_report",
     "demo": "workflows.demo",
+    "doctor": "workflows.doctor",
     "evaluate": "evaluation.evaluation",
     "evaluate_detector": "workflows.detection",
     "evaluate_files": "evaluation.files",
