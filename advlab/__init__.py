@@ -76,6 +76,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.listing import available as available
     from advlab.workflows.model_file import ModelFile as ModelFile
     from advlab.workflows.model_file import load_classifier as load_classifier
+    from advlab.workflows.new import new as new
     from advlab.workflows.noise import evaluate_noise as evaluate_noise
     from advlab.workflows.predict import predict as predict
     from advlab.workflows.run_suite import run as run
@@ -157,6 +158,7 @@ _ROOM = {
     "load_result": "results.result",
     "load_study": "declarations.studies",
     "load_suite": "declarations.suites",
+    "new": "workflows.new",
     "predict": "workflows.predict",
     "report": "reporting.report",
     "run": "workflows.run_suite",

@@ -266,6 +266,7 @@ def test_the_public_names():
         "load_result",
         "load_study",
         "load_suite",
+        "new",
         "predict",
         "report",
         "run",

@@ -99,6 +99,7 @@ def printed(tmp_path_factory):
             "harden": call("harden", "digits", "--minutes", 0.02, "--samples", 4),
             "import": call("import", array, "--model", "digits"),
             "list": call("list"),
+            "new": call("new", "method", "mine"),
             "noise": call("noise", "digits", "--samples", 3),
             "predict": call("predict", "digits", "0-2", one_image(folder)),
             "report": call("report", archive, REFERENCE),
