@@ -4,14 +4,27 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from advlab.errors import AdvlabError, InvalidValue
 
-WIDTH = 100  # columns of a plain table
+if TYPE_CHECKING:
+    import numpy as np
+
+NARROWEST, WIDTH = 80, 100  # columns of a plain table: on a narrow terminal, and elsewhere
+_page_width: ContextVar[int] = ContextVar("page_width", default=WIDTH)
+
+
+def page_width() -> int:
+    """The columns that plain tables and captions may take: 100, but for a narrower terminal of the command line."""
+    return _page_width.get()
+
+
+def fit_into(columns: int) -> None:
+    """Let plain tables and captions fit a terminal of so many columns, from 80 on."""
+    _page_width.set(min(max(columns, NARROWEST), WIDTH))
 
 
 def as_list(items: Any, attribute: str, what: str) -> list[Any]:
@@ -64,7 +77,7 @@ def plain(value: Any) -> Any:
     """Ready for JSON: named tuples and dataclasses become dictionaries, NaN and infinity null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, np.ndarray):
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
         value = value.tolist()
     elif is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in fields(value)}

@@ -4,11 +4,13 @@ import json
 import math
 import sys
 import time
+from contextvars import ContextVar
 
 import numpy as np
 import pytest
 from results import build, many, one_hot_like
 
+from advlab import formatting
 from advlab.errors import AdvlabError, InvalidValue, Mismatch
 from advlab.evaluation import records
 from advlab.evaluation.evaluation import evaluate, table, worst_case
@@ -229,6 +231,17 @@ def test_table_marks_shifts_that_cannot_be_compared(different):
     assert "-85.0*" in lines[2]
     assert any(line.startswith("* ends where it first succeeds") for line in lines)
     assert "*" not in table([evaluate(build([0], [0], [1]))])
+
+
+def test_table_fits_a_narrow_terminal_and_leaves_out_what_a_run_cost(monkeypatch):
+    evaluations = [evaluate(build([0], [0], [1], classifier="fashion-robust", method="carlini_wagner"))]
+    assert "seconds" in table(evaluations)
+    monkeypatch.setattr(formatting, "_page_width", ContextVar("page_width", default=80))
+    text = table(evaluations)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "fashion-robust carlini_wagner" in text
+    assert "seconds" not in text
+    assert "robust % [95%]" in text
 
 
 def test_table_says_when_rows_are_of_other_images():

@@ -159,3 +159,16 @@ def test_a_terminal_hears_at_once_that_tensorflow_is_loaded_and_a_pipe_does_not(
     os.close(child)
     assert os.read(terminal, 10_000).decode().splitlines() == ["Loading TensorFlow ..."]
     os.close(terminal)
+
+
+def test_a_table_fits_a_terminal_of_80_columns(tmp_path):
+    archive = next((Path(__file__).parent.parent / "attacks" / "reference").glob("*.h5"))
+    terminal, child = os.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "COLUMNS": "80"}
+    command = [sys.executable, "-m", "advlab", "evaluate", str(archive)]
+    subprocess.run(command, stdout=child, stderr=subprocess.DEVNULL, cwd=tmp_path, env=environment, timeout=60)
+    os.close(child)
+    lines = os.read(terminal, 10_000).decode().splitlines()
+    os.close(terminal)
+    assert lines[0].split()[:2] == ["model", "attack"]
+    assert max(map(len, lines)) <= 80

@@ -7,6 +7,7 @@ import click
 import advlab
 from advlab.cli.main import main
 from advlab.cli.options import json_option, print_json
+from advlab.formatting import plain
 
 _CATEGORIES = ("models", "studies", "methods", "suites", "datasets", "archives")
 
@@ -25,8 +26,6 @@ def list_(category: str | None, as_json: bool) -> None:
     """
     listing = {name: advlab.available(name, details=True) for name in ([category] if category else _CATEGORIES)}
     if as_json:
-        from advlab.formatting import plain
-
         print_json({"schema": 2, **plain(listing)})
         return
     lines = []

@@ -7,6 +7,7 @@ import click
 import advlab
 from advlab.cli.main import main
 from advlab.cli.options import classifier_options, json_option, print_json, relative_path
+from advlab.formatting import plain
 
 SECTION = "look around"
 
@@ -29,8 +30,6 @@ def show(model: str, save_settings: bool, trust: bool, as_json: bool) -> None:
     method = advlab.available("methods", details=True).get(model) if isinstance(model, str) else None
     if method is not None:
         if as_json:
-            from advlab.formatting import plain
-
             print_json({"schema": 1, **plain(method)})
             return
         click.echo(method.page())
