@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+import shutil
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from contextvars import ContextVar
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -14,17 +15,13 @@ if TYPE_CHECKING:
     import numpy as np
 
 NARROWEST, WIDTH = 80, 100  # columns of a plain table: on a narrow terminal, and elsewhere
-_page_width: ContextVar[int] = ContextVar("page_width", default=WIDTH)
 
 
 def page_width() -> int:
-    """The columns that plain tables and captions may take: 100, but for a narrower terminal of the command line."""
-    return _page_width.get()
-
-
-def fit_into(columns: int) -> None:
-    """Let plain tables and captions fit a terminal of so many columns, from 80 on."""
-    _page_width.set(min(max(columns, NARROWEST), WIDTH))
+    """The columns that plain tables and captions may take: 100, or those of a narrower terminal, 80 at least."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return WIDTH
+    return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDTH)
 
 
 def as_list(items: Any, attribute: str, what: str) -> list[Any]:

@@ -4,13 +4,11 @@ import json
 import math
 import sys
 import time
-from contextvars import ContextVar
 
 import numpy as np
 import pytest
 from results import build, many, one_hot_like
 
-from advlab import formatting
 from advlab.errors import AdvlabError, InvalidValue, Mismatch
 from advlab.evaluation import records
 from advlab.evaluation.evaluation import evaluate, table, worst_case
@@ -236,7 +234,8 @@ def test_table_marks_shifts_that_cannot_be_compared(different):
 def test_table_fits_a_narrow_terminal_and_leaves_out_what_a_run_cost(monkeypatch):
     evaluations = [evaluate(build([0], [0], [1], classifier="fashion-robust", method="carlini_wagner"))]
     assert "seconds" in table(evaluations)
-    monkeypatch.setattr(formatting, "_page_width", ContextVar("page_width", default=80))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
     text = table(evaluations)
     assert max(map(len, text.splitlines())) <= 80
     assert "fashion-robust carlini_wagner" in text

@@ -93,7 +93,6 @@ def printed(tmp_path_factory):
             "attack": call(*workspace, "attack", *small),
             "evaluate": evaluated(archive, folder),
             "doctor": call("doctor"),
-            "evaluate": call("evaluate", archive, REFERENCE),
             "explain": call("explain", archive, "--samples", 3, "--steps", 4),
             "export": call("export", archive, "--npy", array, "--csv", folder / "a.csv"),
             "harden": call("harden", "digits", "--minutes", 0.02, "--samples", 4),

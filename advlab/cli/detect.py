@@ -19,6 +19,8 @@ from advlab.cli.options import (
 
 SECTION = "defend"
 
+SECTION = "defend"
+
 
 @main.command()
 @click.argument("detector")

@@ -14,7 +14,7 @@ SECTION = "look around"
 @main.command()
 @json_option
 def doctor(as_json: bool) -> None:
-    """Say what is installed and found, what is broken, how to fix it.
+    """Say what is found, what is broken, and how to fix it.
 
     Nothing is changed and nothing downloaded. Exits with 1 if something is broken.
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import ast
 import keyword
 import os
-import shutil
-import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,7 +13,6 @@ import click
 
 import advlab
 from advlab.errors import AdvlabError, for_terminal, in_words, unknown
-from advlab.formatting import fit_into
 
 _FOLDER = Path(__file__).parent
 _NOT_COMMANDS = ("main", "options")
@@ -151,8 +148,6 @@ class _Group(_OnceOnly, click.Group):
 @click.pass_context
 def main(ctx: click.Context, workspace: str | None, device: str | None, debug: bool) -> None:
     """Run the command line."""
-    if sys.stdout.isatty():
-        fit_into(shutil.get_terminal_size().columns)
     if device:
         os.environ["ADVLAB_DEVICE"] = device
     if workspace:

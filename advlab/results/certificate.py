@@ -17,10 +17,8 @@ import numpy as np
 
 from advlab import storage, workspace
 from advlab.errors import InvalidFile
-from advlab.formatting import WIDTH, aligned, frame, number, plain, printable, shortened
-from advlab.results.bracket import MISCLASSIFIED, PROVEN, STATUSES, UNKNOWN, Bracket, bracket
 from advlab.formatting import aligned, frame, number, page_width, plain, printable, shortened
-from advlab.results.bracket import Bracket, bracket
+from advlab.results.bracket import MISCLASSIFIED, PROVEN, STATUSES, UNKNOWN, Bracket, bracket
 from advlab.results.layout import CERTIFICATE
 from advlab.results.result import AttackResult, refuse_other
 from advlab.threat import ThreatModel
