@@ -172,3 +172,29 @@ def test_a_table_fits_a_terminal_of_80_columns(tmp_path):
     os.close(terminal)
     assert lines[0].split()[:2] == ["model", "attack"]
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("att", {"attack"}),
+        ("attack --method pg", {"pgd"}),
+        ("attack --model digits-", {"digits-robust"}),
+        ("run --model digits mini", {"minimal"}),
+        ("study mnist-dr", {"mnist-dropout"}),
+        ("attack --dataset fa", {"fashion-mnist"}),
+        ("report attacks/", {"attacks/"}),
+    ],
+)
+def test_a_shell_completes_commands_and_names_without_tensorflow(typed, offered, tmp_path):
+    """Those of a process whose TensorFlow cannot be loaded."""
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit(3)")
+    words = f"advlab {typed}"
+    number = len(words.split()) - 1
+    variables = f"_ADVLAB_COMPLETE=bash_complete COMP_WORDS='{words}' COMP_CWORD={number}"
+    process = shell(
+        f"PYTHONPATH={tmp_path}:$PYTHONPATH {variables} {sys.executable} -c "
+        "'import sys; sys.argv[0] = \"advlab\"; from advlab.cli import start; start()'",
+        tmp_path,
+    )
+    assert {line.partition(",")[2] for line in process.stdout.splitlines()} == offered, process.stderr

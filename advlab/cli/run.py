@@ -11,6 +11,7 @@ from advlab.cli.main import main
 from advlab.cli.options import (
     backward_option,
     classifier_options,
+    complete,
     dataset_options,
     json_option,
     model_option,
@@ -24,7 +25,7 @@ SECTION = "attack"
 
 
 @main.command()
-@click.argument("suite")
+@click.argument("suite", shell_complete=complete("suites"))
 @model_option()
 @dataset_options()
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")

@@ -6,13 +6,13 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, json_option, print_json, relative_path
+from advlab.cli.options import classifier_options, complete, json_option, print_json, relative_path
 
 SECTION = "look around"
 
 
 @main.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete("models"))
 @click.option(
     "--save-settings", is_flag=True, help="Keep the options below in MODEL.toml, read with the model from now on."
 )
