@@ -19,8 +19,6 @@ from advlab.cli.options import (
 
 SECTION = "defend"
 
-SECTION = "defend"
-
 
 @main.command()
 @click.argument("detector")
