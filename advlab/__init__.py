@@ -65,6 +65,8 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.defense_report import defense_report as defense_report
     from advlab.workflows.demo import demo as demo
     from advlab.workflows.detection import evaluate_detector as evaluate_detector
+    from advlab.workflows.doctor import Diagnosis as Diagnosis
+    from advlab.workflows.doctor import doctor as doctor
     from advlab.workflows.explain import attribute as attribute
     from advlab.workflows.explain import explain as explain
     from advlab.workflows.export import export as export
@@ -74,6 +76,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.listing import available as available
     from advlab.workflows.model_file import ModelFile as ModelFile
     from advlab.workflows.model_file import load_classifier as load_classifier
+    from advlab.workflows.new import new as new
     from advlab.workflows.noise import evaluate_noise as evaluate_noise
     from advlab.workflows.predict import predict as predict
     from advlab.workflows.run_suite import run as run
@@ -102,6 +105,7 @@ _ROOM = {
     "DefenseReport": "evaluation.defense",
     "Detection": "evaluation.detection",
     "Detector": "defenses.detector",
+    "Diagnosis": "workflows.doctor",
     "Evaluation": "evaluation.evaluation",
     "ExternalLoop": "problem.problem",
     "FileExists": "errors",
@@ -139,6 +143,7 @@ _ROOM = {
     "curve": "workflows.curve",
     "defense_report": "workflows.defense_report",
     "demo": "workflows.demo",
+    "doctor": "workflows.doctor",
     "evaluate": "evaluation.evaluation",
     "evaluate_detector": "workflows.detection",
     "evaluate_files": "evaluation.files",
@@ -153,6 +158,7 @@ _ROOM = {
     "load_result": "results.result",
     "load_study": "declarations.studies",
     "load_suite": "declarations.suites",
+    "new": "workflows.new",
     "predict": "workflows.predict",
     "report": "reporting.report",
     "run": "workflows.run_suite",

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import math
+import shutil
+import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any
 
 from advlab.errors import AdvlabError, InvalidValue
 
-WIDTH = 100  # columns of a plain table
+if TYPE_CHECKING:
+    import numpy as np
+
+NARROWEST, WIDTH = 80, 100  # columns of a plain table: on a narrow terminal, and elsewhere
+
+
+def page_width() -> int:
+    """The columns that plain tables and captions may take: 100, or those of a narrower terminal, 80 at least."""
+    if sys.stdout is None or not sys.stdout.isatty():
+        return WIDTH
+    return min(max(shutil.get_terminal_size().columns, NARROWEST), WIDTH)
 
 
 def as_list(items: Any, attribute: str, what: str) -> list[Any]:
@@ -64,7 +74,7 @@ def plain(value: Any) -> Any:
     """Ready for JSON: named tuples and dataclasses become dictionaries, NaN and infinity null."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
-    if isinstance(value, np.ndarray):
+    if hasattr(value, "dtype") and hasattr(value, "tolist"):
         value = value.tolist()
     elif is_dataclass(value) and not isinstance(value, type):
         value = {field.name: getattr(value, field.name) for field in fields(value)}

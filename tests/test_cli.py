@@ -99,6 +99,8 @@ def test_a_suite_leaves_archives_a_table_and_a_page(workspace, tmp_path):
         "pgd-linf-0.1",
     ]
     assert all(word in result.stdout for word in ("noise", "fgsm", "pgd"))
+    assert result.stderr.count("robust accuracy lies between") == 1
+    assert "So it is with " in result.stderr
 
 
 @pytest.mark.thorough
@@ -239,7 +241,7 @@ def test_an_archive_of_another_result_is_not_replaced_without_force(archive):
     before = archive.read_bytes()
     attack()
     message = call("attack", "--model", "digits", "--samples", 41, code=1).stderr
-    assert "holds another result, of 40 images (it differs in: dataset digest)" in message
+    assert "holds 40 images, and 41 are asked for. Name another place with --output" in message
     assert "--force" in message
     np.testing.assert_array_equal(len(load_result(archive)), 40)
     call("attack", "--model", "digits", "--samples", 41, "--force")
@@ -446,6 +448,55 @@ def test_help_shows_each_command_in_one_line_of_80_columns_under_what_a_person_w
     names = [line.split()[0] for line in text.splitlines() if line.startswith(" ")]
     assert sorted(names) == sorted(commands())
     assert text.index(" harden ") > text.index("Defend:") > text.index(" audit ") > text.index("Judge the number:")
+
+
+OWN_METHOD = """
+import tensorflow as tf
+from advlab import Loop
+from offset import OFFSET
+NORMS = ("linf",)
+GOAL = "bounded"
+
+def craft(problem, *, steps: int = 1, size: float = 1.0):
+    change = size * OFFSET * tf.cast(problem.ball.epsilon, tf.float32)
+    def update(state, query, step):
+        return {"x": problem.ball.project(query.x + change)}
+    return Loop(steps, lambda: {"x": problem.x}, update)
+"""
+
+
+def test_a_method_file_is_run_and_another_version_of_it_does_not_replace_its_archive(workspace, tmp_path):
+    path = tmp_path / "brighter.py"
+    path.write_text(OWN_METHOD)
+    (tmp_path / "offset.py").write_text("OFFSET = 1.0")
+    assert "brighter linf 0.05" in attack("--method", path, "--epsilon", 0.05, "--set", "size=0.5").stdout
+    (archive,) = (workspace / "attacks" / "digits").glob("brighter-linf-0.05*size=0.5*.h5")
+    result = load_result(archive)
+    brighter = np.abs(result.x_adv - np.minimum(result.x + 0.025, 1)).max(axis=(1, 2, 3)) < 1e-6
+    assert brighter.any()
+    assert (brighter | (result.x_adv == result.x).all(axis=(1, 2, 3))).all()
+    path.write_text(OWN_METHOD + "# another version")
+    again = attack("--method", path, "--epsilon", 0.05, "--set", "size=0.5", code=1)
+    assert "it differs in: attack" in again.stderr
+    assert "norm" in attack("--method", path, "--norm", "l2", code=1).stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (None, "There is no Python file"),
+        ("x = 1", "defines no craft(problem, *, ...)"),
+        ("1 / 0", "cannot be run: ZeroDivisionError: division by zero."),
+        ("def craft(problem, steps): ...", "keyword-only parameters"),
+    ],
+)
+def test_what_is_no_method_file_is_refused(text, message, tmp_path):
+    path = tmp_path / "mine.py"
+    if text is None:
+        path.mkdir()
+    else:
+        path.write_text(text)
+    assert message in attack("--method", path, code=1).stderr
 
 
 def test_show_explains_a_method_and_each_of_its_parameters_within_80_columns():

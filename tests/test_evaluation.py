@@ -231,6 +231,18 @@ def test_table_marks_shifts_that_cannot_be_compared(different):
     assert "*" not in table([evaluate(build([0], [0], [1]))])
 
 
+def test_table_fits_a_narrow_terminal_and_leaves_out_what_a_run_cost(monkeypatch):
+    evaluations = [evaluate(build([0], [0], [1], classifier="fashion-robust", method="carlini_wagner"))]
+    assert "seconds" in table(evaluations)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    text = table(evaluations)
+    assert max(map(len, text.splitlines())) <= 80
+    assert "fashion-robust carlini_wagner" in text
+    assert "seconds" not in text
+    assert "robust % [95%]" in text
+
+
 def test_table_says_when_rows_are_of_other_images():
     text = table([evaluate(build([0], [0], [1])), evaluate(build([0], [0], [1], dataset="mnist"))])
     assert "rows differ in their images" in text
@@ -241,6 +253,9 @@ def test_table_of_two_attacks_says_whether_they_differ_by_more_than_chance():
     text = " ".join(table([weak, strong]).split())
     assert "Robust in the first row only: 7, in the second only: 1; p = 0.07 by McNemar's exact test." in text
     assert "takes about 78,500 images" in text
+    clear = [evaluate(build([0] * 8, [0] * 8, adversarial)) for adversarial in ([0] * 8, [1] * 8)]
+    assert "p = 0.0078" in table(clear)
+    assert "takes about" not in table(clear)
     assert "McNemar" not in table([weak, strong, weak])
     assert "McNemar" not in table([weak, evaluate(build([0], [0], [1], dataset_digest="e" * 64))])
 

@@ -92,11 +92,13 @@ def printed(tmp_path_factory):
         return {
             "attack": call(*workspace, "attack", *small),
             "evaluate": evaluated(archive, folder),
+            "doctor": call("doctor"),
             "explain": call("explain", archive, "--samples", 3, "--steps", 4),
             "export": call("export", archive, "--npy", array, "--csv", folder / "a.csv"),
             "harden": call("harden", "digits", "--minutes", 0.02, "--samples", 4),
             "import": call("import", array, "--model", "digits"),
             "list": call("list"),
+            "new": call("new", "method", "mine"),
             "noise": call("noise", "digits", "--samples", 3),
             "predict": call("predict", "digits", "0-2", one_image(folder)),
             "report": call("report", archive, REFERENCE),

@@ -55,6 +55,7 @@ COMMANDS = {  # command: the library function that it calls, and its words aroun
     "certify": ("certify", ["MODEL", "--epsilon", "0.1"]),
     "curve": ("curve", ["--model", "MODEL"]),
     "defense-report": ("defense_report", ["MODEL", "MODEL"]),
+    "detect": ("evaluate_detector", ["energy", "--model", "MODEL"]),
     "evaluate": ("load_classifier", ["ARCHIVE", "--model", "MODEL"]),
     "explain": ("explain", ["ARCHIVE", "--model", "MODEL"]),
     "export": ("export", ["ARCHIVE", "--csv", "a.csv", "--model", "MODEL"]),

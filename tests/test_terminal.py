@@ -159,3 +159,42 @@ def test_a_terminal_hears_at_once_that_tensorflow_is_loaded_and_a_pipe_does_not(
     os.close(child)
     assert os.read(terminal, 10_000).decode().splitlines() == ["Loading TensorFlow ..."]
     os.close(terminal)
+
+
+def test_a_table_fits_a_terminal_of_80_columns(tmp_path):
+    archive = next((Path(__file__).parent.parent / "attacks" / "reference").glob("*.h5"))
+    terminal, child = os.openpty()
+    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "COLUMNS": "80"}
+    command = [sys.executable, "-m", "advlab", "evaluate", str(archive)]
+    subprocess.run(command, stdout=child, stderr=subprocess.DEVNULL, cwd=tmp_path, env=environment, timeout=60)
+    os.close(child)
+    lines = os.read(terminal, 10_000).decode().splitlines()
+    os.close(terminal)
+    assert lines[0].split()[:2] == ["model", "attack"]
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("att", {"attack"}),
+        ("attack --method pg", {"pgd"}),
+        ("attack --model digits-", {"digits-robust"}),
+        ("run --model digits mini", {"minimal"}),
+        ("study mnist-dr", {"mnist-dropout"}),
+        ("attack --dataset fa", {"fashion-mnist"}),
+        ("report attacks/", {"attacks/"}),
+    ],
+)
+def test_a_shell_completes_commands_and_names_without_tensorflow(typed, offered, tmp_path):
+    """Those of a process whose TensorFlow cannot be loaded."""
+    (tmp_path / "tensorflow.py").write_text("raise SystemExit(3)")
+    words = f"advlab {typed}"
+    number = len(words.split()) - 1
+    variables = f"_ADVLAB_COMPLETE=bash_complete COMP_WORDS='{words}' COMP_CWORD={number}"
+    process = shell(
+        f"PYTHONPATH={tmp_path}:$PYTHONPATH {variables} {sys.executable} -c "
+        "'import sys; sys.argv[0] = \"advlab\"; from advlab.cli import start; start()'",
+        tmp_path,
+    )
+    assert {line.partition(",")[2] for line in process.stdout.splitlines()} == offered, process.stderr

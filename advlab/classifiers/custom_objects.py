@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 import types
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from advlab.errors import InvalidFile, InvalidValue
+from advlab.user_code import run_file
 
-_MODULE = "advlab_custom_objects"
 _LIBRARIES = ("builtins", "keras", "numpy", "tensorflow", "tf_keras", "typing")
 
 
@@ -29,21 +27,7 @@ def read_custom_objects(path: str | PathLike[str], trust: bool) -> dict[str, Any
             f"'{file}' is Python code, which would run on this machine. If it is yours, or you trust its origin, use "
             "--trust (trust=True in Python)."
         )
-    spec = importlib.util.spec_from_file_location(_MODULE, file)
-    if spec is None or spec.loader is None:
-        raise InvalidFile(f"'{file}' is no Python file. Give the .py file that defines the layers of the model.")
-    module = importlib.util.module_from_spec(spec)
-    folder = str(file.resolve().parent)
-    sys.path.insert(0, folder)
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:  # it may raise anything
-        raise InvalidFile(
-            f"'{file}' cannot be run: {type(error).__name__}: {error}. Fix it, and leave in it only the layers and "
-            "functions of the model."
-        ) from error
-    finally:
-        sys.path.remove(folder)
+    module = run_file(file, "the layers and functions of the model")
     return {
         name: value
         for name, value in vars(module).items()

@@ -11,6 +11,7 @@ from advlab.cli.main import main
 from advlab.cli.options import (
     backward_option,
     classifier_options,
+    complete,
     dataset_options,
     json_option,
     parse_settings,
@@ -33,8 +34,20 @@ def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | No
 
 
 @main.command()
-@click.option("--method", default="fgsm", show_default=True, help="See 'advlab list methods'.")
-@click.option("--model", default="fashion", show_default=True, help="A name ('advlab list models') or a path.")
+@click.option(
+    "--method",
+    shell_complete=complete("methods"),
+    default="fgsm",
+    show_default=True,
+    help="A name ('advlab list methods'), or your own file of a method, my.py, which is run.",
+)
+@click.option(
+    "--model",
+    default="fashion",
+    shell_complete=complete("models"),
+    show_default=True,
+    help="A name ('advlab list models') or a path.",
+)
 @dataset_options()
 @click.option("--norm", help="linf, l2, l1, l0 or none [default: the method's first].")
 @click.option(

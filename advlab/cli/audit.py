@@ -10,6 +10,7 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import (
     classifier_options,
+    complete,
     dataset_options,
     json_option,
     model_option,
@@ -31,6 +32,7 @@ SECTION = "judge"
 @click.option("--samples", type=click.IntRange(1), default=200, show_default=True, help="The first N test images.")
 @click.option(
     "--surrogate",
+    shell_complete=complete("models"),
     metavar="NAME|PATH",
     help="Another model: images crafted on it are evaluated on this one; 'distilled': train one in the recovery.",
 )

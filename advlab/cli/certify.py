@@ -8,13 +8,13 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, dataset_options, json_option, print_json, relative_path
+from advlab.cli.options import classifier_options, complete, dataset_options, json_option, print_json, relative_path
 
 SECTION = "judge"
 
 
 @main.command()
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="MODEL", shell_complete=complete("models"))
 @dataset_options()
 @click.option("--norm", default="linf", show_default=True, help="linf, l2 or l1.")
 @click.option("--epsilon", required=True, metavar="E", help="Radius for pixels in [0, 1], such as 0.01 or 2/255.")

@@ -11,6 +11,7 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import (
     classifier_options,
+    complete,
     dataset_options,
     json_option,
     parse_settings,
@@ -23,10 +24,16 @@ SECTION = "attack"
 
 
 @main.command()
-@click.argument("archives", nargs=-1, metavar="[ARCHIVE]...")
-@click.option("--model", metavar="NAME|PATH", help="Craft the curve of this classifier.")
+@click.argument("archives", nargs=-1, metavar="[ARCHIVE]...", shell_complete=complete())
+@click.option(
+    "--model", metavar="NAME|PATH", shell_complete=complete("models"), help="Craft the curve of this classifier."
+)
 @dataset_options()
-@click.option("--method", help="See 'advlab list methods' [default: fmn; ddn for l2, sigma_zero for l0].")
+@click.option(
+    "--method",
+    shell_complete=complete("methods"),
+    help="A name, or your own file my.py [default: fmn; ddn for l2, sigma_zero for l0].",
+)
 @click.option("--norm", help="linf, l2, l1 or l0 [default: the method's first].")
 @click.option(
     "--epsilon", metavar="E", help="Upper end of the bisection of a bounded method [default: linf 0.3, l2 4.5, l1 30]."

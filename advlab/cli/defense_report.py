@@ -8,14 +8,14 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, dataset_options, json_option, print_json, say_if_fewer
+from advlab.cli.options import classifier_options, complete, dataset_options, json_option, print_json, say_if_fewer
 
 SECTION = "defend"
 
 
 @main.command()
-@click.argument("base", metavar="BASE")
-@click.argument("defended", metavar="DEFENDED")
+@click.argument("base", metavar="BASE", shell_complete=complete("models"))
+@click.argument("defended", metavar="DEFENDED", shell_complete=complete("models"))
 @dataset_options("A name or path [default: what the defended model was trained on].")
 @click.option(
     "--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: linf 0.1, l2 1.5, l1 10]."

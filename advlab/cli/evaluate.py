@@ -6,14 +6,19 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, json_option, print_evaluations, print_json, relative_path
+from advlab.cli.options import classifier_options, complete, json_option, print_evaluations, print_json, relative_path
 
 SECTION = "judge"
 
 
 @main.command()
-@click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...")
-@click.option("--model", metavar="NAME|PATH", help="Evaluate the images on this classifier instead (transfer).")
+@click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...", shell_complete=complete())
+@click.option(
+    "--model",
+    metavar="NAME|PATH",
+    shell_complete=complete("models"),
+    help="Evaluate the images on this classifier instead (transfer).",
+)
 @click.option(
     "--certificate", "certificates", multiple=True, metavar="FILE", help="Bracket by what 'advlab certify' proved."
 )

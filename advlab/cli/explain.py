@@ -8,13 +8,13 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, json_option, print_json, relative_path
+from advlab.cli.options import classifier_options, complete, json_option, print_json, relative_path
 
 SECTION = "judge"
 
 
 @main.command()
-@click.argument("archive", metavar="ARCHIVE")
+@click.argument("archive", metavar="ARCHIVE", shell_complete=complete())
 @click.option(
     "--method",
     type=click.Choice(["integrated-gradients", "saliency"]),
@@ -24,7 +24,9 @@ SECTION = "judge"
 )
 @click.option("--steps", type=int, default=64, show_default=True, help="Gradients from black to the image.")
 @click.option("--samples", type=click.IntRange(1), default=40, show_default=True, help="Those a report shows first.")
-@click.option("--model", metavar="NAME|PATH", help="The classifier; by default as recorded.")
+@click.option(
+    "--model", metavar="NAME|PATH", shell_complete=complete("models"), help="The classifier; by default as recorded."
+)
 @classifier_options()
 @json_option
 def explain(archive: str, as_json: bool, **options: Any) -> None:

@@ -8,13 +8,13 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, json_option, print_json
+from advlab.cli.options import classifier_options, complete, json_option, print_json
 
 SECTION = "share"
 
 
 @main.command()
-@click.argument("archive", metavar="ARCHIVE")
+@click.argument("archive", metavar="ARCHIVE", shell_complete=complete())
 @click.option("--csv", metavar="PATH", help="A table with a row for each image: predictions, confidences, distances.")
 @click.option("--png", metavar="DIR", help="Perturbed images as INDEX-LABEL-PREDICTED.png.")
 @click.option("--npy", metavar="PATH", help="The layout of MNIST's public attack challenge: float32 (n, 784).")
@@ -22,7 +22,9 @@ SECTION = "share"
 @click.option("--samples", type=click.IntRange(1), default=100, show_default=True, help="Number of images as PNG.")
 @click.option("--with-clean", is_flag=True, help="PNG of the clean image and of the change as well.")
 @click.option("--quantize", is_flag=True, help="Round pixels towards the clean image, so that the budget is kept.")
-@click.option("--model", metavar="NAME|PATH", help="The classifier; by default as recorded.")
+@click.option(
+    "--model", metavar="NAME|PATH", shell_complete=complete("models"), help="The classifier; by default as recorded."
+)
 @classifier_options()
 @click.option("--force", is_flag=True, help="Replace existing files.")
 @json_option

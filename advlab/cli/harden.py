@@ -8,13 +8,13 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, json_option, print_json, relative_path, say_if_fewer
+from advlab.cli.options import classifier_options, complete, json_option, print_json, relative_path, say_if_fewer
 
 SECTION = "defend"
 
 
 @main.command()
-@click.argument("classifier", metavar="MODEL")
+@click.argument("classifier", metavar="MODEL", shell_complete=complete("models"))
 @click.option("--minutes", type=float, default=5.0, show_default=True, help="Time to train; measuring comes on top.")
 @click.option("--dataset", help="A name or path, with both splits [default: what the model was trained on].")
 @click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: linf 0.1, l2 1.5].")

@@ -10,6 +10,7 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import (
     classifier_options,
+    complete,
     dataset_options,
     json_option,
     print_evaluations,
@@ -21,8 +22,10 @@ SECTION = "attack"
 
 
 @main.command(name="import")
-@click.argument("images", metavar="IMAGES.npy")
-@click.option("--model", required=True, metavar="NAME|PATH", help="The attacked classifier.")
+@click.argument("images", metavar="IMAGES.npy", shell_complete=complete())
+@click.option(
+    "--model", required=True, metavar="NAME|PATH", shell_complete=complete("models"), help="The attacked classifier."
+)
 @dataset_options()
 @click.option("--norm", default="linf", show_default=True, help="linf, l2, l1 or l0.")
 @click.option("--epsilon", metavar="E", help="Claimed budget: 0.3 or 8/255 [default: linf 0.1, l2 1.5, l1 10].")

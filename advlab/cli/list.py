@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
 import advlab
@@ -25,9 +27,7 @@ def list_(category: str | None, as_json: bool) -> None:
     """
     listing = {name: advlab.available(name, details=True) for name in ([category] if category else _CATEGORIES)}
     if as_json:
-        from advlab.formatting import plain
-
-        print_json({"schema": 2, **plain(listing)})
+        print_json({"schema": 2, **{name: _plain(entries) for name, entries in listing.items()}})
         return
     lines = []
     for name, entries in listing.items():
@@ -37,3 +37,8 @@ def list_(category: str | None, as_json: bool) -> None:
         lines += [] if category else ["", name.upper()]
         lines += [f"{entry:<{width}}  {details!s}" for entry, details in entries.items()]
     click.echo("\n".join(lines).lstrip("\n"))
+
+
+def _plain(entries: dict[str, Any]) -> dict[str, Any]:
+    """Name -> one line of text, or the fields of what has some."""
+    return {name: entry if isinstance(entry, str) else entry.to_dict() for name, entry in entries.items()}

@@ -23,6 +23,11 @@ First steps:
   advlab demo                         everything on small data, in a minute
   advlab attack --method pgd          craft adversarial examples
   advlab report attacks/fashion/*.h5  write an HTML page about them
+
+\b
+The Tab key completes commands and names after this line in ~/.bashrc:
+  eval "$(_ADVLAB_COMPLETE=bash_source advlab)"    (in ~/.zshrc: zsh_source)
+  _ADVLAB_COMPLETE=fish_source advlab | source     (in fish's config.fish)
 """
 _SECTIONS = {  # what a command's SECTION says -> the title that the help shows
     "make": "Make a model",

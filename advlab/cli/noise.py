@@ -8,13 +8,13 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, dataset_options, json_option, print_json, relative_path
+from advlab.cli.options import classifier_options, complete, dataset_options, json_option, print_json, relative_path
 
 SECTION = "judge"
 
 
 @main.command()
-@click.argument("model", metavar="MODEL")
+@click.argument("model", metavar="MODEL", shell_complete=complete("models"))
 @dataset_options("Data set to shuffle: a name or path [default: what the model was trained on].")
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="Images of each distribution.")
 @click.option(

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 
 import click
 from click.core import ParameterSource
+from click.shell_completion import CompletionItem
 
 import advlab
 from advlab.cli.main import ClassifierOption
@@ -156,7 +157,9 @@ def dataset_options(description: str = "A name or path [default: what the model 
                 values["dataset"] = advlab.load_dataset(values["dataset"], limit=limit, value_range=value_range)
             return command(*arguments, **values)
 
-        return click.option("--dataset", help=description)(range_option(with_dataset))
+        return click.option("--dataset", help=description, shell_complete=complete("datasets"))(
+            range_option(with_dataset)
+        )
 
     return decorate
 
@@ -169,6 +172,18 @@ range_option = click.option(
     help="The pixels that are black and white in a .npz file: 0,255 or -1,1.",
 )
 size_type = _Size()
+
+
+def complete(category: str = "") -> Callable[[click.Context, click.Parameter, str], list[CompletionItem]]:
+    """What a shell offers for a value: the names of a category, and files where none of them begins like that."""
+
+    def offered(ctx: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+        if folder := ctx.find_root().params.get("workspace"):
+            os.environ["ADVLAB_WORKSPACE"] = folder
+        names = [name for name in (advlab.available(category) if category else ()) if name.startswith(incomplete)]
+        return [CompletionItem(name) for name in names] or [CompletionItem(incomplete, type="file")]
+
+    return offered
 
 
 def parse_settings(settings: Sequence[str], function: Callable[..., Any]) -> dict[str, Any]:
@@ -188,9 +203,14 @@ def parse_settings(settings: Sequence[str], function: Callable[..., Any]) -> dic
 def print_evaluations(evaluations: list[advlab.Evaluation]) -> None:
     """The table on standard output, its findings on standard error."""
     click.echo(advlab.table(evaluations))
-    for evaluation in evaluations:
-        for finding in evaluation.findings:
-            click.echo(f"{finding.severity}: {evaluation.attack.slug}: {finding.evidence}. {finding.do}", err=True)
+    caused = [(finding, evaluation.attack.slug) for evaluation in evaluations for finding in evaluation.findings]
+    said: set[str] = set()
+    for finding, slug in caused:
+        others = [other for same, other in caused if same.code == finding.code and other != slug]
+        also = f" So it is with {', '.join(others)}." if finding.severity == "info" and others else ""
+        if not also or finding.code not in said:
+            click.echo(f"{finding.severity}: {slug}: {finding.evidence}. {finding.do}{also}", err=True)
+        said.add(finding.code)
     for finding in advlab.cross_findings(evaluations):
         click.echo(f"{finding.severity}: {finding.evidence}. {finding.do}", err=True)
 
@@ -214,7 +234,14 @@ def _asked_for(ctx: click.Context, parameter: click.Parameter, value: str | None
 def model_option(*names: str) -> Callable[[_Function], _Function]:
     """The option --model of a command that judges a classifier: nobody should read the numbers of another one."""
     description = "A name ('advlab list models') or a path; required."
-    return click.option("--model", *names, metavar="NAME|PATH", callback=_asked_for, help=description)
+    return click.option(
+        "--model",
+        *names,
+        metavar="NAME|PATH",
+        callback=_asked_for,
+        help=description,
+        shell_complete=complete("models"),
+    )
 
 
 def say_if_fewer(images: int) -> None:

@@ -8,14 +8,14 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, json_option, print_json, range_option, relative_path
+from advlab.cli.options import classifier_options, complete, json_option, print_json, range_option, relative_path
 
 SECTION = "judge"
 
 
 @main.command()
-@click.argument("model")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE...")
+@click.argument("model", shell_complete=complete("models"))
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE...", shell_complete=complete())
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="Classes printed for each image.")
 @click.option("--invert", is_flag=True, help="Swap black and white in files: for dark ink on white paper.")
 @click.option("--figure", metavar="PATH", help="Draw images and probabilities: .png, .svg or .pdf.")

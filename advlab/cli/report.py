@@ -6,13 +6,13 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json
+from advlab.cli.options import complete, json_option, print_json
 
 SECTION = "share"
 
 
 @main.command()
-@click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...")
+@click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...", shell_complete=complete())
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")
 @json_option
 def report(archives: tuple[str, ...], output: str, as_json: bool) -> None:

@@ -11,6 +11,7 @@ from advlab.cli.main import main
 from advlab.cli.options import (
     backward_option,
     classifier_options,
+    complete,
     dataset_options,
     json_option,
     model_option,
@@ -24,12 +25,13 @@ SECTION = "attack"
 
 
 @main.command()
-@click.argument("suite")
+@click.argument("suite", shell_complete=complete("suites"))
 @model_option()
 @dataset_options()
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")
 @click.option("--norm", help="linf, l2, l1 or l0 [default: the suite's].")
 @click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: the suite's].")
+@click.option("--seed", type=int, help="Seed of all random draws [default: the suite's, else 0].")
 @passes_option
 @backward_option
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")

@@ -10,6 +10,7 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import (
     classifier_options,
+    complete,
     dataset_options,
     json_option,
     model_option,
@@ -22,7 +23,13 @@ SECTION = "judge"
 
 
 @main.command()
-@click.option("--method", default="pgd", show_default=True, help="See 'advlab list methods'.")
+@click.option(
+    "--method",
+    shell_complete=complete("methods"),
+    default="pgd",
+    show_default=True,
+    help="A name, or your own file my.py, which is run.",
+)
 @model_option("classifier")
 @dataset_options()
 @click.option("--norm", help="linf, l2, l1 or l0 [default: the method's first].")

@@ -6,13 +6,13 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, json_option, print_json, relative_path
+from advlab.cli.options import classifier_options, complete, json_option, print_json, relative_path
 
 SECTION = "look around"
 
 
 @main.command()
-@click.argument("model")
+@click.argument("model", shell_complete=complete("models"))
 @click.option(
     "--save-settings", is_flag=True, help="Keep the options below in MODEL.toml, read with the model from now on."
 )
@@ -29,9 +29,7 @@ def show(model: str, save_settings: bool, trust: bool, as_json: bool) -> None:
     method = advlab.available("methods", details=True).get(model) if isinstance(model, str) else None
     if method is not None:
         if as_json:
-            from advlab.formatting import plain
-
-            print_json({"schema": 1, **plain(method)})
+            print_json({"schema": 1, **method.to_dict()})
             return
         click.echo(method.page())
         click.echo(f"Next: advlab attack --method {model}", err=True)

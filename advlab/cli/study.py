@@ -8,13 +8,13 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json, relative_path
+from advlab.cli.options import complete, json_option, print_json, relative_path
 
 SECTION = "make"
 
 
 @main.command()
-@click.argument("name")
+@click.argument("name", shell_complete=complete("studies"))
 @click.option("--rows", metavar="ROWS", help="Numbers, ranges or names, such as 1,3-5 [default: all].")
 @click.option("--resume", is_flag=True, help="Keep finished rows; compute what is missing or has changed.")
 @click.option("--force", is_flag=True, help="Compute the chosen rows again.")

@@ -8,13 +8,13 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json, range_option, size_type
+from advlab.cli.options import complete, json_option, print_json, range_option, size_type
 
 SECTION = "make"
 
 
 @main.command()
-@click.argument("recipe")
+@click.argument("recipe", shell_complete=complete("models"))
 @click.option("--dataset", metavar="DATA", help="Train on this data set: a name, .npz file or folder of images.")
 @click.option("--resize", type=size_type, metavar="HxW", help="Height and width of images of a folder, such as 32x48.")
 @range_option

@@ -6,16 +6,17 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, json_option, print_json
+from advlab.cli.options import classifier_options, complete, json_option, print_json
 
 SECTION = "attack"
 
 
 @main.command()
-@click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...")
+@click.argument("archives", nargs=-1, required=True, metavar="ARCHIVE...", shell_complete=complete())
 @click.option(
     "--model",
     "models",
+    shell_complete=complete("models"),
     multiple=True,
     required=True,
     metavar="NAME|PATH",

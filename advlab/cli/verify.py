@@ -8,14 +8,16 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, json_option, print_json
+from advlab.cli.options import classifier_options, complete, json_option, print_json
 
 SECTION = "judge"
 
 
 @main.command()
-@click.argument("archive", metavar="ARCHIVE")
-@click.option("--model", metavar="NAME|PATH", help="The classifier [default: as recorded].")
+@click.argument("archive", metavar="ARCHIVE", shell_complete=complete())
+@click.option(
+    "--model", metavar="NAME|PATH", shell_complete=complete("models"), help="The classifier [default: as recorded]."
+)
 @classifier_options()
 @json_option
 def verify(archive: str, model: str | None, trust: bool, as_json: bool) -> None:

@@ -16,7 +16,7 @@ from advlab.distances import distance, exceeds
 from advlab.errors import InvalidValue, Mismatch
 from advlab.evaluation import metrics
 from advlab.evaluation.metrics import Rate
-from advlab.formatting import WIDTH, frame
+from advlab.formatting import frame, page_width
 from advlab.results.result import AttackResult
 from advlab.threat import parse_epsilon
 
@@ -122,7 +122,7 @@ class SecurityCurve:
             rate = self.robust_accuracy(epsilon)
             interval = f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
             lines.append(f"{name:>{width}}  {100 * rate.value:>8.1f}  {interval}")
-        return "\n".join([*lines, "", *textwrap.wrap(self.summary(), WIDTH)])
+        return "\n".join([*lines, "", *textwrap.wrap(self.summary(), page_width())])
 
     def summary(self) -> str:
         """What was measured, and at which epsilon half of the images are misclassified."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from advlab.evaluation.metrics import Rate
-from advlab.formatting import WIDTH, aligned, printable
+from advlab.formatting import aligned, page_width, printable
 
 
 class Step(NamedTuple):
@@ -69,12 +69,12 @@ class Recovery:
         width = max(map(len, lines)) + 2
         body = []
         for line, did in zip(lines, ["what was done", *(step.did for step in self.steps)], strict=True):
-            first, *more = textwrap.wrap(printable(did), WIDTH - width) or [""]
+            first, *more = textwrap.wrap(printable(did), max(page_width() - width, 20)) or [""]
             body += [f"{line:<{width}}{first}", *(" " * width + text for text in more)]
         notes = [self.sentence(), *(f"Unknown: {text}." for text in self.unknown)]
         if self.passes > 1:
             notes.insert(1, f"Predictions are random: what counts is the mean of {self.passes}.")
-        return "\n".join([*body, *(line for note in notes for line in textwrap.wrap(note, WIDTH))])
+        return "\n".join([*body, *(line for note in notes for line in textwrap.wrap(note, page_width()))])
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""

@@ -9,6 +9,7 @@ import numpy as np
 
 from advlab.errors import InvalidValue
 
+SIGNIFICANCE = 0.01  # p-value of the two-sided exact test below which a difference is not taken for chance
 _POWER = 7.85  # (1.960 + 0.842)^2: two-sided 5 % and 80 % power of the normal distribution
 
 

@@ -18,7 +18,7 @@ from advlab.declarations.studies import Row, Study, flat, in_words
 from advlab.errors import InvalidFile
 from advlab.evaluation.findings.checks import CHECKS
 from advlab.evaluation.metrics import Rate
-from advlab.formatting import WIDTH, aligned, printable, shortened
+from advlab.formatting import aligned, page_width, printable, shortened
 from advlab.validation import is_number, json_object, shown
 
 SCHEMA = 1
@@ -124,9 +124,9 @@ class StudyResult:
         """A line for each row, at most 100 columns; of the published figures only test accuracy."""
         heads, *bodies = self._cells(_row_name(), printed=("test_accuracy",))
         others = [max(map(len, column)) for column in zip(heads[1:], *(cells for _, *cells in bodies), strict=True)]
-        name_width = WIDTH - sum(others) - 2 * len(others)
+        name_width = max(page_width() - sum(others) - 2 * len(others), 12)
         rows = [[shortened(name, name_width), *cells] for name, *cells in bodies]
-        return "\n".join([*aligned(heads, rows, heads[:1]), "", *textwrap.wrap(self._caption(), WIDTH)])
+        return "\n".join([*aligned(heads, rows, heads[:1]), "", *textwrap.wrap(self._caption(), page_width())])
 
     def markdown(self) -> str:
         """The table with the varied settings, and the notes below it."""

@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 
 from advlab.errors import InvalidValue
 from advlab.evaluation.compare import compare
-from advlab.formatting import WIDTH, aligned, as_list, number, printable, shortened
+from advlab.evaluation.significance import SIGNIFICANCE
+from advlab.formatting import WIDTH, aligned, as_list, number, page_width, printable, shortened
 from advlab.threat import GIVEN
 
 if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation
 
 SIGN = "*"
+_LEFT_OUT_FIRST = ("seconds", "passes", "distance")  # where the terminal is narrow
 _SIGNED = f"{SIGN} ends where it first succeeds (early_stop, smallest change): not comparable with other shifts."
 _INFINITE = "inf: the attack failed on more than half of the images."
 
@@ -90,15 +92,21 @@ def cells(evaluation: Evaluation, name: str | None = None) -> dict[str, str]:
         "success %": number(100 * evaluation.success_rate.value, ".1f"),
         "shift": number(100 * evaluation.shift.mean, "+.1f") + sign,
         "distance": number(distance(evaluation), ".3g"),
-        "passes": f"{evaluation.forward_passes + evaluation.backward_passes:.4g}",
+        "passes": _count(evaluation.forward_passes + evaluation.backward_passes),
         "seconds": f"{seconds:.0f}" if seconds >= 1000 else f"{seconds:.3g}",
     } | proven
+
+
+def _count(value: float) -> str:
+    """Four digits, and no exponent: ``20,000``."""
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
 def table(evaluations: Evaluation | Iterable[Evaluation], markdown: bool = False) -> str:
     """Clean against perturbed accuracy and confidence shift, a row for each evaluation, and a caption below.
 
-    Plain text fits in 100 columns (long names lose their middle); Markdown keeps every name whole. Robust accuracy
+    Plain text fits in 100 columns (long names lose their middle), or in those of a narrower terminal, without what a
+    run cost; Markdown keeps every name whole. Robust accuracy
     counts images that are classified correctly clean and perturbed; shifts are in points of confidence.
     """
     evaluations = as_evaluations(evaluations)
@@ -109,7 +117,7 @@ def table(evaluations: Evaluation | Iterable[Evaluation], markdown: bool = False
     rows = [{column: row.get(column, "-") for column in columns} for row in rows]
     if markdown:
         return "\n".join([*_markdown(rows), "", *caption(evaluations)])
-    lines = [wrapped for line in caption(evaluations) for wrapped in textwrap.wrap(line, WIDTH)]
+    lines = [wrapped for line in caption(evaluations) for wrapped in textwrap.wrap(line, page_width())]
     return "\n".join([*_text(rows), "", *lines])
 
 
@@ -148,11 +156,13 @@ def bracket_line(evaluation: Evaluation) -> str:
 def _difference(first: Evaluation, second: Evaluation) -> str:
     """Whether two rows on the same images differ by more than chance."""
     test = compare(first, second)
-    return (
+    text = (
         f"Robust in the first row only: {test.only_first:,}, in the second only: {test.only_second:,}; "
-        f"p = {test.p_value:.2g} by McNemar's exact test. To see a difference of one point takes about "
-        f"{test.images_needed:,} images."
+        f"p = {test.p_value:.2g} by McNemar's exact test."
     )
+    if test.p_value < SIGNIFICANCE:
+        return text
+    return f"{text} To see a difference of one point takes about {test.images_needed:,} images."
 
 
 def _suite_lines(evaluation: Evaluation) -> list[str]:
@@ -200,8 +210,11 @@ def as_html(evaluation: Evaluation) -> str:
 def _text(rows: list[dict[str, str]]) -> list[str]:
     heads = list(rows[0])
     widths = {head: max(len(head), *(len(row[head]) for row in rows)) for head in heads}
-    gap = "  " if sum(widths.values()) + 2 * (len(heads) - 1) <= WIDTH else " "
-    room = WIDTH - sum(widths[h] for h in heads[2:]) - len(gap) * (len(heads) - 1)
+    for head in _LEFT_OUT_FIRST:
+        if page_width() < WIDTH and sum(widths[h] + 1 for h in heads) - 1 > page_width():
+            heads.remove(head)
+    gap = "  " if sum(widths.values()) + 2 * (len(heads) - 1) <= page_width() else " "
+    room = page_width() - sum(widths[h] for h in heads[2:]) - len(gap) * (len(heads) - 1)
     widths["model"] = min(widths["model"], max(room - widths["attack"], room // 3))
     widths["attack"] = min(widths["attack"], room - widths["model"])
     return aligned(heads, [[shortened(row[h], widths[h]) for h in heads] for row in rows], heads[:2], gap)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from advlab.errors import InvalidValue
 from advlab.evaluation.metrics import Rate
 from advlab.evaluation.table import SIGN, labels
-from advlab.formatting import WIDTH, number, plain, printable, shortened
+from advlab.formatting import number, page_width, plain, printable, shortened
 
 if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation
@@ -97,7 +97,7 @@ class TransferMatrix:
         widths = [min(max(len(name), *(len(row[c]) for row in texts)), _TARGET) for c, name in enumerate(columns)]
         blocks: list[list[int]] = [[]]
         for column in range(len(columns)):
-            if blocks[-1] and head_width + sum(2 + widths[c] for c in (*blocks[-1], column)) > WIDTH:
+            if blocks[-1] and head_width + sum(2 + widths[c] for c in (*blocks[-1], column)) > page_width():
                 blocks.append([])
             blocks[-1].append(column)
         lines: list[str] = []
@@ -106,7 +106,7 @@ class TransferMatrix:
                 cells = (f"{shortened(line[c], widths[c]):>{widths[c]}}" for c in block)
                 lines.append("  ".join([f"{shortened(name, head_width):<{head_width}}", *cells]).rstrip())
             lines.append("")
-        return "\n".join([*lines, *textwrap.wrap(self.caption(), WIDTH)])
+        return "\n".join([*lines, *textwrap.wrap(self.caption(), page_width())])
 
     def caption(self) -> str:
         """What a reader of the table must know."""

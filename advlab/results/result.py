@@ -190,7 +190,7 @@ class AttackResult:
         Raises ``FileExists`` where ``path`` holds something other than an archive of the same specification.
         """
         archive = self.path if path is None else Path(path)
-        refuse_other(archive, {} if force else self.specification())
+        refuse_other(archive, {} if force else self.specification(), samples=len(self))
         header = {name: getattr(self, name) for name in _HEADER}
         header |= {
             "kind": "archive",
@@ -270,10 +270,12 @@ def _recorded(header: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def refuse_other(path: Path, specification: Mapping[str, Any], layout: Layout = ARCHIVE) -> None:
+def refuse_other(
+    path: Path, specification: Mapping[str, Any], layout: Layout = ARCHIVE, samples: int | None = None
+) -> None:
     """Raise where ``path`` holds nothing of that layout (``InvalidFile``), or another specification (``FileExists``).
 
-    An empty specification stands for any.
+    An empty specification stands for any; ``samples`` is the number of images that the new result has.
     """
     if not path.exists():
         return
@@ -286,7 +288,13 @@ def refuse_other(path: Path, specification: Mapping[str, Any], layout: Layout = 
             stored["attack"] = None  # damaged, and thus another one
     if stored != specification:
         differences = [name.replace("_", " ") for name in specification if stored[name] != specification[name]]
+        if differences == ["dataset digest"] and samples not in (None, there := header.get("samples")):
+            raise FileExists(
+                f"'{path}' holds {there:,} images, and {samples:,} are asked for. Name another place with --output, "
+                "replace it with --force, or move it away."
+            )
         raise FileExists(
             f"'{path}' holds another result, of {header.get('samples')} images "
-            f"(it differs in: {', '.join(differences)}). Use --force to replace it, or move it away."
+            f"(it differs in: {', '.join(differences)}). Use --force to replace it, name another place with --output, "
+            "or move it away."
         )

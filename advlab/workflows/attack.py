@@ -108,8 +108,8 @@ def attack(
         classifier: A ``Classifier``, a Keras model, or the name or path of a saved one.
         dataset: A ``Dataset``, a pair ``(x, y)``, a ``tf.data.Dataset``, or a name or path. None: the test images that
             the classifier's card names.
-        method: A name, a function ``craft(problem, *, ...)``, or an ``advlab.Attack``, which says all but ``target``,
-            ``mask`` and ``epsilon_per_image``.
+        method: A name, a function ``craft(problem, *, ...)``, the path of a ``.py`` file that defines one, which is
+            run, or an ``advlab.Attack``, which says all but ``target``, ``mask`` and ``epsilon_per_image``.
         epsilon: In pixel units of a [0, 1] image, such as 0.1 or ``"8/255"``; None: linf 0.1, l2 1.5, l1 10, l0 20. Of
             a list of them each gives a result.
         norm: ``linf``, ``l2``, ``l1``, ``l0`` or ``none``; None: the method's first.

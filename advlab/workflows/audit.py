@@ -22,7 +22,7 @@ from advlab.evaluation.findings.evidence import PLANTED_FRACTION
 from advlab.evaluation.metrics import Rate
 from advlab.evaluation.recovery import Recovery
 from advlab.evaluation.table import labels
-from advlab.formatting import WIDTH, printable
+from advlab.formatting import page_width, printable
 from advlab.results import combine
 from advlab.results.result import AttackResult
 from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
@@ -121,7 +121,7 @@ class Audit:
         indent = verdict_width + question_width + 2 * _MARGIN
         lines = [self._heading(source)]
         for answer in answers:
-            evidence = textwrap.wrap(printable(answer.evidence), WIDTH - indent) or [""]
+            evidence = textwrap.wrap(printable(answer.evidence), page_width() - indent) or [""]
             verdict = f"{_verdict_text(answer.verdict):<{verdict_width + _MARGIN}}"
             start = f"{verdict}{answer.question:<{question_width + _MARGIN}}"
             lines += [start + evidence[0], *(" " * indent + line for line in evidence[1:])]

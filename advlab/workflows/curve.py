@@ -29,6 +29,7 @@ from advlab.workflows.inputs import (
     resolve_attack,
     resolve_classifier,
     resolve_dataset,
+    resolve_method,
 )
 
 if TYPE_CHECKING:
@@ -113,6 +114,7 @@ def _specification(
 ) -> Attack:
     """The attack of a curve; a bounded one begins at the largest epsilon, and each image ends at its first success."""
     settings = {"norm": norm, "epsilon": epsilon, "seed": seed}
+    method = method if method is None else resolve_method(method)
     if isinstance(method, Attack):
         spec = resolve_attack(method, settings, parameters)
         return spec.replace(early_stop=True) if spec.goal == "bounded" else spec

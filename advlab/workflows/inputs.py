@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from os import PathLike
 from pathlib import Path
+from types import FunctionType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -19,10 +20,11 @@ from advlab.data.images import load_image
 from advlab.data.loading import load_dataset
 from advlab.data.official import DATASETS
 from advlab.declarations.attack import Attack
-from advlab.errors import AdvlabWarning, InvalidValue, unknown
+from advlab.errors import AdvlabWarning, InvalidFile, InvalidValue, unknown
 from advlab.results.per_image import PerImage, as_epsilons, as_mask, as_targets
 from advlab.results.result import AttackResult, refuse_other
 from advlab.threat import GIVEN, NAMED_TARGETS
+from advlab.user_code import run_file
 from advlab.workflows.model_file import ModelFile, load_classifier
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ if TYPE_CHECKING:
     ClassifierLike: TypeAlias = Classifier | keras.Model | str | PathLike[str]
     DatasetLike: TypeAlias = Dataset | str | PathLike[str] | tuple[Any, Any] | tf.data.Dataset
 
-MethodLike: TypeAlias = "str | Callable[..., Any] | Attack"
+MethodLike: TypeAlias = "str | PathLike[str] | Callable[..., Any] | Attack"
 
 
 def resolve_classifier(classifier: ClassifierLike, trust: bool = False) -> Classifier:
@@ -155,6 +157,7 @@ def resolve_attack(method: MethodLike, settings: Mapping[str, Any], parameters: 
     Raises ``InvalidValue`` where a specification comes with settings besides.
     """
     given = {name: value for name, value in settings.items() if value is not None}
+    method = resolve_method(method)
     if not isinstance(method, Attack):
         return Attack.from_settings(method, parameters, **given)
     extra = sorted({*given, *parameters})
@@ -164,6 +167,25 @@ def resolve_attack(method: MethodLike, settings: Mapping[str, Any], parameters: 
             f"{', '.join(extra)} besides; give them to advlab.Attack."
         )
     return method
+
+
+def resolve_method(method: MethodLike) -> str | Callable[..., Any] | Attack:
+    """The method itself, or of the path of a ``.py`` file, which is run, its ``craft`` with NORMS, GOAL and CHOICES."""
+    if not isinstance(method, str | PathLike):
+        return method
+    path = Path(method)
+    if path.suffix != ".py":
+        return str(method)
+    module = run_file(path, "NORMS, GOAL and craft(problem, *, ...)")
+    craft = getattr(module, "craft", None)
+    if not isinstance(craft, FunctionType):
+        raise InvalidFile(f"'{path}' defines no craft(problem, *, ...), which makes a file a method.")
+    for constant in ("NORMS", "GOAL", "CHOICES"):
+        if hasattr(module, constant):
+            setattr(craft, constant, getattr(module, constant))
+    craft.__name__ = path.stem
+    craft.SOURCE = path.read_text("utf-8")  # type: ignore[attr-defined]
+    return craft
 
 
 def training_dataset(model: str | PathLike[str]) -> str:
@@ -229,4 +251,4 @@ def require_archive(path: Path, spec: Attack, dataset: Dataset, digest: str | No
     specification = {"attack": spec.to_dict(), "dataset_digest": dataset.digest}
     if digest is not None:
         specification["classifier_digest"] = digest
-    refuse_other(path, {} if force else specification)
+    refuse_other(path, {} if force else specification, samples=len(dataset.x))

@@ -11,6 +11,7 @@ from advlab import workspace
 from advlab.data.official import DATASETS, WITH_NOISE
 from advlab.declarations.methods import Method, load_method, method_names
 from advlab.errors import InvalidFile, unknown
+from advlab.formatting import plain
 
 CATEGORIES = ("models", "studies", "methods", "suites", "datasets", "archives")
 _WIDTH = 80  # of a page about a method
@@ -25,6 +26,10 @@ class ListedModel(NamedTuple):
 
     title: str | None
     state: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``docs/json.md`` says."""
+        return dict(plain(self))
 
     def __str__(self) -> str:
         return f"{self.state:<12}  {self.title or 'no recipe'}"
@@ -48,6 +53,10 @@ class ListedMethod(NamedTuple):
     goal: str
     norms: tuple[str, ...]
     parameters: Mapping[str, ListedParameter]
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``docs/json.md`` says."""
+        return dict(plain(self))
 
     def __str__(self) -> str:
         parameters = " ".join(f"{name}={p.default}" for name, p in self.parameters.items())
@@ -77,6 +86,10 @@ class ListedArchive(NamedTuple):
     samples: int | None = None
     clean_accuracy: float | None = None
     robust_accuracy: float | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``docs/json.md`` says."""
+        return dict(plain(self))
 
     def __str__(self) -> str:
         size = f"{self.bytes / 1e6:.1f} MB"

@@ -42,6 +42,7 @@ def run(
     trust: bool = False,
     precision: str = "float32",
     passes: int | None = None,
+    seed: int | None = None,
     backward: Mapping[str, str | Callable[..., Any]] | None = None,
     selftest: int | None = None,
     progress: bool | None = None,
@@ -61,6 +62,7 @@ def run(
         trust: Whether code in a model file may run.
         precision: Of gradients, ``float32`` or ``bfloat16``.
         passes: Of a random classifier, forward (and backward) passes that each query averages; None: as the suite says.
+        seed: Of all random draws of every attack; None: as the suite says, else 0.
         backward: Name of a layer -> ``identity`` or a function of its inputs that its gradient is taken from.
         selftest: Images around which a cascade's self-test plants an adversarial example; None: as the suite says.
         progress: Whether to show bars; None: on a terminal.
@@ -77,6 +79,7 @@ def run(
 
     def adjusted(spec: Attack) -> Attack:
         spec = spec.replace(precision=precision, passes=passes or spec.passes)
+        spec = spec if seed is None else spec.replace(seed=seed)
         return spec.with_backward(backward) if backward else spec
 
     cascades = declaration.cascades(norm, epsilon)

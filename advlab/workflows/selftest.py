@@ -30,6 +30,7 @@ from advlab.workflows.inputs import (
     resolve_attack,
     resolve_classifier,
     resolve_dataset,
+    resolve_method,
 )
 
 if TYPE_CHECKING:
@@ -112,6 +113,7 @@ def selftest(
         InvalidValue: For a norm without a ball, or a value out of range.
     """
     settings = {"norm": norm, "seed": seed}
+    method = resolve_method(method)
     if isinstance(method, Attack):
         spec = resolve_attack(
             method, {**settings, "epsilon": epsilon if method.goal == "bounded" else None}, parameters

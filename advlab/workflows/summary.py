@@ -15,7 +15,7 @@ import keras
 from advlab import workspace
 from advlab.classifiers.classifier import Classifier
 from advlab.errors import InvalidValue
-from advlab.formatting import WIDTH, aligned, printable, shortened
+from advlab.formatting import aligned, page_width, printable, shortened
 from advlab.workflows.inputs import resolve_classifier
 
 Shape = tuple[int | None, ...]
@@ -70,7 +70,7 @@ class ModelSummary:
         facts = self.facts()
         width = max(map(len, facts))
         for key, value in facts.items():
-            wrapped = textwrap.wrap(printable(value), WIDTH - width - 2, break_on_hyphens=False)
+            wrapped = textwrap.wrap(printable(value), page_width() - width - 2, break_on_hyphens=False)
             lines += [f"{key if not n else '':<{width}}  {line}" for n, line in enumerate(wrapped)]
         return "\n".join(lines)
 

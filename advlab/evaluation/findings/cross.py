@@ -18,8 +18,8 @@ import numpy as np
 from advlab.declarations.attack import Attack
 from advlab.distances import distance, exceeds
 from advlab.evaluation.findings.checks import Check, Finding, gravest_first, raised
-from advlab.evaluation.findings.evidence import LEAST, SIGNIFICANCE, epsilon_is_large, unstable
-from advlab.evaluation.significance import mcnemar
+from advlab.evaluation.findings.evidence import LEAST, epsilon_is_large, unstable
+from advlab.evaluation.significance import SIGNIFICANCE, mcnemar
 from advlab.evaluation.table import as_evaluations, labels
 from advlab.formatting import printable
 from advlab.threat import ThreatModel

@@ -15,7 +15,7 @@ import numpy as np
 from advlab.distances import Distances, exceeds, nearest_other_class
 from advlab.evaluation.findings import trace
 from advlab.evaluation.metrics import Rate
-from advlab.evaluation.significance import at_most, mcnemar
+from advlab.evaluation.significance import SIGNIFICANCE, at_most, mcnemar
 from advlab.lazy import by_batches
 from advlab.results.result import AttackResult
 
@@ -26,7 +26,6 @@ PLANTED_FRACTION = 0.95
 LATE_RISE = 0.05
 MISSED_SUCCESSES = 0.01
 BELOW_HIGHEST_LOSS = 0.10
-SIGNIFICANCE = 0.01  # p-value of the two-sided exact test below which a difference is not taken for chance
 LEAST = next(n for n in count(1) if 2 / 2**n < SIGNIFICANCE)  # images on one side only, that are not taken for chance
 LARGE_EPSILON = 0.25  # of the way to the nearest image of another class; at 0.5 no classifier can be robust at both
 
