@@ -59,7 +59,8 @@ def certify(
     Proven means: for the stored weights as real numbers, on every real image of the region, guarded against the
     rounding of the bounds themselves; ``Certificate.rounding`` bounds what float32 adds. Counterexamples are verified
     in float32 by the classifier itself. After ``time_limit`` seconds the rest is unknown. ``save`` writes
-    ``certificates/<classifier>/<slug>.h5`` in the workspace, ``force`` replaces another one there.
+    ``certificates/<classifier>/<slug>.h5`` in the workspace, ``force`` replaces another one there; after Ctrl-C an
+    unfinished file beside it holds the answers so far, and the same call goes on.
 
     Raises ``InvalidValue``, ``UnknownName`` or ``Mismatch`` before any work.
     """
@@ -77,8 +78,12 @@ def certify(
     settings = _smoothing(sigma, draws, confidence, seed)
     model = resolve_classifier(classifier, trust)
     data = resolve_dataset(dataset, model, samples).take(samples)
+    slug = f"{method}-{threat.norm}-{threat.epsilon_text}"
+    unfinished = workspace.unfinished_certificate_path(model.name, slug) if save else None
+    if unfinished is not None and force:
+        unfinished.unlink(missing_ok=True)
     if save and not force:
-        path = workspace.certificate_path(model.name, f"{method}-{threat.norm}-{threat.epsilon_text}")
+        path = workspace.certificate_path(model.name, slug)
         refuse_other(path, {"classifier_digest": model.digest, "dataset_digest": data.digest}, CERTIFICATE)
 
     from advlab.certification.certify import certify as prove
@@ -91,10 +96,12 @@ def certify(
         method=method,
         time_limit=math.inf if time_limit is None else time_limit,
         smoothing=settings if method == "smoothing" else None,
+        unfinished=unfinished,
         progress=progress,
     )
-    if save:
+    if unfinished is not None:
         certificate.save(force=force)
+        unfinished.unlink(missing_ok=True)
     return certificate
 
 
