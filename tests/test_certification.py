@@ -121,6 +121,7 @@ def test_smoothing_certifies_a_radius_of_the_smoothed_classifier(trained, data):
         ({"method": "crwon"}, UnknownName, "Did you mean 'crown'"),
         ({"time_limit": 0}, InvalidValue, "time_limit must be a number of seconds above 0"),
         ({"samples": 0}, InvalidValue, "samples must be an int"),
+        ({"method": "smoothing", "norm": "l2", "radii": True}, InvalidValue, "each image's radius anyway"),
         ({"sigma": 0}, InvalidValue, "sigma must be a float"),
     ],
 )
@@ -149,6 +150,29 @@ def test_a_linear_classifier_is_proven_up_to_its_closed_form_radius(linear):
         radius = margin / np.linalg.norm(difference, order, axis=1)
         found = advlab.certify(linear, data, norm=norm, epsilon=epsilon, method="exact", progress=False)
         np.testing.assert_array_equal(found.proven, radius > epsilon)
+
+
+def test_the_largest_proven_radius_is_that_of_the_closed_form(linear):
+    x = np.random.default_rng(0).uniform(0.4, 0.6, (12, 6, 6, 1)).astype(np.float32)
+    labels = linear.probabilities(x).argmax(1)
+    weights = linear.keras_model.get_weights()[0].astype(np.float64)
+    difference = (weights[:, 0] - weights[:, 1]) * np.where(labels == 0, 1, -1)[:, None]
+    size = np.linalg.norm(difference, axis=1)
+    # Close to the boundary, so that the box does not matter.
+    wanted = np.linspace(0.01, 0.06, 12) * size - (difference * x.reshape(12, -1)).sum(1)
+    x = (x + ((wanted / size**2)[:, None] * difference).reshape(x.shape)).astype(np.float32)
+    margin = (difference * x.reshape(12, -1)).sum(1)
+    labels[0] = 1 - labels[0]
+    data = Dataset.from_arrays(x, labels, ["a", "b"])
+    for norm, order in (("linf", 1), ("l2", 2), ("l1", np.inf)):
+        radius = margin / np.linalg.norm(difference, order, axis=1)
+        epsilon = float(np.median(radius))
+        found = advlab.certify(linear, data, "crown", norm=norm, epsilon=epsilon, radii=True, progress=False)
+        assert (found.radius[1:] <= radius[1:]).all()
+        assert (found.radius[1:] >= np.minimum(radius[1:], epsilon) * (1 - 1e-6) - epsilon / 256).all()
+        assert found.radius[0] == 0
+        assert found.largest_proven[0] == -np.inf
+        assert found.slug.endswith("-radii")
 
 
 @pytest.mark.parametrize(

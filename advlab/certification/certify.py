@@ -25,11 +25,13 @@ def certify(
     method: str,
     time_limit: float = math.inf,
     smoothing: dict[str, Any] | None = None,
+    radii: bool = False,
     unfinished: Path | None = None,
     progress: bool | None = None,
 ) -> Certificate:
     """What ``method`` proves within ``epsilon`` of each image; ``smoothing`` are the settings of that method.
 
+    ``radii``: also the largest radius that it proves of each, up to ``epsilon``.
     After ``time_limit`` seconds the images that are left stay unknown. An interrupted call leaves its answers in the
     file ``unfinished``, and the next one goes on from there. Raises ``InvalidValue`` for a layer without bounds, and
     where bounds overflow.
@@ -44,11 +46,13 @@ def certify(
         "epsilon": epsilon,
         "method": method,
         "smoothing": smoothing,
+        "radii": radii,
     }
     file = Unfinished(unfinished, specification)
     began -= file.load(work.answers)
-    _complete(work, method, smoothing or {}, file, began, began + time_limit, progress)
-    settings = {"smoothing": smoothing} if method == "smoothing" else {}
+    _complete(work, method, smoothing or {}, radii, file, began, began + time_limit, progress)
+    settings: dict[str, Any] = {"smoothing": smoothing} if method == "smoothing" else {}
+    settings |= {"radii": True} if radii else {}
     return Certificate(
         classifier=classifier.name,
         classifier_digest=classifier.digest,
@@ -78,6 +82,7 @@ def _complete(
     work: Work,
     method: str,
     smoothing: dict[str, Any],
+    radii: bool,
     file: Unfinished,
     began: float,
     deadline: float,
@@ -87,7 +92,7 @@ def _complete(
     saved = time.perf_counter()
     label = f"{method} on {work.classifier.name}"
     with (
-        Progress(len(work.dataset), label, "image", show=progress) as bar,
+        Progress(len(work.dataset) * (1 + radii), label, "image", show=progress) as bar,
         patient_interrupt(file.path is not None) as interrupt,
     ):
 
@@ -104,6 +109,8 @@ def _complete(
                 work.smooth(smoothing, report)
             else:
                 work.bound(method, report)
+                if radii:
+                    work.radii(method, report)
             if interrupt.is_set():
                 raise KeyboardInterrupt
         except KeyboardInterrupt:

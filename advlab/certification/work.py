@@ -26,6 +26,7 @@ from advlab.problem.balls import LinfBall
 from advlab.results.bracket import MISCLASSIFIED, PROVEN
 
 Report = Callable[[int], None]
+_HALVINGS = 8  # of the gap in which the largest proven radius lies
 _ATTACKED = 256  # images attacked together: between two such batches the time limit is looked at
 
 
@@ -86,6 +87,24 @@ class Work:
             self._bounds(network, "alpha", report, last=True)
         report(int((self.status == 0).sum()))
 
+    def radii(self, method: str, report: Report) -> None:
+        """The largest radius up to epsilon that bounds prove, by bisection; ``exact`` has those of ``alpha``."""
+        network = network_of(self.classifier, self.dataset.shape)
+        self.radius[~self.correct] = 0.0
+        self.radius[self.status == PROVEN] = self.epsilon
+        rows = np.flatnonzero(np.isnan(self.radius))
+        report(len(self.dataset) - len(rows))
+        for part in _parts(rows, network):
+            low, high = np.zeros(len(part)), np.full(len(part), self.epsilon)
+            for _ in range(_HALVINGS):
+                middle = (low + high) / 2
+                least = self._bound(network, "alpha" if method == "exact" else method, part, middle)[0]
+                low, high = np.where(least > 0, middle, low), np.where(least > 0, high, middle)
+                if self.stop():
+                    return
+            self.radius[part] = low
+            report(len(part))
+
     def _open(self) -> np.ndarray:
         """The numbers of the images without an answer, on which something is left to try."""
         return np.flatnonzero((self.status == 0) & ~self.finished)
@@ -95,28 +114,11 @@ class Work:
 
         ``last``: nothing else is tried on them.
         """
-        rows = self._open()
-        size = int(np.clip(CELLS // (32 * max(node.size for node in network.nodes)), 1, 256))
         hidden: dict[int, Known] = {}
-        for start in range(0, len(rows), size):
+        for part in _parts(self._open(), network):
             if self.stop():
                 break
-            part = rows[start : start + size]
-            region, labels = self._region(part), tf.constant(self.dataset.y[part])
-            known: Known = {}
-            if method == "ibp":
-                found, _ = ibp(network, region, labels)
-            elif method == "alpha":
-                found, known = alpha(network, region, labels, stop=self.stop)
-            else:
-                found, known = crown(network, region, labels)
-            rounding = compiled(network, "rounding", _rounding)(region, known).numpy()
-            least = found.numpy().min(1)
-            if not np.isfinite(least).all() or not np.isfinite(rounding).all():
-                raise InvalidValue(
-                    f"The bounds of model '{self.classifier.name}' overflow at {self.norm} epsilon {self.epsilon:g}. "
-                    "Use a smaller epsilon, or a model whose weights are smaller."
-                )
+            least, rounding, known = self._bound(network, method, part, self.epsilon)
             self.margin[part], self.rounding[part] = least, rounding
             self.status[part[least > 0]] = PROVEN
             self.finished[part] = last and not self.stop()
@@ -124,6 +126,27 @@ class Work:
                 hidden[int(part[row])] = {n: (low[row], high[row]) for n, (low, high) in known.items()}
             report(int((least > 0).sum()))
         return hidden
+
+    def _bound(
+        self, network: Network, method: str, rows: np.ndarray, epsilon: float | np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, Known]:
+        """The least margin ``(n,)`` that one method proves, what float32 may add, and the hidden bounds."""
+        region, labels = region_of(self.dataset.x[rows], self.norm, epsilon), tf.constant(self.dataset.y[rows])
+        known: Known = {}
+        if method == "ibp":
+            found, _ = ibp(network, region, labels)
+        elif method == "alpha":
+            found, known = alpha(network, region, labels, stop=self.stop)
+        else:
+            found, known = crown(network, region, labels)
+        rounding = compiled(network, "rounding", _rounding)(region, known).numpy()
+        least = found.numpy().min(1)
+        if not np.isfinite(least).all() or not np.isfinite(rounding).all():
+            raise InvalidValue(
+                f"The bounds of model '{self.classifier.name}' overflow at {self.norm} epsilon {self.epsilon:g}. "
+                "Use a smaller epsilon, or a model whose weights are smaller."
+            )
+        return least, rounding, known
 
     def _attack(self, report: Report) -> None:
         """Look for counterexamples by gradient before any search."""
@@ -144,7 +167,7 @@ class Work:
             return
         first = hidden[int(rows[0])]
         known = {n: tuple(tf.stack([hidden[int(row)][n][end] for row in rows]) for end in (0, 1)) for n in first}
-        region, labels = self._region(rows), self.dataset.y[rows]
+        region, labels = region_of(self.dataset.x[rows], self.norm, self.epsilon), self.dataset.y[rows]
         first_bounds = compiled(network, "start", _margins)(region, known, tf.constant(labels)).numpy()
         ball = LinfBall.around(tf.constant(self.dataset.x[rows]), tf.constant(self.epsilon, tf.float64))
         low, high = ball.low.numpy(), ball.high.numpy()
@@ -163,8 +186,11 @@ class Work:
         self.x_adv[rows] = images
         self.status[rows] = MISCLASSIFIED
 
-    def _region(self, rows: np.ndarray) -> Region:
-        return region_of(self.dataset.x[rows], self.norm, self.epsilon)
+
+def _parts(rows: np.ndarray, network: Network) -> list[np.ndarray]:
+    """The rows in parts whose bounds fit into memory together."""
+    size = int(np.clip(CELLS // (32 * max(node.size for node in network.nodes)), 1, 256))
+    return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
 def _rows(data: Dataset, rows: np.ndarray) -> Dataset:
