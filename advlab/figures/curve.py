@@ -56,17 +56,17 @@ def _line(axis: Any, curve: SecurityCurve, end: float, name: str, number: int) -
     values = [100 * rate.value for rate in rates]
     axis.step(epsilons, values, where="post", color=colour, ls=style, lw=1.6, label=name)
     if curve.proven is not None:
-        _unknown(axis, curve, end, name, colour)
+        _unknown(axis, curve, end, colour)
 
 
-def _unknown(axis: Any, curve: SecurityCurve, end: float, name: str, colour: str) -> None:
+def _unknown(axis: Any, curve: SecurityCurve, end: float, colour: str) -> None:
     """What is proven, and the gap between it and what attacks leave."""
     epsilons = np.linspace(0, end, _MAX_STEPS)
     proven, robust = (
         [100 * rate.value for rate in map(measure, epsilons) if rate]
         for measure in (curve.proven_accuracy, curve.robust_accuracy)
     )
-    axis.plot(epsilons, proven, color=colour, ls=":", lw=1.6, label=f"{name}: proven")
+    axis.plot(epsilons, proven, color=colour, ls=":", lw=1.6, label=f"{curve.classifier}: proven")
     axis.fill_between(epsilons, proven, robust, facecolor="none", edgecolor=colour, hatch="////", alpha=0.3, lw=0)
 
 
