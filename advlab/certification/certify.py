@@ -31,8 +31,8 @@ def certify(
 ) -> Certificate:
     """What ``method`` proves within ``epsilon`` of each image; ``smoothing`` are the settings of that method.
 
-    ``radii``: also the largest radius that it proves of each, up to ``epsilon``. After ``time_limit`` seconds the images
-    that are left stay unknown. An interrupted call leaves its answers in the file ``unfinished``, and the next one goes
+    ``radii``: also the largest radius that it proves of each, up to ``epsilon``. After ``time_limit`` seconds what is
+    left stays unknown. An interrupted call leaves its answers in the file ``unfinished``, and the next one goes
     on from there. Raises ``InvalidValue`` for a layer without bounds, and where bounds overflow.
     """
     classifier.check(dataset)
