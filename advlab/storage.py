@@ -188,6 +188,7 @@ def _header(file: h5py.File, path: Path, layout: Layout) -> tuple[dict[str, Any]
             "archive": "an archive of an attack",
             "certificate": "a certificate",
             "partial": "an unfinished attack",
+            "unfinished certificate": "an unfinished certificate",
         }
         raise InvalidFile(
             f"'{path}' is {other.get(str(header['kind']), 'a file of another kind')}, not a complete "

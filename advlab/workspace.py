@@ -179,6 +179,11 @@ def certificate_path(classifier: str, slug: str) -> Path:
     return root() / "certificates" / as_file_name(classifier) / f"{as_file_name(slug)}.h5"
 
 
+def unfinished_certificate_path(classifier: str, slug: str) -> Path:
+    """Where the answers of an unfinished certificate are stored until it is resumed."""
+    return certificate_path(classifier, slug).with_suffix(".partial.h5")
+
+
 def partial_path(classifier: str, slug: str) -> Path:
     """Where an unfinished attack is stored until it is resumed."""
     return root() / "attacks" / as_file_name(classifier) / f"{as_file_name(slug)}.partial.h5"

@@ -81,6 +81,8 @@ def main(folder: Path) -> None:
     masked = advlab.attack(classifier, data, "pgd", mask=np.eye(28), top=2)
     print(masked.per_image.mask is not None)
     certificate: advlab.Certificate = advlab.certify(classifier, data, "crown", epsilon="8/255")
+    lower = advlab.certify(classifier, data, "crown", epsilon=0.1, radii=True)
+    print(advlab.SecurityCurve.from_results(curve.results, [lower]).proven_accuracy(0.01))
     print(certificate.bracket(result), advlab.evaluate(result, certificate=certificate).bracket)
     print(verified.holds, test.found, len(audit.findings), len(suite), matrix.table(), curve.table([0.05]), sep="\n")
 

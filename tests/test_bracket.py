@@ -13,9 +13,11 @@ from results import build
 import advlab
 from advlab.cli import main
 from advlab.errors import InvalidValue, Mismatch
+from advlab.evaluation.curve import SecurityCurve
 from advlab.evaluation.evaluation import evaluate
 from advlab.evaluation.files import evaluate_files
 from advlab.evaluation.table import table
+from advlab.figures import security_curve
 from advlab.results.certificate import Certificate
 
 # Ten images of class 0: one is wrong when clean, four are found by the attack, five are left.
@@ -158,6 +160,47 @@ def test_the_report_shows_all_attacks_together_beside_the_certificate(tmp_path):
     assert '"certified":"proven"' in text
     assert "of these proven" in text  # the legend of the bars
     assert "proven" not in advlab.report([evaluate(attacked())]).split("<script>")[0].split("</style>")[1]
+
+
+def test_a_curve_has_what_is_proven_as_its_lower_side(tmp_path):
+    sizes = np.where(np.arange(10) < 5, 0.25, 0.0)
+    nearest = build([0] * 10, CLEAN, FOUND, norm="linf", epsilon=np.inf, change=sizes)
+    # Of one image the radius is beyond what the attack found by less than float32 rounds; the attack counts.
+    radius = np.array([np.nan, 0.125, 0.2501, 0.0625, *[np.nan] * 6])
+    status = np.array([2, 0, 0, 0, 0, 0, 2, 1, 1, 1], np.int8)
+    proof = certificate(radius=radius, status=status)
+    curve = SecurityCurve.from_results([nearest], [proof])
+    expected = [-np.inf, 0.125, 0.25, 0.0625, 0, 0, 0, 0.1, 0.1, 0.1]
+    np.testing.assert_array_equal(curve.proven, expected)
+    counts = [curve.proven_accuracy(epsilon).count for epsilon in (0, 0.0625, 0.07, 0.125, 0.25, 0.3)]
+    assert counts == [9, 6, 5, 2, 1, 0]
+    assert curve.table([0.07]).splitlines()[:2] == [
+        "epsilon  proven %  robust %  [95%]",
+        "   0.07      50.0      90.0  [59.6, 98.2]",
+    ]
+    assert curve.to_dict([0.07])["rates"][0]["proven"] == 0.5
+    assert SecurityCurve.from_results([nearest]).to_dict([0.07])["rates"][0]["proven"] is None
+    axis = security_curve(curve).axes[0]
+    assert [line.get_label() for line in axis.get_lines()] == ["pgd", "stub: proven"]
+    paths = [str(nearest.save(tmp_path / "a.h5")), "--certificate", str(proof.save(tmp_path / "c.h5"))]
+    done = CliRunner().invoke(main, ["curve", *paths, "--at", "0.07"])
+    assert "50.0      90.0" in done.stdout
+
+
+def test_a_curve_refuses_a_certificate_of_something_else():
+    nearest = build([0] * 10, CLEAN, FOUND, norm="linf", epsilon=np.inf, change=0.25)
+    with pytest.raises(Mismatch, match="differ in: norm"):
+        SecurityCurve.from_results([nearest], [certificate(norm="l2")])
+    with pytest.raises(InvalidValue, match="smoothed classifier"):
+        SecurityCurve.from_results([nearest], [certificate(method="smoothing")])
+    with pytest.raises(Mismatch, match="image 1 is misclassified within a radius"):
+        SecurityCurve.from_results([nearest], [certificate(radius=np.full(10, 0.3))])
+
+
+def test_the_curves_of_the_report_have_what_is_proven():
+    minimal = build([0] * 10, CLEAN, FOUND, method="fmn", norm="linf", epsilon=np.inf, change=0.25)
+    page = advlab.report([evaluate(attacked(), certificate=certificate()), evaluate(minimal)])
+    assert "stub: proven" in page
 
 
 def test_a_margin_that_float32_may_round_away_yields_to_the_attack():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from dataclasses import replace
 
 import keras
@@ -11,11 +13,12 @@ import pytest
 from click.testing import CliRunner
 
 import advlab
+from advlab.certification import unfinished, work
 from advlab.certification.certify import certify as prove
 from advlab.classifiers.classifier import Classifier
 from advlab.cli import main
 from advlab.data.dataset import Dataset
-from advlab.errors import FileExists, InvalidFile, InvalidValue, Mismatch, UnknownName
+from advlab.errors import AdvlabWarning, FileExists, InvalidFile, InvalidValue, Mismatch, UnknownName
 from advlab.results.certificate import Certificate
 
 
@@ -118,6 +121,7 @@ def test_smoothing_certifies_a_radius_of_the_smoothed_classifier(trained, data):
         ({"method": "crwon"}, UnknownName, "Did you mean 'crown'"),
         ({"time_limit": 0}, InvalidValue, "time_limit must be a number of seconds above 0"),
         ({"samples": 0}, InvalidValue, "samples must be an int"),
+        ({"method": "smoothing", "norm": "l2", "radii": True}, InvalidValue, "each image's radius anyway"),
         ({"sigma": 0}, InvalidValue, "sigma must be a float"),
     ],
 )
@@ -146,6 +150,71 @@ def test_a_linear_classifier_is_proven_up_to_its_closed_form_radius(linear):
         radius = margin / np.linalg.norm(difference, order, axis=1)
         found = advlab.certify(linear, data, norm=norm, epsilon=epsilon, method="exact", progress=False)
         np.testing.assert_array_equal(found.proven, radius > epsilon)
+
+
+def test_the_largest_proven_radius_is_that_of_the_closed_form(linear):
+    x = np.random.default_rng(0).uniform(0.4, 0.6, (12, 6, 6, 1)).astype(np.float32)
+    labels = linear.probabilities(x).argmax(1)
+    weights = linear.keras_model.get_weights()[0].astype(np.float64)
+    difference = (weights[:, 0] - weights[:, 1]) * np.where(labels == 0, 1, -1)[:, None]
+    size = np.linalg.norm(difference, axis=1)
+    # Close to the boundary, so that the box does not matter.
+    wanted = np.linspace(0.01, 0.06, 12) * size - (difference * x.reshape(12, -1)).sum(1)
+    x = (x + ((wanted / size**2)[:, None] * difference).reshape(x.shape)).astype(np.float32)
+    margin = (difference * x.reshape(12, -1)).sum(1)
+    labels[0] = 1 - labels[0]
+    data = Dataset.from_arrays(x, labels, ["a", "b"])
+    for norm, order in (("linf", 1), ("l2", 2), ("l1", np.inf)):
+        radius = margin / np.linalg.norm(difference, order, axis=1)
+        epsilon = float(np.median(radius))
+        found = advlab.certify(linear, data, "crown", norm=norm, epsilon=epsilon, radii=True, progress=False)
+        assert (found.radius[1:] <= radius[1:]).all()
+        assert (found.radius[1:] >= np.minimum(radius[1:], epsilon) * (1 - 1e-6) - epsilon / 256).all()
+        assert found.radius[0] == 0
+        assert found.largest_proven[0] == -np.inf
+        assert found.slug.endswith("-radii")
+
+
+@pytest.mark.parametrize(
+    ("method", "function"), [("crown", "crown"), ("alpha", "alpha"), ("exact", "crown"), ("smoothing", "smoothed")]
+)
+def test_after_ctrl_c_the_same_call_goes_on_where_it_was(trained, data, workspace, monkeypatch, method, function):
+    options = {"method": method, "epsilon": 0.05, "norm": "l2" if method == "smoothing" else "linf", "draws": 50}
+    few, calls, original = data.take(8), [], getattr(work, function)
+    whole = advlab.certify(trained, few, **options, progress=False)
+    monkeypatch.setattr(work, "CELLS", 1)  # one image at a time
+    monkeypatch.setattr(unfinished, "SAVE_AFTER", 0.0)
+
+    def interrupted(*given, **named):
+        calls.append(given)
+        if len(calls) == 2:
+            os.kill(os.getpid(), signal.SIGINT)
+        return original(*given, **named)
+
+    monkeypatch.setattr(work, function, interrupted)
+    with pytest.raises(KeyboardInterrupt, match="the same command continues"):
+        advlab.certify(trained, few, **options, save=True, progress=False)
+    assert len(calls) == 2
+    path = whole.path.with_suffix(".partial.h5")
+    assert path.is_file()
+    assert not whole.path.exists()
+    with pytest.raises(Mismatch, match=r"unfinished certificate with other settings .it differs in: dataset digest"):
+        advlab.certify(trained, data.take(9), **options, save=True, progress=False)
+    found = advlab.certify(trained, few, **options, save=True, progress=False)
+    for name in ("status", "correct", "radius"):
+        np.testing.assert_array_equal(getattr(found, name), getattr(whole, name))
+    assert not path.exists()
+    if method == "smoothing":
+        assert len(calls) == len(few)
+
+
+def test_a_damaged_unfinished_certificate_is_set_aside(trained, data, workspace):
+    path = workspace / "certificates" / trained.name / "ibp-linf-0.05.partial.h5"
+    path.parent.mkdir(parents=True)
+    path.write_bytes(b"damaged")
+    with pytest.warns(AdvlabWarning, match="The unfinished certificate in .* starts over"):
+        advlab.certify(trained, data.take(2), "ibp", epsilon=0.05, save=True, progress=False)
+    assert path.with_suffix(".damaged").is_file()
 
 
 def test_without_time_what_is_left_is_unknown(trained, data):

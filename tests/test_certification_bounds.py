@@ -143,6 +143,9 @@ def test_optimised_slopes_are_sound_and_no_looser_than_crown():
     better, _ = alpha(network, region_of(x, "linf", 0.1), labels, steps=3)
     assert (backwards <= better).numpy().all()
     assert (backwards < better).numpy().any()
+    stopped, _ = alpha(network, region_of(x, "linf", 0.1), labels, steps=3, stop=lambda: True)
+    assert (backwards <= stopped).numpy().all()
+    assert (stopped < better).numpy().any()
     for _ in range(8):
         logits = network.logits(tf.constant(inside(x, "linf", 0.1, draw)))
         assert (better <= np.einsum("nrk,nk->nr", margins(network, labels), logits) + 1e-12).numpy().all()

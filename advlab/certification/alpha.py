@@ -7,7 +7,7 @@ the first step is CROWN.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -51,8 +51,17 @@ class Adam(NamedTuple):
         return change, Adam(mean, square)
 
 
-def alpha(network: Network, region: Region, labels: tf.Tensor, steps: int = STEPS) -> tuple[tf.Tensor, Known]:
-    """Lower bounds of the margins ``(n, k - 1)``, no lower than ``crown``'s, and bounds before each activation."""
+def alpha(
+    network: Network,
+    region: Region,
+    labels: tf.Tensor,
+    steps: int = STEPS,
+    stop: Callable[[], bool] = lambda: False,
+) -> tuple[tf.Tensor, Known]:
+    """Lower bounds of the margins ``(n, k - 1)``, no lower than ``crown``'s, and bounds before each activation.
+
+    ``stop`` ends it early, with the bounds so far.
+    """
     best, known = crown(network, region, labels)
     if not any(network.node(number).function == "relu" for number in network.activations):
         return best, known
@@ -65,7 +74,7 @@ def alpha(network: Network, region: Region, labels: tf.Tensor, steps: int = STEP
         rate = tf.constant(RATE * DECAY ** (step - 1), tf.float64)
         count = tf.constant(step, tf.float64)
         best, known, alphas, state = improve(region, known, best, chosen, coefficients, alphas, state, count, rate)
-        if bool(tf.reduce_all(best > 0)):
+        if bool(tf.reduce_all(best > 0)) or stop():
             break
     return best, known
 

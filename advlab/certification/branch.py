@@ -7,7 +7,6 @@ images with the fewest open branches first. A branch without an open ReLU is a l
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -45,24 +44,24 @@ def search(
     bound: np.ndarray,
     known: Known,
     verify: Verify,
-    deadline: float = np.inf,
+    stop: Callable[[], bool] = lambda: False,
     report: Callable[[int], None] = lambda decided: None,
 ) -> Outcome:
     """Decide images by branch and bound, from bounds of their margins ``(n, k - 1)`` and before each activation.
 
     ``verify(images, rows)`` turns float64 candidates ``(m, d)`` for the images ``rows`` into float32 ones of their
-    regions and says which are misclassified. Ends at ``deadline``, a time of ``time.perf_counter``. ``report`` is told
-    how many more images are decided.
+    regions and says which are misclassified. ``stop`` ends it early, asked between two batches. ``report`` is told how
+    many more images are decided.
     """
-    found = _Search(network, region, labels, bound, known, verify)
+    found = _Search(network, region, labels, bound, known, verify, stop)
     waiting = roots(network, known, *np.nonzero(~(bound > 0)))
     undecided = found.open
     for start in range(0, len(waiting), BATCH):
-        if time.perf_counter() < deadline:
+        if not stop():
             found.add(waiting.take(np.arange(start, min(start + BATCH, len(waiting)))))
         else:
             found.stuck[waiting.image[start:]] = True
-    while len(found.pool) and time.perf_counter() < deadline:
+    while len(found.pool) and not stop():
         found.add(found.next())
         report(undecided - found.open)
         undecided = found.open
@@ -73,9 +72,16 @@ class _Search:
     """The pool of open branches, and what is known of each image."""
 
     def __init__(
-        self, network: Network, region: Region, labels: np.ndarray, bound: np.ndarray, known: Known, verify: Verify
+        self,
+        network: Network,
+        region: Region,
+        labels: np.ndarray,
+        bound: np.ndarray,
+        known: Known,
+        verify: Verify,
+        stop: Callable[[], bool],
     ):
-        self.network, self.region, self.verify = network, region, verify
+        self.network, self.region, self.verify, self.stop = network, region, verify, stop
         self.targets = margins(network, tf.constant(labels)).numpy()
         self.template = root_branch(network, known, np.zeros(1, np.int64))
         self.pool = roots(network, known, np.zeros(0, np.int64), np.zeros(0, np.int64))
@@ -138,6 +144,9 @@ class _Search:
     def _solve(self, leaves: Pool) -> None:
         """Branches without an open ReLU: closed by a linear program, or their image stays undecided."""
         for row in range(len(leaves)):
+            if self.stop():
+                self.stuck[leaves.image[row:]] = True
+                return
             image, leaf = leaves.image[row : row + 1], leaves.take(np.array([row]))
             branch = tf.nest.pack_sequence_as(self.template, leaf.arrays)
             target = self.targets[leaf.image[0], leaf.rival[0]]

@@ -67,13 +67,13 @@ class Region(NamedTuple):
         return (self.center - self.lower)[:, None], (self.upper - self.center)[:, None]
 
 
-def region_of(x: np.ndarray, norm: str, epsilon: float) -> Region:
-    """The regions of radius ``epsilon`` around images ``(n, h, w, c)`` in [0, 1]."""
+def region_of(x: np.ndarray, norm: str, epsilon: float | np.ndarray) -> Region:
+    """The regions of radius ``epsilon``, one number or ``(n,)``, around images ``(n, h, w, c)`` in [0, 1]."""
     if norm not in NORMS:
         raise unknown("norm with bounds", norm, NORMS)
     center = tf.constant(np.asarray(x, np.float64).reshape(len(x), -1))
-    radius = tf.fill([len(x), 1], tf.constant(epsilon, tf.float64))
-    return Region(norm, center, radius, tf.maximum(center - epsilon, 0.0), tf.minimum(center + epsilon, 1.0))
+    radius = tf.constant(np.broadcast_to(np.asarray(epsilon, np.float64).reshape(-1, 1), (len(x), 1)))
+    return Region(norm, center, radius, tf.maximum(center - radius, 0.0), tf.minimum(center + radius, 1.0))
 
 
 def rows_of(region: Region, rows: tf.Tensor) -> Region:

@@ -25,6 +25,7 @@ SECTION = "judge"
     show_default=True,
     help="ibp, crown, alpha: bounds, from fast to tight. exact: branch and bound. smoothing: L2, of any classifier.",
 )
+@click.option("--radii", is_flag=True, help="Also the largest proven radius of each image, for 'advlab curve'.")
 @click.option("--time-limit", type=float, metavar="S", help="After S seconds the rest stays unknown [default: none].")
 @click.option("--sigma", type=float, default=0.25, show_default=True, help="smoothing: the noise's deviation.")
 @click.option("--draws", type=click.IntRange(1), default=1000, show_default=True, help="smoothing: copies of an image.")

@@ -43,6 +43,7 @@ SECTION = "attack"
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="A parameter of the method; repeatable.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Seed of all random draws.")
 @click.option("--at", metavar="E,E,...", help="Epsilons to look up: 0.01,0.05,8/255 [default: round ones].")
+@click.option("--certificate", "certificates", multiple=True, metavar="FILE", help="Show what it proves below.")
 @click.option("--output", metavar="PATH", help="Draw the curve into this file: .png, .svg or .pdf.")
 @json_option
 @click.option("--force", is_flag=True, help="Craft again; replace an archive of another result.")
@@ -55,6 +56,7 @@ def curve(
     model: str | None,
     settings: tuple[str, ...],
     at: str | None,
+    certificates: tuple[str, ...],
     output: str | None,
     as_json: bool,
     **options: Any,
@@ -79,6 +81,9 @@ def curve(
         parameters = parse_settings(settings, advlab.curve)
         result = advlab.curve(model, save=True, **options, **parameters)
         say_if_fewer(len(result))
+    if certificates:
+        proofs = [advlab.Certificate.load(path) for path in certificates]
+        result = advlab.SecurityCurve.from_results(result.results, proofs)
     epsilons = at.split(",") if at else None
     if as_json:
         print_json(result.to_dict(epsilons))

@@ -98,13 +98,13 @@ def _require_consistent(checkpoint: Checkpoint, best: Mapping[str, np.ndarray], 
         raise InvalidFile("its state between two steps is of other images")
 
 
-def set_aside(partial: Path, error: InvalidFile) -> None:
+def set_aside(partial: Path, error: InvalidFile, noun: str = "attack") -> None:
     """Move what is damaged out of the way, with a warning."""
     aside = partial.with_suffix(".damaged")
     os.replace(partial, aside)
     warnings.warn(
-        f"The unfinished attack in '{partial}' cannot be continued ({error}). It was moved to '{aside.name}' beside "
-        "it, and the attack starts over.",
+        f"The unfinished {noun} in '{partial}' cannot be continued ({error}). It was moved to '{aside.name}' beside "
+        f"it, and the {noun} starts over.",
         AdvlabWarning,
         stacklevel=2,
     )

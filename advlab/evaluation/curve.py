@@ -6,7 +6,7 @@ import html
 import math
 import textwrap
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -17,11 +17,14 @@ from advlab.errors import InvalidValue, Mismatch
 from advlab.evaluation import metrics
 from advlab.evaluation.metrics import Rate
 from advlab.formatting import frame, page_width
+from advlab.results.bracket import require_same
+from advlab.results.certificate import Certificate
 from advlab.results.result import AttackResult
 from advlab.threat import parse_epsilon
 
 SCHEMA = 1
 _ROWS = 10  # a table without epsilons of the user's own has at most about so many
+_ROUNDING = 0.01  # a success nearer than what is proven by more than this fraction is no matter of float32
 _ROUND_STEPS = (1, 2, 2.5, 5, 10)
 
 
@@ -33,19 +36,23 @@ class SecurityCurve:
     misclassified; 0 where the clean image is, infinite where no attack succeeded. ``misclassified_by`` int64 ``(n,)``:
     the number of the result that did, -1 for none. ``limit``: the largest epsilon that was searched, infinite where any
     was allowed; beyond it the curve says nothing. As with any attack the true robust accuracy can only be lower.
+    ``proven`` float64 ``(n,)``: the largest epsilon at which the sample is proven, below which it cannot be;
+    -inf where the clean image is misclassified, and None without a certificate.
     """
 
     results: tuple[AttackResult, ...]
     smallest: np.ndarray
     misclassified_by: np.ndarray
     limit: float
+    proven: np.ndarray | None = None
 
     @classmethod
-    def from_results(cls, results: Sequence[AttackResult]) -> SecurityCurve:
+    def from_results(cls, results: Sequence[AttackResult], certificates: Sequence[Certificate] = ()) -> SecurityCurve:
         """The curve that one or more results on the same classifier, samples and norm make together.
 
-        A perturbation of size d succeeds at every epsilon from d on, whichever attack found it. Raises
-        ``Mismatch``, naming what differs, and ``InvalidValue`` where there is no result or no norm.
+        A perturbation of size d succeeds at every epsilon from d on, whichever attack found it; ``certificates`` of the
+        same images and norm, best with ``radii``, are its lower side. Raises ``Mismatch``, naming what differs, and
+        ``InvalidValue`` where there is no result or no norm, or for a certificate of ``smoothing``.
         """
         refuse_unlike(results)
         sizes = np.stack([_success_epsilon(result) for result in results])
@@ -56,6 +63,7 @@ class SecurityCurve:
             smallest=np.where(correct, smallest, 0.0),
             misclassified_by=misclassified_by,
             limit=max(result.attack.threat.epsilon for result in results),
+            proven=_proven(results[0], certificates, smallest) if certificates else None,
         )
 
     def __len__(self) -> int:
@@ -104,6 +112,10 @@ class SecurityCurve:
         """
         return metrics.rate((self.smallest > self._valid_epsilon(epsilon)) | np.isinf(self.smallest))
 
+    def proven_accuracy(self, epsilon: float | str) -> Rate | None:
+        """The fraction of all samples that are proven within ``epsilon``; None without a certificate."""
+        return None if self.proven is None else metrics.rate(self.proven >= self._valid_epsilon(epsilon))
+
     def points(self) -> tuple[np.ndarray, np.ndarray]:
         """The exact step function: epsilons ascending from 0 and the robust accuracy from each on, float64 ``(m,)``."""
         epsilons = np.unique(np.append(self.smallest[np.isfinite(self.smallest)], 0.0))
@@ -117,11 +129,14 @@ class SecurityCurve:
             raise InvalidValue("A table needs at least one epsilon. Got none; leave epsilons out for round ones.")
         names = [f"{epsilon:.4g}" for epsilon in values]
         width = max(len("epsilon"), *(len(name) for name in names))
-        lines = [f"{'epsilon':>{width}}  robust %  [95%]"]
+        proven = "" if self.proven is None else "  proven %"
+        lines = [f"{'epsilon':>{width}}{proven}  robust %  [95%]"]
         for name, epsilon in zip(names, values, strict=True):
             rate = self.robust_accuracy(epsilon)
             interval = f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
-            lines.append(f"{name:>{width}}  {100 * rate.value:>8.1f}  {interval}")
+            below = self.proven_accuracy(epsilon)
+            proven = "" if below is None else f"  {100 * below.value:>8.1f}"
+            lines.append(f"{name:>{width}}{proven}  {100 * rate.value:>8.1f}  {interval}")
         return "\n".join([*lines, "", *textwrap.wrap(self.summary(), page_width())])
 
     def summary(self) -> str:
@@ -155,9 +170,13 @@ class SecurityCurve:
             "limit": _finite(self.limit),
             "median_epsilon": _finite(self.median_epsilon),
             "rates": [
-                {"epsilon": epsilon, **{name: _finite(value) for name, value in asdict(rate).items()}}
+                {
+                    "epsilon": epsilon,
+                    **{name: _finite(value) for name, value in asdict(rate).items()},
+                    "proven": None if below is None else _finite(below.value),
+                }
                 for epsilon in map(self._valid_epsilon, self._table_epsilons(epsilons))
-                for rate in [self.robust_accuracy(epsilon)]
+                for rate, below in [(self.robust_accuracy(epsilon), self.proven_accuracy(epsilon))]
             ],
             "steps": {"epsilon": steps.tolist(), "robust_accuracy": accuracies.tolist()},
         }
@@ -242,6 +261,25 @@ def refuse_unlike(results: Sequence[AttackResult]) -> None:
                 f"'{first.attack.slug}' and '{other.attack.slug}' make no curve together; they differ in: "
                 f"{', '.join(differ)}. Draw one curve for each."
             )
+
+
+def _proven(result: AttackResult, certificates: Sequence[Certificate], smallest: np.ndarray) -> np.ndarray:
+    """float64 ``(n,)``: the largest radius that any certificate proves, -inf where the clean image is misclassified.
+
+    Where rounding lets an attack succeed at a radius that is proven, the attack counts.
+    """
+    threat = result.attack.threat
+    for certificate in certificates:
+        # A curve has no epsilon of its own.
+        anywhere = result.attack.replace(threat=replace(threat, epsilon=certificate.epsilon))
+        require_same(certificate, replace(result, attack=anywhere))
+    proven = np.max([certificate.largest_proven for certificate in certificates], 0)
+    if (wrong := proven > smallest * (1 + _ROUNDING)).any():
+        raise Mismatch(
+            f"Archive and certificate contradict each other: image {result.indices[wrong][0]} is misclassified within "
+            "a radius that is proven. One of them is at fault: verify the archive, or report this."
+        )
+    return np.minimum(proven, smallest)
 
 
 def _success_epsilon(result: AttackResult) -> np.ndarray:

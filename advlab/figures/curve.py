@@ -22,6 +22,7 @@ _MAX_STEPS = 200  # a page shows no more, and all steps of 10,000 images would t
 def security_curve(curves: SecurityCurve | Iterable[SecurityCurve]) -> Figure:
     """Robust accuracy over epsilon, a step line for each curve in a light band, its 95 % Wilson interval.
 
+    With a certificate a dotted line below it is what is proven, and what is unknown between both is hatched.
     Curves of one norm share an axis, which ends at the last step, or at the limit of the search.
     """
     curves = as_list(curves, "smallest", "security curves, such as advlab.curve(classifier) returns")
@@ -54,6 +55,19 @@ def _line(axis: Any, curve: SecurityCurve, end: float, name: str, number: int) -
     axis.fill_between(epsilons, low, high, step="post", color=colour, alpha=0.18, lw=0)
     values = [100 * rate.value for rate in rates]
     axis.step(epsilons, values, where="post", color=colour, ls=style, lw=1.6, label=name)
+    if curve.proven is not None:
+        _unknown(axis, curve, end, colour)
+
+
+def _unknown(axis: Any, curve: SecurityCurve, end: float, colour: str) -> None:
+    """What is proven, and the gap between it and what attacks leave."""
+    epsilons = np.linspace(0, end, _MAX_STEPS)
+    proven, robust = (
+        [100 * rate.value for rate in map(measure, epsilons) if rate]
+        for measure in (curve.proven_accuracy, curve.robust_accuracy)
+    )
+    axis.plot(epsilons, proven, color=colour, ls=":", lw=1.6, label=f"{curve.classifier}: proven")
+    axis.fill_between(epsilons, proven, robust, facecolor="none", edgecolor=colour, hatch="////", alpha=0.3, lw=0)
 
 
 def _end(curve: SecurityCurve) -> float:

@@ -43,7 +43,12 @@ def curve_groups(evaluations: Sequence[Evaluation]) -> list[CurveGroup]:
             key = (result.classifier_digest, result.dataset_digest, threat.norm, threat.per_image, threat.top)
             groups.setdefault(key, []).append(evaluation)
     minimal = [group for group in groups.values() if any(e.result.minimal for e in group)]
-    return [CurveGroup(SecurityCurve.from_results([e.result for e in group]), tuple(group)) for group in minimal]
+    return [CurveGroup(_curve(group), tuple(group)) for group in minimal]
+
+
+def _curve(group: Sequence[Evaluation]) -> SecurityCurve:
+    certificates = {id(e.certificate): e.certificate for e in group if e.certificate}
+    return SecurityCurve.from_results([e.result for e in group], list(certificates.values()))
 
 
 def curve_plots(groups: Sequence[CurveGroup]) -> list[dict[str, Any]]:

@@ -82,12 +82,7 @@ def statuses(certificate: Certificate, result: AttackResult) -> np.ndarray:
     ``Mismatch`` where the archive is of another classifier, other images or another threat, or where the two contradict
     each other, and ``InvalidValue`` for the smoothed classifier, of which no archive knows.
     """
-    differing = differences(certificate, result)
-    if differing:
-        raise Mismatch(
-            f"'{result.attack.slug}' and '{certificate.slug}' differ in: {', '.join(differing)}. A bracket needs both "
-            "to be about the same classifier, images and threat."
-        )
+    require_same(certificate, result)
     if (wrong := certificate.proven & ~result.robust & ~certificate.within_rounding).any():
         index = certificate.indices[wrong][0]
         raise Mismatch(
@@ -95,6 +90,16 @@ def statuses(certificate: Certificate, result: AttackResult) -> np.ndarray:
             "float32 rounds. One of them is at fault: verify the archive, or report this."
         )
     return np.where(result.robust, certificate.status, MISCLASSIFIED).astype(np.int8)
+
+
+def require_same(certificate: Certificate, result: AttackResult) -> None:
+    """Raise ``Mismatch``, naming what differs, or ``InvalidValue`` for the smoothed classifier."""
+    differing = differences(certificate, result)
+    if differing:
+        raise Mismatch(
+            f"'{result.attack.slug}' and '{certificate.slug}' differ in: {', '.join(differing)}. A bracket needs both "
+            "to be about the same classifier, images and threat."
+        )
 
 
 def differences(certificate: Certificate, result: AttackResult) -> list[str]:

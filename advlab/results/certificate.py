@@ -42,6 +42,11 @@ _HEADER = (
 )
 
 
+def certificate_slug(method: str, threat: ThreatModel, radii: bool) -> str:
+    """What a certificate is called in file names."""
+    return f"{method}-{threat.norm}-{threat.epsilon_text}{'-radii' * radii}"
+
+
 @dataclass(frozen=True, eq=False)
 class Certificate:
     """What a method proves on ``n`` images within ``epsilon`` in ``norm``, intersected with the box [0, 1].
@@ -51,9 +56,9 @@ class Certificate:
     errors among them) or *unknown*; where there is no counterexample ``x_adv`` is the clean image. ``correct`` bool: so
     is the clean image. ``margin`` float64: a lower bound of the label's logit minus the largest other one (NaN where
     the method has none, 0 where branching showed its sign alone). ``rounding`` float64: a bound on how far a margin
-    computed in float32 strays from that of real numbers, which proofs are about. ``radius`` float64: that of randomised
-    smoothing (NaN elsewhere). ``branches`` int64: how many branch and bound took. A certificate of ``smoothing`` speaks
-    of the smoothed classifier, another one than ``classifier``.
+    computed in float32 strays from that of real numbers, which proofs are about. ``radius`` float64: the largest that
+    is proven (NaN where none was sought; ``smoothing`` always has one). ``branches`` int64: how many branch and bound
+    took. A certificate of ``smoothing`` speaks of the smoothed classifier, another one than ``classifier``.
     """
 
     classifier: str
@@ -108,9 +113,15 @@ class Certificate:
         return np.logical_and(self.proven, self.margin <= self.rounding)
 
     @property
+    def largest_proven(self) -> np.ndarray:
+        """float64 ``(n,)``: the largest radius that is known to be proven; -inf where the clean image is wrong."""
+        at_least = np.where(self.proven, self.epsilon, 0.0)
+        return np.where(self.correct, np.fmax(at_least, self.radius), -np.inf)
+
+    @property
     def slug(self) -> str:
         """A short name for files: ``exact-linf-0.01``."""
-        return f"{self.method}-{self.norm}-{self.threat.epsilon_text}"
+        return certificate_slug(self.method, self.threat, self.settings.get("radii", False))
 
     @property
     def threat(self) -> ThreatModel:

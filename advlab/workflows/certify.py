@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from advlab import workspace
 from advlab.errors import InvalidValue, unknown
-from advlab.results.certificate import Certificate
+from advlab.results.certificate import Certificate, certificate_slug
 from advlab.results.layout import CERTIFICATE
 from advlab.results.result import refuse_other
 from advlab.threat import ThreatModel, parse_epsilon
@@ -34,6 +34,7 @@ def certify(
     epsilon: float | str,
     norm: str = "linf",
     samples: int | None = None,
+    radii: bool = False,
     time_limit: float | None = None,
     sigma: float = 0.25,
     draws: int = 1000,
@@ -56,10 +57,14 @@ def certify(
     - ``smoothing``: randomised smoothing (arXiv:1902.02918) with Gaussian noise ``sigma``, ``draws`` and
       ``confidence``, for any classifier under L2. It certifies the smoothed classifier, another model.
 
+    ``radii`` adds the largest radius up to ``epsilon`` that is proven of each image, by eight rounds of bisection with
+    the bounds of the method (``exact``: those of ``alpha``): the lower side of a security curve.
+
     Proven means: for the stored weights as real numbers, on every real image of the region, guarded against the
     rounding of the bounds themselves; ``Certificate.rounding`` bounds what float32 adds. Counterexamples are verified
     in float32 by the classifier itself. After ``time_limit`` seconds the rest is unknown. ``save`` writes
-    ``certificates/<classifier>/<slug>.h5`` in the workspace, ``force`` replaces another one there.
+    ``certificates/<classifier>/<slug>.h5`` in the workspace, ``force`` replaces another one there; after Ctrl-C an
+    unfinished file beside it holds the answers so far, and the same call goes on.
 
     Raises ``InvalidValue``, ``UnknownName`` or ``Mismatch`` before any work.
     """
@@ -77,8 +82,14 @@ def certify(
     settings = _smoothing(sigma, draws, confidence, seed)
     model = resolve_classifier(classifier, trust)
     data = resolve_dataset(dataset, model, samples).take(samples)
+    if radii and method == "smoothing":
+        raise InvalidValue("Method 'smoothing' gives each image's radius anyway. Leave radii out.")
+    slug = certificate_slug(method, threat, radii)
+    unfinished = workspace.unfinished_certificate_path(model.name, slug) if save else None
+    if unfinished is not None and force:
+        unfinished.unlink(missing_ok=True)
     if save and not force:
-        path = workspace.certificate_path(model.name, f"{method}-{threat.norm}-{threat.epsilon_text}")
+        path = workspace.certificate_path(model.name, slug)
         refuse_other(path, {"classifier_digest": model.digest, "dataset_digest": data.digest}, CERTIFICATE)
 
     from advlab.certification.certify import certify as prove
@@ -91,10 +102,13 @@ def certify(
         method=method,
         time_limit=math.inf if time_limit is None else time_limit,
         smoothing=settings if method == "smoothing" else None,
+        radii=radii,
+        unfinished=unfinished,
         progress=progress,
     )
-    if save:
+    if unfinished is not None:
         certificate.save(force=force)
+        unfinished.unlink(missing_ok=True)
     return certificate
 
 
