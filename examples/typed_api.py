@@ -38,6 +38,9 @@ def main(folder: Path) -> None:
     """Train, attack, evaluate and report."""
     os.environ["ADVLAB_WORKSPACE"] = str(folder)
     advlab.use_device("auto")
+    diagnosis: advlab.Diagnosis = advlab.doctor()
+    started: Path = advlab.new("recipe", "mine")
+    print(len(diagnosis.checks), started)
     recipe: advlab.Recipe = advlab.load_recipe("digits")
     classifier: advlab.Classifier = advlab.train(recipe, epochs=5)
     data: advlab.Dataset = advlab.load_dataset("digits", limit=50)
@@ -83,7 +86,8 @@ def main(folder: Path) -> None:
     certificate: advlab.Certificate = advlab.certify(classifier, data, "crown", epsilon="8/255")
     lower = advlab.certify(classifier, data, "crown", epsilon=0.1, radii=True)
     print(advlab.SecurityCurve.from_results(curve.results, [lower]).proven_accuracy(0.01))
-    print(certificate.bracket(result), advlab.evaluate(result, certificate=certificate).bracket)
+    files: list[advlab.Evaluation] = advlab.evaluate_files([path])
+    print(len(files), certificate.bracket(result), advlab.evaluate(result, certificate=certificate).bracket)
     print(verified.holds, test.found, len(audit.findings), len(suite), matrix.table(), curve.table([0.05]), sep="\n")
 
     noise: advlab.NoiseEvaluation = advlab.evaluate_noise(classifier, samples=20)
