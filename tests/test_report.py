@@ -11,7 +11,7 @@ import pytest
 from results import build, many
 
 from advlab import figures
-from advlab.errors import AdvlabError, InvalidValue
+from advlab.errors import AdvlabError, FileExists, InvalidValue
 from advlab.evaluation.evaluation import evaluate
 from advlab.evaluation.findings.checklists import EVALUATION, VERDICTS, Answer
 from advlab.evaluation.findings.checks import CHECKS
@@ -303,3 +303,13 @@ def test_figures_show_the_numbers_of_the_evaluation():
     histogram = figures.confidence_shift(attacked(150)).axes[0]
     heights = {round(bar.get_x(), 2): round(bar.get_height(), 3) for bar in histogram.patches if bar.get_height()}
     assert heights == {-0.85: 0.75, 0.0: 0.25}
+
+
+def test_a_report_replaces_a_report_and_nothing_else(tmp_path):
+    page = tmp_path / "report.html"
+    report(attacked(50), page)
+    report(attacked(50), page)
+    page.write_text("<!doctype html><title>My diary</title>")
+    with pytest.raises(FileExists, match=r"is no report of advlab, and would be replaced\. Name another page"):
+        report(attacked(50), page)
+    assert "My diary" in page.read_text()

@@ -13,7 +13,7 @@ import jinja2
 from markupsafe import Markup
 
 from advlab import figures, workspace
-from advlab.errors import InvalidValue
+from advlab.errors import FileExists, InvalidValue
 from advlab.evaluation.evaluation import Evaluation
 from advlab.evaluation.findings.checklists import TITLES, VERDICTS, Answer
 from advlab.evaluation.findings.checks import CHECKS, SEVERITIES, Finding
@@ -25,6 +25,9 @@ from advlab.reporting.inspector import embedded, inspector
 from advlab.reporting.pictures import samples
 from advlab.reporting.summary import summarize
 from advlab.threat import ThreatModel
+
+_HEAD_BYTES = 2000
+_MARKS = (b'<meta name="generator" content="advlab">', b"<title>Robustness of ")  # the second: of earlier versions
 
 
 @runtime_checkable
@@ -64,7 +67,8 @@ def report(evaluations: Evaluation | Iterable[Evaluation] | Audited, path: str |
     model, whatever its controls found. Otherwise each threat model has a headline of its own.
 
     It opens from disk without a server, adapts to light and dark, and stays below 5 MB: at most 40 sampled images of
-    each attack are embedded. Raises ``InvalidValue`` without any evaluation.
+    each attack are embedded. Raises ``InvalidValue`` without any evaluation, and ``FileExists`` where ``path`` is
+    a file but no report.
     """
     audit = evaluations if isinstance(evaluations, Audited) else None
     evaluations = as_evaluations(evaluations.evaluations.values() if isinstance(evaluations, Audited) else evaluations)
@@ -88,9 +92,22 @@ def report(evaluations: Evaluation | Iterable[Evaluation] | Audited, path: str |
     }
     text = environment.get_template("template.html").render(_context(evaluations, audit))
     if path is not None:
+        _refuse_other_page(Path(path))
         with workspace.atomic_write(Path(path)) as temporary:
             temporary.write_bytes(text.encode("utf-8", "replace"))
     return text
+
+
+def _refuse_other_page(path: Path) -> None:
+    """A report replaces an earlier report, and nothing else."""
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        head = file.read(_HEAD_BYTES)
+    if not any(mark in head for mark in _MARKS):
+        raise FileExists(
+            f"'{path}' is no report of advlab, and would be replaced. Name another page with --output, or move it away."
+        )
 
 
 def _context(evaluations: list[Evaluation], audit: Audited | None) -> dict[str, Any]:
