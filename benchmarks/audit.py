@@ -1,9 +1,10 @@
 """What the audit finds, and what it misses: every row of the gallery in tests/gallery, beside its truth.
 
-    python benchmarks/audit.py [--quick] [--only TEXT] [--store FILE]
+    python benchmarks/audit.py [--quick] [--only TEXT] [--store FILE] [--page]
 
 Writes docs/audit.md. The truth is what an attack leaves that was written by hand for that very classifier. ``--store``
-keeps what was measured, row by row, and goes on from there. ``--quick`` takes 30 images and writes nothing.
+keeps what was measured, row by row, and goes on from there; ``--page`` writes the page of what it has so far.
+``--quick`` takes 30 images and writes nothing.
 """
 
 from __future__ import annotations
@@ -45,7 +46,7 @@ Generated on {day} by `python benchmarks/audit.py`: do not edit. {machine}; seco
 def summary(name: str, rows: tuple[Row, ...], measured: dict[str, Measured]) -> Iterator[str]:
     """One line for each half: how many are right."""
     for half in HALVES:
-        found = [measured[row.name] for row in rows if row.half == half]
+        found = [measured[row.name] for row in rows if row.half == half and row.name in measured]
         within = sum(not m.off for m in found)
         silent = sum(m.silent for m in found) if rows is DEFENCES else sum(bool(m.findings) for m in found)
         wrong = "false negatives" if rows is DEFENCES else "false positives"
@@ -61,7 +62,9 @@ def section(title: str, rows: tuple[Row, ...], measured: dict[str, Measured]) ->
             "|---|---|--:|--:|--:|--:|---|---|--:|",
         )
         for row in rows:
-            if row.half == half:
+            if row.half == half and row.name not in measured:
+                yield f"| {row.name} | {row.norm} {row.epsilon:g} | not measured yet | | | | | | |"
+            elif row.half == half:
                 m = measured[row.name]
                 codes = ", ".join(f"`{code}`" for code in m.findings) or "none"
                 shares = " | ".join(f"{share:.0%}" for share in (m.clean, m.truth, m.pgd, m.audit))
@@ -74,6 +77,8 @@ def failures(measured: dict[str, Measured]) -> Iterator[str]:
     yield from ("\n## What it gets wrong", "")
     lines = []
     for row in (*DEFENCES, *HONEST):
+        if row.name not in measured:
+            continue
         m = measured[row.name]
         wrong = [f"it says {m.audit:.0%} where the truth is {m.truth:.0%}"] if m.off else []
         wrong += ["no finding warns of it"] if row in DEFENCES and m.silent else []
@@ -98,13 +103,14 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="30 images; prints, and writes nothing")
     parser.add_argument("--only", default="", help="rows whose name has this in it; prints, and writes nothing")
     parser.add_argument("--store", type=Path, help="a file of what was measured, to go on from")
+    parser.add_argument("--page", action="store_true", help="measure nothing more; write the page of what --store has")
     arguments = parser.parse_args()
     samples, store = 30 if arguments.quick else SAMPLES, arguments.store
     measured: dict[str, Measured] = {}
     if store is not None and store.exists():
         rows = map(json.loads, store.read_text("utf-8").splitlines())
         measured = {row["name"]: Measured(**row) for row in rows}
-    for row in (*DEFENCES, *HONEST):
+    for row in () if arguments.page else (*DEFENCES, *HONEST):
         if arguments.only in row.name and row.name not in measured:
             measured[row.name] = measure(row, samples)
             print(measured[row.name], flush=True)
