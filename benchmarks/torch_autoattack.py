@@ -62,7 +62,7 @@ def main() -> None:
     name = {"linf": "Linf", "l2": "L2", "l1": "L1"}[norm]
     start_time = time.perf_counter()
     attack = AutoAttack(model, norm=name, eps=epsilon, version="standard", device="cpu", seed=0)
-    x_adv = attack.run_standard_evaluation(x, y, batch_size=500)
+    x_adv, _ = attack.run_standard_evaluation(x, y, batch_size=500)
     seconds = time.perf_counter() - start_time
     np.savez(sys.argv[2], x_adv=x_adv.numpy().transpose(0, 2, 3, 1), seconds=seconds, clean=model(x).numpy())
 
