@@ -89,8 +89,7 @@ def report(arguments: argparse.Namespace) -> Iterator[str]:
     yield from (
         "# `standard` beside the reference AutoAttack",
         "",
-        f"Generated on {date.today()} by `python benchmarks/reference.py --samples {arguments.samples} --write`: "
-        f"do not edit. {machine()}.",
+        f"Generated on {date.today()} by `{' '.join(['python', *sys.argv])}`: do not edit. {machine()}.",
         "",
         f"{len(data)} test images of the embedded digits; the share that each leaves, and its seconds. At most "
         f"{MOST:.1%} more than the reference is the aim; *only ours*, *only theirs*: images that one alone breaks.",

@@ -420,6 +420,19 @@ def test_memory_that_runs_out_halves_the_batches_and_the_result_is_the_same(trai
     assert halved.execution.batch_size <= 120
 
 
+def test_work_in_halved_batches_is_not_taken_for_work_in_whole_ones(trained, digits, monkeypatch):
+    monkeypatch.setattr(run, "_SAVE_AFTER", -1.0)
+    options = {"method": "pgd", "steps": 5, "epsilon": 0.1}
+    whole = attack(trained, digits, **options)
+    with monkeypatch.context() as patch:
+        OutOfMemory(patch, 120)
+        interrupt_at(patch, 2)
+        with pytest.raises(KeyboardInterrupt):
+            attack(trained, digits, **options, save=True)
+    assert not list(workspace.root().rglob("*.partial.h5"))
+    np.testing.assert_array_equal(whole.x_adv, attack(trained, digits, **options, save=True).x_adv)
+
+
 def test_memory_too_small_for_one_image_is_said(trained, digits, monkeypatch):
     OutOfMemory(monkeypatch, 0)
     with pytest.raises(AdvlabError, match=r"memory of CPU is too small.*1 images.*'digits'.*another --device"):

@@ -63,14 +63,14 @@ class Run:
                 shown_steps = 0
                 for _ in self._work_through_in_memory():
                     is_whole = True
+                    if self.plan is not plan:
+                        file = None  # a position in these batches is none in those that the next call begins with
                     now = time.perf_counter()
                     self.seconds = earlier_seconds + now - started
                     shown_steps, new_steps = self._steps_done, self._steps_done - shown_steps
                     bar.advance(new_steps, robust=f"{self._robust_fraction():.1%}")
                     if interrupt.is_set():
                         raise KeyboardInterrupt
-                    if self.plan is not plan:
-                        file = None  # a position in these batches is none in those that the next call begins with
                     if file is not None and now - last_saved > _SAVE_EVERY:
                         self._save(file)
                         last_saved = now
