@@ -12,6 +12,7 @@ import numpy as np
 from advlab import storage
 from advlab.engine.resume import set_aside
 from advlab.errors import AdvlabError, InvalidFile, Mismatch
+from advlab.results.layout import ANSWERS
 from advlab.storage import Array, Layout
 
 SAVE_AFTER = 5.0  # seconds of work that are worth a file
@@ -24,13 +25,7 @@ UNFINISHED = Layout(
     header={"seconds": (int, float)},
     signed=True,
     arrays={
-        "status": Array("i", "n", 0, 2),
-        "correct": Array("b", "n"),
-        "margin": Array("f", "n"),
-        "radius": Array("f", "n"),
-        "rounding": Array("f", "n"),
-        "branches": Array("iu", "n", 0),
-        "x_adv": Array("f", "nhwc", 0, 1),
+        **ANSWERS,
         "finished": Array("b", "n"),
     },
 )

@@ -14,18 +14,8 @@ from advlab.errors import InvalidValue, Mismatch
 from advlab.lazy import Images, choose, equal
 from advlab.results.diagnostics import Diagnostics
 from advlab.results.per_image import PerImage
-from advlab.results.result import AttackResult
+from advlab.results.result import ROWS, AttackResult
 from advlab.threat import ThreatModel
-
-_ROWS = (  # what a result has for each image, beside the images
-    "labels",
-    "indices",
-    "clean_probabilities",
-    "adversarial_probabilities",
-    "attempted",
-    "forward_passes",
-    "backward_passes",
-)
 
 
 def within(result: AttackResult, threat: ThreatModel) -> AttackResult:
@@ -97,7 +87,7 @@ def concatenate(results: Sequence[AttackResult], dataset_digest: str, x: Images,
     first, total = results[0], sum(map(len, results))
     stored = {name: [getattr(r.diagnostics, name) for r in results] for name in first.diagnostics.arrays()}
     trace_steps = stored.pop("trace_steps", [None])[0]
-    rows: dict[str, Any] = {name: np.concatenate([getattr(r, name) for r in results]) for name in _ROWS}
+    rows: dict[str, Any] = {name: np.concatenate([getattr(r, name) for r in results]) for name in ROWS}
     computed = sum(len(r) * r.execution.computed_fraction for r in results) / total
     return replace(
         first,

@@ -61,6 +61,15 @@ ARCHIVE = Layout(
     },
 )
 
+ANSWERS = {  # of a certificate, finished or not, for each image
+    "status": Array("i", "n", 0, 2),
+    "correct": Array("b", "n"),
+    "margin": Array("f", "n"),
+    "radius": Array("f", "n"),
+    "rounding": Array("f", "n"),
+    "branches": Array("iu", "n", 0),
+    "x_adv": Array("f", "nhwc", 0, 1),
+}
 CERTIFICATE = Layout(
     noun="certificate",
     kind="certificate",
@@ -80,13 +89,7 @@ CERTIFICATE = Layout(
         "command": str,
     },
     arrays={
-        "status": Array("i", "n", 0, 2),
-        "correct": Array("b", "n"),
-        "margin": Array("f", "n"),
-        "radius": Array("f", "n"),
-        "rounding": Array("f", "n"),
-        "branches": Array("iu", "n", 0),
-        "x_adv": Array("f", "nhwc", 0, 1),
+        **ANSWERS,
         "labels": Array("iu", "n", 0),
         "indices": Array("iu", "n", 0),
     },

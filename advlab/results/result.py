@@ -26,9 +26,7 @@ from advlab.results.layout import ARCHIVE, require_consistent
 from advlab.results.per_image import PerImage
 from advlab.storage import Layout
 
-_ARRAYS = (
-    "x",
-    "x_adv",
+ROWS = (  # what a result has for each image, beside the images
     "labels",
     "indices",
     "clean_probabilities",
@@ -37,6 +35,7 @@ _ARRAYS = (
     "forward_passes",
     "backward_passes",
 )
+_ARRAYS = ("x", "x_adv", *ROWS)
 _ATTRIBUTIONS = ("rows", "clean", "adversarial")
 _HEADER = (
     "classifier",
