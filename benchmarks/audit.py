@@ -20,13 +20,12 @@ from blocks import machine
 
 from advlab import workspace
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
+sys.path.insert(0, str(Path(__file__).parent.parent))
 
-from tests.gallery.measure import DEFENCES, HONEST, SAMPLES, Measured, measure  # noqa: E402
-from tests.gallery.truth import Row  # noqa: E402
+from tests.gallery.measure import DEFENCES, HONEST, SAMPLES, Measured, measure
+from tests.gallery.truth import Row
 
-PAGE = ROOT / "docs" / "audit.md"
+PAGE = Path(__file__).parent.parent / "docs" / "audit.md"
 HALVES = {"tuned": "Looked at while the findings were written", "aside": "Kept aside from that"}
 HEAD = """# What the audit sees, and what it misses
 
