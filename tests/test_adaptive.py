@@ -10,6 +10,7 @@ from broken import Rounded, guarded
 from click.testing import CliRunner
 
 import advlab
+from advlab.classifiers.backward import SPANS
 from advlab.classifiers.classifier import Classifier
 from advlab.cli import main
 from advlab.declarations.methods import load_method, method_names
@@ -33,6 +34,13 @@ class Wavering(keras.layers.Layer):
 
     def call(self, x):
         return x * tf.where(tf.random.uniform([]) < 0.5, 3.0, -1.0)
+
+
+class Threshold(keras.layers.Layer):
+    """Black or white."""
+
+    def call(self, x):
+        return tf.cast(x > 0.5, x.dtype)
 
 
 def behind(classifier: Classifier, layer: keras.layers.Layer) -> Classifier:
@@ -135,6 +143,19 @@ def test_a_layer_inside_another_model_is_found_by_its_name(linear, two):
     np.testing.assert_allclose(found, np.stack([columns(linear)[0]] * len(two)), rtol=1e-5)
 
 
+def test_the_slopes_of_a_smoothed_layer_are_those_of_its_chords(linear, two):
+    """Of one that doubles, two everywhere; of a threshold, over its steps in turn, height by length."""
+    double = behind(linear, keras.layers.Rescaling(2.0, name="layer")).with_backward({"layer": "smoothed"})
+    np.testing.assert_allclose(
+        gradient(double, two.x), 2 * np.stack([columns(linear)[0]] * len(two)), rtol=1e-3, atol=1e-5
+    )
+    spread = float(np.std(two.x)) + 1e-6
+    found = gradient(behind(linear, Threshold(name="layer")).with_backward({"layer": "smoothed"}), two.x)
+    steps = [span * spread for span in SPANS]
+    slopes = np.mean([np.where(np.abs(two.x - 0.5) < step, 1 / (2 * step), 0) for step in steps], axis=0)
+    np.testing.assert_allclose(found, slopes * columns(linear)[0], rtol=1e-3, atol=1e-5)
+
+
 def test_a_quantised_image_is_as_good_a_mask_as_none_once_passed_straight_through(trained, digits):
     defended, data = guarded(trained, Rounded(name="rounded")), digits.take(60)
     options = {"epsilon": 0.3, "progress": False}
@@ -151,7 +172,8 @@ def test_a_quantised_image_is_as_good_a_mask_as_none_once_passed_straight_throug
     [
         ({"roundet": "identity"}, UnknownName, "Did you mean 'rounded'"),
         ({"flat": "identity"}, InvalidValue, "changes the shape of its input"),
-        ({"rounded": "sigmoid"}, InvalidValue, "'identity' or a function"),
+        ({"flat": "smoothed"}, InvalidValue, "'smoothed' cannot stand in for it"),
+        ({"rounded": "sigmoid"}, InvalidValue, "'identity', 'smoothed' or a function"),
         ({"rounded": lambda x: x[:, :3]}, InvalidValue, "outputs the same shape as the layer"),
         (["rounded"], InvalidValue, "a mapping from names of layers"),
     ],
@@ -225,3 +247,5 @@ def test_the_command_line_passes_straight_through_and_averages(tmp_path, linear,
     assert outcome.exit_code == 0, outcome.output
     assert "pgd linf 0.05" in outcome.stdout
     assert "passes=3-backward.rescaled=identity" in outcome.stderr
+    outcome = CliRunner().invoke(main, ["attack", *map(str, words), "--smoothed", "rescaled"])
+    assert "backward.rescaled=smoothed" in outcome.stderr, outcome.output

@@ -10,6 +10,7 @@ from scipy.ndimage import rotate
 
 from advlab.distances import distances
 from advlab.errors import AdvlabError
+from advlab.methods.hopskipjump import _end_step_searches
 from advlab.workflows.attack import attack
 from tests.test_linear import direction, margins, smallest
 
@@ -17,6 +18,22 @@ from tests.test_linear import direction, margins, smallest
 @pytest.fixture(scope="module")
 def two(grey):
     return replace(grey, y=grey.y % 2, classes=("a", "b")).take(12)
+
+
+def test_hopskipjump_ends_where_no_step_is_misclassified():
+    """The toolbox halves its step until one is; behind a layer that rounds, even none at all may not be."""
+
+    class Toolbox:
+        def _adversarial_satisfactory(self, samples):
+            return np.zeros(len(samples), bool)
+
+    attack = Toolbox()
+    _end_step_searches(attack)
+    step, tried = np.float32(1), 0
+    while not attack._adversarial_satisfactory(np.float32([[1 + step]])).all():
+        step, tried = step / 2, tried + 1
+        assert tried < 200
+    assert step < 1e-7  # not before the image is the same
 
 
 @pytest.mark.parametrize("norm", ["l2", "linf"])

@@ -13,7 +13,7 @@ from results import build
 
 import advlab
 from advlab.classifiers.classifier import Classifier
-from advlab.classifiers.masking import blind_layers, inner_logits
+from advlab.classifiers.masking import blind_layers, inner_logits, jumping_layers
 from advlab.evaluation.recovery import Recovery, Step
 from advlab.threat import ThreatModel
 from advlab.workflows import recovery, surrogate
@@ -66,6 +66,21 @@ def test_a_layer_without_a_useful_gradient_is_found_and_no_other(trained, digits
     assert found.others == ()
 
 
+def winners(x):
+    units = tf.reshape(x, [-1, 784])
+    return tf.reshape(tf.where(units >= tf.math.top_k(units, 100).values[:, -1:], units, 0 * units), tf.shape(x))
+
+
+JUMPING = {"winners": winners, "one step": lambda x: x + tf.cast(x > 0.3, tf.float32)}
+
+
+@pytest.mark.parametrize("name", [*JUMPING, *SEEING])
+def test_a_layer_that_jumps_is_told_from_one_that_bends(trained, digits, name):
+    noisy = np.clip(digits.x[:40] + np.random.default_rng(0).uniform(0, 0.5, (40, 28, 28, 1)), 0, 1).astype(np.float32)
+    found = jumping_layers(guarded(trained, Around((JUMPING | SEEING)[name], "layer")), noisy)
+    assert found == (("layer",) if name in JUMPING else ())
+
+
 @pytest.mark.parametrize("activation", ["relu", "gelu", "tanh", "sigmoid", "softplus", "elu"])
 def test_an_honest_network_has_none(rgb, activation):
     keras.utils.set_random_seed(0)
@@ -75,6 +90,7 @@ def test_an_honest_network_has_none(rgb, activation):
     hidden = keras.layers.Dense(8, activation=activation)(keras.layers.Flatten()(hidden))
     classifier = Classifier.from_keras(keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(hidden)))
     assert blind_layers(classifier, rgb[1].x) == ({}, ())
+    assert jumping_layers(classifier, rgb[1].x) == ()
 
 
 def test_a_layer_that_ends_in_a_saturated_activation_is_replaced_by_itself_without_it(digits):
@@ -127,7 +143,7 @@ def test_the_number_behind_a_rounded_image_is_recovered(trained, digits):
     assert done.before.value > 0.8
     assert done.after.value == 0
     steps = {step.name: step for step in done.steps}
-    assert list(steps) == ["inner-logits", "straight-through", "mean-of-passes", "square", "labels-only"]
+    assert list(steps) == ["inner-logits", "straight-through", "smoothed", "mean-of-passes", "square", "labels-only"]
     assert "'rounded'" in steps["straight-through"].did
     assert steps["straight-through"].tried == steps["straight-through"].images == done.before.count
     assert (steps["square"].images, steps["square"].did) == (0, "nothing to do: no image is still robust")
@@ -141,6 +157,26 @@ def test_the_number_behind_a_rounded_image_is_recovered(trained, digits):
     assert np.abs(found.result.x_adv - data.x).max() <= 0.3 + 1e-6
 
 
+def test_the_number_behind_a_steep_unit_is_recovered(digits):
+    """On its flat ends a unit has no gradient; passed straight through, one that is far off counts like any other."""
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((28, 28))
+    hidden, last = keras.layers.Dense(64)(keras.layers.Flatten()(inputs)), keras.layers.Dense(10)
+    model = keras.Model(inputs, last(keras.layers.Activation("sigmoid")(hidden)))
+    model.compile("adam", keras.losses.SparseCategoricalCrossentropy(from_logits=True))
+    train = advlab.load_dataset("digits", split="train")
+    model.fit(train.x[..., 0], train.y, epochs=20, verbose=0)
+    steep = Around(lambda z: tf.clip_by_value(40 * z + 0.5, 0, 1), "steep")(hidden)
+    classifier = Classifier.from_keras(keras.Model(inputs, last(steep)), output="logit")
+    robust = {}
+    for way in ("identity", "smoothed"):
+        options = {"epsilon": 0.1, "steps": 100, "backward": {"steep": way}, "progress": False}
+        robust[way] = advlab.attack(classifier, digits.take(60), "apgd", **options).robust.mean()
+    assert robust["smoothed"] < robust["identity"] / 2
+    _, done = recovered(classifier, digits.take(20), seconds=5.0, epsilon=0.1)
+    assert "'steep'" in {step.name: step for step in done.steps}["smoothed"].did
+
+
 def test_the_number_behind_a_saturated_softmax_is_recovered(trained, digits):
     evaluations, done = recovered(saturated(trained), digits.take(40))
     assert done.after.value == 0 < done.before.value
@@ -152,7 +188,7 @@ def test_the_number_behind_a_saturated_softmax_is_recovered(trained, digits):
 def test_without_time_nothing_is_tried_and_it_says_so(trained, digits):
     _, done = recovered(guarded(trained, Rounded()), digits.take(20), seconds=1e-3)
     assert done.before.count == done.after.count > 0
-    assert [step.tried for step in done.steps] == [0] * 5
+    assert [step.tried for step in done.steps] == [0] * 6
     left = f"straight-through ran out of time: {done.before.count} of {done.before.count} images were not tried"
     assert left in done.unknown
     assert f"Nothing brought the number below {done.before.value:.1%}." in done.table()

@@ -18,6 +18,14 @@ from advlab.errors import InvalidValue, unknown
 StandIn = str | Callable[..., tf.Tensor]
 Call = Callable[..., Any]
 
+NAMED = ("identity", "smoothed")
+SPANS = (
+    0.1,
+    0.3,
+    1.0,
+)  # of the standard deviation of a layer's inputs, over which the slopes of a smoothed one are measured
+DRAWS = 4  # of the signs of the steps, which average out what other units change
+
 
 def operations_of(model: keras.Model) -> dict[str, list[Any]]:
     """Name -> the layers and other operations of that name, in a model and in the models inside it, in their order."""
@@ -61,7 +69,10 @@ def stand_in(layer: str, function: StandIn) -> Callable[[Call], Call]:
     def wrapper(call: Call) -> Call:
         def call_with_stand_in(*inputs: Any, **options: Any) -> tf.Tensor:
             output = call(*inputs, **options)
-            approximation = inputs[0] if isinstance(function, str) else function(*inputs)
+            if function == "smoothed":
+                approximation = tf.stop_gradient(_slopes(lambda x: call(x, **options), *inputs)) * inputs[0]
+            else:
+                approximation = inputs[0] if isinstance(function, str) else function(*inputs)
             shape = getattr(approximation, "shape", None)
             if shape is None or not shape.is_compatible_with(output.shape):
                 given = "none" if shape is None else tuple(shape)
@@ -77,21 +88,39 @@ def stand_in(layer: str, function: StandIn) -> Callable[[Call], Call]:
 
 
 def check_stand_ins(model: keras.Model, stand_ins: Mapping[str, StandIn]) -> None:
-    """Raise where a layer does not exist, or a stand-in is neither ``identity`` nor a function."""
+    """Raise where a layer does not exist, or a stand-in is none of ``identity``, ``smoothed`` and a function."""
     operations = operations_of(model)
     for layer, function in stand_ins.items():
         if layer not in operations:
             raise unknown("layer", layer, operations)
-        if function == "identity" and not all(map(keeps_shape, operations[layer])):
+        if function in NAMED and not all(map(keeps_shape, operations[layer])):
             raise InvalidValue(
-                f"Layer '{layer}' changes the shape of its input, so that 'identity' cannot stand in for it. Give a "
+                f"Layer '{layer}' changes the shape of its input, so that '{function}' cannot stand in for it. Give a "
                 "TensorFlow function of its inputs that outputs the same shape."
             )
-        if not callable(function) and function != "identity":
+        if not callable(function) and function not in NAMED:
             raise InvalidValue(
                 f"The stand-in of layer '{layer}' is known by its name only: '{function}'. An archive has no more of "
-                "it; give the function, or 'identity'."
+                "it; give the function, 'identity' or 'smoothed'."
             )
+
+
+def _slopes(call: Call, x: tf.Tensor) -> tf.Tensor:
+    """How much each output of a layer rises with the input of its place, over steps of several lengths.
+
+    Central differences along random signs: of a layer that works on each unit alone they are exact, elsewhere the
+    changes of other units average out. Where the gradient is zero beside a step, or says nothing of a jump, this does.
+    """
+    spread = tf.math.reduce_std(x) + 1e-6
+    slopes = []
+    for draw in range(DRAWS):
+        # The same signs at each call, so that an attack repeats itself.
+        uniform = tf.random.stateless_uniform(tf.shape(x)[1:], (draw, 0), -1.0, 1.0)
+        sign = tf.cast(tf.where(uniform < 0, -1.0, 1.0), x.dtype)
+        for span in SPANS:
+            step = tf.cast(span, x.dtype) * spread
+            slopes.append((call(x + step * sign) - call(x - step * sign)) * sign / (2 * step))
+    return tf.add_n(slopes) / len(slopes)
 
 
 @tf.custom_gradient

@@ -271,7 +271,8 @@ class Classifier:
 
         Args:
             stand_ins: Name of a layer, also of one inside another model -> ``"identity"`` (the gradient passes
-                straight through) or a TensorFlow function of the layer's inputs, of the layer's output shape.
+                straight through), ``"smoothed"`` (the slope of each unit, measured over steps that span its jumps and
+                flats) or a TensorFlow function of the layer's inputs, of the layer's output shape.
 
         Raises:
             UnknownName: For a layer that the model does not have.

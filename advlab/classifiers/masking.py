@@ -19,6 +19,10 @@ CORRELATION = 0.5  # of the slopes measured with those of the gradient, below wh
 AGREEMENT = 0.9  # of the predictions read from inner logits with those of the classifier
 
 
+SHORT, LONG = 0.01, 0.1  # steps between which a layer that jumps is told from one that bends
+MISSED = 0.05  # of a change, what a gradient may miss of it over a short step
+
+
 class Blind(NamedTuple):
     """Layers without a useful gradient: those for which something can stand in, and the names of the others."""
 
@@ -48,6 +52,21 @@ def blind_layers(classifier: Classifier, x: np.ndarray) -> Blind:
             else:
                 others.append(name)
     return Blind(stand_ins, tuple(others))
+
+
+def jumping_layers(classifier: Classifier, x: np.ndarray) -> tuple[str, ...]:
+    """The layers that keep the shape and jump, on images float32 ``(n, h, w, c)`` in [0, 1]; random ones left out.
+
+    What a gradient foretells is the nearer the truth the shorter the step, of a layer that bends (ReLU) as well. Where
+    a layer jumps it is the farther from it: a short step meets fewer jumps, but each is as high as before.
+    """
+    operations = operations_of(classifier.keras_model)
+    inputs = _inputs_of_layers(classifier, tf.constant(x))
+    return tuple(
+        name
+        for name, (call, arguments) in inputs.items()
+        if all(map(keeps_shape, operations[name])) and _jumps(call, arguments)
+    )
 
 
 def inner_logits(classifier: Classifier, x: np.ndarray) -> Classifier | None:
@@ -106,39 +125,68 @@ def _is_blind(call: Callable[..., Any], inputs: tuple[Any, ...]) -> bool:
     if not is_random and np.all(first == first[:1]):
         return False  # a constant
     generator = np.random.default_rng(0)
-    weights = tf.constant(generator.normal(size=(1, *first.shape[1:])), first.dtype)
-
-    def value(x: tf.Tensor) -> tf.Tensor:
-        return tf.reduce_sum(weights * call(x, *rest), list(range(1, len(first.shape))))
-
-    with tf.GradientTape() as tape:
-        tape.watch(x)
-        total = value(x)
-    gradient = tape.gradient(total, x, unconnected_gradients="zero")
+    value, gradient = _projection(call, inputs, first, generator)
     size = np.abs(np.asarray(gradient, np.float64)).reshape(len(x), -1).sum(1)
     if not np.all(np.isfinite(size)) or np.mean(size == 0) > 0.5:
         return True
     if is_random:
         return False
-    spread = max(float(np.std(x)), 1e-6)
-    return any(_correlation(value, x, gradient, step * spread, generator) < CORRELATION for step in STEPS)
+    return any(_correlation(*_changes(value, x, gradient, step, generator)) < CORRELATION for step in STEPS)
 
 
-def _correlation(
+def _jumps(call: Callable[..., Any], inputs: tuple[Any, ...]) -> bool:
+    """Whether a layer's output jumps where its first input moves; False for what is random."""
+    x, *rest = inputs
+    if not hasattr(x, "dtype") or not x.dtype.is_floating:
+        return False
+    output = call(x, *rest)
+    if not np.array_equal(output, call(x, *rest)):
+        return False
+    generator = np.random.default_rng(0)
+    value, gradient = _projection(call, inputs, output, generator)
+    missed = []
+    for step in (SHORT, LONG):
+        measured, foretold = _changes(value, x, gradient, step, generator)
+        missed.append(float(np.linalg.norm(measured - foretold)) / max(float(np.linalg.norm(foretold)), 1e-12))
+    short, long = missed
+    return bool(short > max(long, MISSED))
+
+
+def _projection(
+    call: Callable[..., Any], inputs: tuple[Any, ...], output: tf.Tensor, generator: np.random.Generator
+) -> tuple[Callable[[tf.Tensor], tf.Tensor], tf.Tensor]:
+    """One number for each row, a random mean of outputs, as a function of the first input; and its gradient."""
+    x, *rest = inputs
+    weights = tf.constant(generator.normal(size=(1, *output.shape[1:])), output.dtype)
+
+    def value(x: tf.Tensor) -> tf.Tensor:
+        return tf.reduce_sum(weights * call(x, *rest), list(range(1, len(output.shape))))
+
+    with tf.GradientTape() as tape:
+        tape.watch(x)
+        total = value(x)
+    return value, tape.gradient(total, x, unconnected_gradients="zero")
+
+
+def _changes(
     value: Callable[[tf.Tensor], tf.Tensor],
     x: tf.Tensor,
     gradient: tf.Tensor,
     step: float,
     generator: np.random.Generator,
-) -> float:
-    """Of the changes of a value measured along random directions with those that its gradient foretells."""
+) -> tuple[np.ndarray, np.ndarray]:
+    """The changes of a value along random directions, by steps in standard deviations of ``x``: measured, foretold."""
     measured, foretold = [], []
     for _ in range(DIRECTIONS):
-        change = tf.constant(step * generator.choice([-1.0, 1.0], x.shape), x.dtype)
+        change = tf.constant(step * max(float(np.std(x)), 1e-6) * generator.choice([-1.0, 1.0], x.shape), x.dtype)
         measured.append(np.asarray(value(x + change) - value(x - change), np.float64))
-        foretold.append(np.asarray(tf.reduce_sum(gradient * change, list(range(1, len(x.shape)))), np.float64))
-    slopes = np.concatenate(measured), np.concatenate(foretold)
-    return float(np.corrcoef(*slopes)[0, 1]) if all(np.std(values) > 0 for values in slopes) else 1.0
+        foretold.append(np.asarray(2 * tf.reduce_sum(gradient * change, list(range(1, len(x.shape)))), np.float64))
+    return np.concatenate(measured), np.concatenate(foretold)
+
+
+def _correlation(measured: np.ndarray, foretold: np.ndarray) -> float:
+    both = np.std(measured) > 0 and np.std(foretold) > 0
+    return float(np.corrcoef(measured, foretold)[0, 1]) if both else 1.0
 
 
 def _without_activation(layer: keras.layers.Layer) -> Callable[..., Any]:

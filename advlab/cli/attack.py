@@ -9,7 +9,7 @@ import click
 import advlab
 from advlab.cli.main import main
 from advlab.cli.options import (
-    backward_option,
+    backward_options,
     classifier_options,
     complete,
     dataset_options,
@@ -20,6 +20,7 @@ from advlab.cli.options import (
     print_json,
     relative_path,
     say_if_fewer,
+    take_stand_ins,
 )
 
 SECTION = "attack"
@@ -79,7 +80,7 @@ def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | No
     help="Precision of gradients; success is always verified in float32.",
 )
 @passes_option
-@backward_option
+@backward_options
 @click.option("--output", metavar="PATH", help="[default: attacks/MODEL/METHOD-NORM-EPSILON.h5]")
 @click.option("--force", is_flag=True, help="Replace an archive of another result; restart an unfinished one.")
 @classifier_options()
@@ -98,6 +99,7 @@ def attack(
     Example: advlab attack --method pgd --epsilon 8/255 --set steps=100
     """
     parameters = parse_settings(settings, advlab.attack)
+    options["backward"] = take_stand_ins(options)
     result = advlab.attack(model, dataset, method, epsilon=epsilon, save=True, **options, **parameters)
     say_if_fewer(len(result))
     path, evaluations = result.path, [advlab.evaluate(result)]

@@ -252,24 +252,30 @@ def say_if_fewer(images: int) -> None:
         click.echo(f"note: --samples asks for {asked:,}; there are only {images:,} images.", err=True)
 
 
-def _identities(ctx: click.Context, parameter: click.Parameter, layers: tuple[str, ...]) -> dict[str, str]:
-    return dict.fromkeys(layers, "identity")
-
-
 passes_option = click.option(
     "--passes",
     type=click.IntRange(1),
     metavar="N",
     help="Average N passes at each query, for random models [default: 1].",
 )
-backward_option = click.option(
-    "--straight-through",
-    "backward",
-    multiple=True,
-    metavar="LAYER",
-    callback=_identities,
-    help="Pass the gradient through a layer as if it changed nothing; repeatable.",
-)
+_STAND_INS = {"straight_through": "identity", "smoothed": "smoothed"}
+
+
+def backward_options(command: _Function) -> _Function:
+    """Layers whose gradient is taken from elsewhere: ``take_stand_ins`` reads what was given."""
+    for name, description in {
+        "--smoothed": "Follow the slopes of a layer that jumps or is flat, measured; repeatable.",
+        "--straight-through": "Pass the gradient through a layer as if it changed nothing; repeatable.",
+    }.items():
+        command = click.option(name, multiple=True, metavar="LAYER", help=description)(command)
+    return command
+
+
+def take_stand_ins(options: dict[str, Any]) -> dict[str, str]:
+    """Layer -> what stands in for its gradient, taken out of the options of a command."""
+    return {layer: stand_in for option, stand_in in _STAND_INS.items() for layer in options.pop(option)}
+
+
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines (docs/json.md).")
 
 

@@ -9,7 +9,7 @@ import click
 import advlab
 from advlab.cli.main import main
 from advlab.cli.options import (
-    backward_option,
+    backward_options,
     classifier_options,
     complete,
     dataset_options,
@@ -19,6 +19,7 @@ from advlab.cli.options import (
     print_evaluations,
     print_json,
     say_if_fewer,
+    take_stand_ins,
 )
 
 SECTION = "attack"
@@ -33,7 +34,7 @@ SECTION = "attack"
 @click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1]: 0.1 or 8/255 [default: the suite's].")
 @click.option("--seed", type=int, help="Seed of all random draws [default: the suite's, else 0].")
 @passes_option
-@backward_option
+@backward_options
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")
 @click.option("--force", is_flag=True, help="Craft everything again; replace archives of other results.")
 @classifier_options()
@@ -45,7 +46,8 @@ def run(suite: str, model: str, dataset: str | None, output: str, as_json: bool,
 
     Example: advlab run standard --model mnist --epsilon 0.2
     """
-    evaluations = advlab.run(model, dataset, suite, save=True, **options)
+    backward = take_stand_ins(options)
+    evaluations = advlab.run(model, dataset, suite, save=True, backward=backward, **options)
     say_if_fewer(len(evaluations[0]))
     advlab.report(evaluations, output)
     if as_json:

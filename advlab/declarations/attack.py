@@ -17,6 +17,7 @@ from advlab.validation import as_int, invalid
 
 PRECISIONS = ("float32", "bfloat16")
 IDENTITY = "identity"
+STAND_INS = (IDENTITY, "smoothed")
 
 
 @dataclass(frozen=True, init=False)
@@ -35,7 +36,8 @@ class Attack:
         precision: Of gradients, ``float32`` or ``bfloat16``; success is verified in float32.
         passes: Of a random classifier, so many are averaged in each query.
         loss: A user's own, raised in place of the method's; empty for the method's. An archive has its name.
-        backward: Layer -> what its gradient is taken from: ``identity`` or a function. An archive has their names.
+        backward: Layer -> what its gradient is taken from: ``identity``, ``smoothed`` or a function. An archive has
+            their names.
         code: Distinguishes versions of a user's own functions by their source, not by the values that they refer to.
         craft: A user's own method, None for those of advlab.
     """
@@ -92,8 +94,8 @@ class Attack:
             loss: A TensorFlow function ``(logits, labels)`` -> float32 ``(n,)`` to raise in place of the loss of a
                 bounded method; logits float32 ``(n, k)``, labels int32 ``(n,)``. With a target, or a class to aim at,
                 it is given that class as the label, and lowered. A name is the method's own parameter ``loss``.
-            backward: Name of a layer -> ``identity`` or a TensorFlow function of the layer's inputs, from which its
-                gradient is taken (BPDA, arXiv:1802.00420); what the layer outputs stays as it is.
+            backward: Name of a layer -> what its gradient is taken from (BPDA, arXiv:1802.00420): ``identity``,
+                ``smoothed`` (its slopes, measured) or a function of its inputs. What it outputs stays as it is.
             **parameters: Those of the method, such as ``steps=100``.
 
         Raises:
@@ -285,8 +287,10 @@ def _stand_ins(backward: Mapping[str, str | Callable[..., Any]]) -> dict[str, st
     if not isinstance(backward, Mapping):
         raise invalid("backward", backward, "a mapping from names of layers, such as {'quantise': 'identity'}")
     for layer, stand_in in backward.items():
-        if not callable(stand_in) and stand_in != IDENTITY:
-            raise invalid(f"The stand-in of layer '{layer}'", stand_in, "'identity' or a function of its inputs")
+        if not callable(stand_in) and stand_in not in STAND_INS:
+            raise invalid(
+                f"The stand-in of layer '{layer}'", stand_in, "'identity', 'smoothed' or a function of its inputs"
+            )
     return dict(sorted(backward.items()))
 
 

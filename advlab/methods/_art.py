@@ -6,7 +6,7 @@ import logging.config
 import os
 import tempfile
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,8 +18,8 @@ from advlab.problem.problem import ExternalLoop, Problem
 from advlab.validation import shown
 
 
-def adapt(name: str, **options: Any) -> ExternalLoop:
-    """The attack called ``name`` in ``art.attacks.evasion`` with its own options.
+def adapt(name: str, prepare: Callable[[Any], None] = lambda attack: None, **options: Any) -> ExternalLoop:
+    """The attack called ``name`` in ``art.attacks.evasion`` with its own options; ``prepare`` may mend it first.
 
     It sees logits and images in [0, 1], and the labels (or the target as ``targeted=True``). Its random draws are
     seeded, but not one stream for each sample: they depend on the batch.
@@ -51,6 +51,7 @@ def adapt(name: str, **options: Any) -> ExternalLoop:
         x = problem.x.numpy()
         with _seeded(problem.streams.numpy()), _quiet(), _border(name, options), np.errstate(all="ignore"):
             attack = attack_class(classifier, **settings)
+            prepare(attack)
             x_adv = np.asarray(attack.generate(x=x, y=np.eye(classes, dtype=np.float32)[labels]), np.float32)
             if x_adv.shape != x.shape:
                 raise ValueError(f"it returned images of the shape {x_adv.shape} for {x.shape}")

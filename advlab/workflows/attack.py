@@ -126,7 +126,8 @@ def attack(
         early_stop: Whether each image ends at its first success; None: no.
         precision: Of gradients, ``float32`` or ``bfloat16``; None: ``float32``.
         passes: Of a random classifier, forward (and backward) passes that each query averages; None: 1.
-        backward: Name of a layer -> ``identity`` or a function of its inputs that its gradient is taken from.
+        backward: Name of a layer -> ``identity``, ``smoothed`` or a function of its inputs that its gradient is taken
+            from.
         samples: The first so many images; None: all.
         batch_size: Images at a time; None: by the size of the model.
         compile: ``auto``, ``xla`` or ``graph``.

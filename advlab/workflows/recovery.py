@@ -93,8 +93,8 @@ def recover(
     those of the recovery added, and what was done. A step that runs out of time leaves images untried, and says so; the
     attack under way then is not cut off.
     """
-    with Progress(5 + distil, f"recovery on {classifier.name}", show=progress) as bar:
-        attacker = _Recovery(classifier, data, evaluations, threat, seconds, seed, 5 + distil, bar)
+    with Progress(6 + distil, f"recovery on {classifier.name}", show=progress) as bar:
+        attacker = _Recovery(classifier, data, evaluations, threat, seconds, seed, 6 + distil, bar)
         before = attacker.accuracy
         attacker.white_box()
         attacker.square()
@@ -105,6 +105,10 @@ def recover(
         tuple(attacker.steps), before, attacker.accuracy, attacker.unknown(distil), seconds, attacker.judge.passes
     )
     return attacker.evaluations, recovery
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in names)
 
 
 class _Recovery:
@@ -153,8 +157,8 @@ class _Recovery:
         return evaluate(evaluation.result, self.judge)
 
     def white_box(self) -> None:
-        """Inner logits, then layers passed straight through, then the mean over passes, each on top of the others."""
-        from advlab.classifiers.masking import IMAGES, blind_layers, inner_logits
+        """Inner logits, layers passed straight through or smoothed, the mean over passes: each on top of the others."""
+        from advlab.classifiers.masking import IMAGES, blind_layers, inner_logits, jumping_layers
 
         inner = inner_logits(self.classifier, self.data.x[:200])
         if inner is None:
@@ -162,14 +166,23 @@ class _Recovery:
         else:
             self.network = inner
             self._climb("inner-logits", "attacked the logits in front of the last layers")
-        blind = blind_layers(self.network, self.data.x[:IMAGES])
+        bare, some = self.network, self.data.x[:IMAGES]
+        blind = blind_layers(bare, some)
         self.missed += [f"layer '{name}' has no useful gradient, and nothing stands in for it" for name in blind.others]
         if blind.stand_ins:
-            names = ", ".join(f"'{name}'" for name in blind.stand_ins)
-            self.network = self.network.with_backward(blind.stand_ins)
-            self._climb("straight-through", f"passed the gradient straight through {names}")
+            self.network = bare.with_backward(blind.stand_ins)
+            self._climb("straight-through", f"passed the gradient straight through {_quoted(blind.stand_ins)}")
         else:
             self._skip("straight-through", "no layer was found without a useful gradient")
+        smoothed = [name for name, way in blind.stand_ins.items() if way == "identity"]
+        smoothed += [name for name in jumping_layers(bare, some) if name not in smoothed]
+        if self.is_random:
+            self._skip("smoothed", "predictions are random, and the mean over passes is smooth")
+        elif smoothed:
+            network = bare.with_backward(blind.stand_ins | dict.fromkeys(smoothed, "smoothed"))
+            self._climb("smoothed", f"followed the measured slopes of {_quoted(smoothed)}", network=network)
+        else:
+            self._skip("smoothed", "no layer was found that jumps or is flat")
         if self.is_random:
             self._climb("mean-of-passes", f"followed the mean of {PASSES} passes", passes=PASSES)
         else:
@@ -216,13 +229,20 @@ class _Recovery:
     def _spec(self, method: str, **settings: Any) -> Attack:
         return Attack(method, norm=self.threat.norm, epsilon=self.threat.epsilon, seed=self.seed, **settings)
 
-    def _climb(self, name: str, did: str, passes: int = 1, began: float | None = None) -> None:
+    def _climb(
+        self,
+        name: str,
+        did: str,
+        passes: int = 1,
+        began: float | None = None,
+        network: Classifier | None = None,
+    ) -> None:
         """Both losses of AutoAttack, the second towards each likely class where a pass is cheap."""
         aims = min(9, self.classifier.classes - 1)
         settings: dict[str, Any] = {"passes": passes, "early_stop": not self.is_random, "steps": 100}
         first = self._spec("apgd", loss="ce", **settings)
         second = self._spec("apgd", loss="dlr", **({} if passes > 1 else {"n_target_classes": aims}), **settings)
-        self._run(name, did, [first, second], began)
+        self._run(name, did, [first, second], began, network)
 
     def _skip(self, name: str, why: str) -> None:
         self._done(Step(name, f"nothing to do: {why}", 0, 0, self.accuracy, self.accuracy, 0.0))

@@ -63,7 +63,8 @@ def run(
         precision: Of gradients, ``float32`` or ``bfloat16``.
         passes: Of a random classifier, forward (and backward) passes that each query averages; None: as the suite says.
         seed: Of all random draws of every attack; None: as the suite says, else 0.
-        backward: Name of a layer -> ``identity`` or a function of its inputs that its gradient is taken from.
+        backward: Name of a layer -> ``identity``, ``smoothed`` or a function of its inputs that its gradient is taken
+            from.
         selftest: Images around which a cascade's self-test plants an adversarial example; None: as the suite says.
         progress: Whether to show bars; None: on a terminal.
 

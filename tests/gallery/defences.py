@@ -196,8 +196,6 @@ ROWS = (
         "k winners take all",
         "tuned",
         lambda: inside(layers.Winners(), soft_winners),
-        known="The gradient jumps wherever another unit wins; passed straight through or searched at random, the audit "
-        "finds less than behind a gate that opens smoothly, which only who knows the layer puts there.",
     ),
     Row("flipped gradient", "tuned", lambda: masked(layers.Flipped(), nets.robust())),
     Row(
