@@ -12,6 +12,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab import figures as figures
     from advlab.classifiers.classifier import Classifier as Classifier
     from advlab.classifiers.devices import use_device as use_device
+    from advlab.classifiers.ensemble import ensemble as ensemble
     from advlab.data.dataset import Dataset as Dataset
     from advlab.data.loading import load_dataset as load_dataset
     from advlab.declarations.attack import Attack as Attack
@@ -144,6 +145,7 @@ _ROOM = {
     "defense_report": "workflows.defense_report",
     "demo": "workflows.demo",
     "doctor": "workflows.doctor",
+    "ensemble": "classifiers.ensemble",
     "evaluate": "evaluation.evaluation",
     "evaluate_detector": "workflows.detection",
     "evaluate_files": "evaluation.files",

@@ -73,6 +73,8 @@ def main(folder: Path) -> None:
     detector: advlab.Detector = advlab.Detector("energy").fit(classifier, data)
     detection: advlab.Detection = advlab.evaluate_detector(classifier, detector, data, samples=20)
     advlab.figures.save(advlab.figures.roc(detection), folder / "roc.svg")
+    both: advlab.Classifier = advlab.ensemble([classifier, advlab.load_classifier("digits-robust")], random=True)
+    print(both.classes)
     hardened: advlab.Hardened = advlab.harden(classifier, minutes=0.02, samples=20, output=folder / "hardened.h5")
     print(hardened.table())
     suite: list[advlab.Evaluation] = advlab.run(classifier, data, "quick")

@@ -251,6 +251,7 @@ def test_the_public_names():
         "defense_report",
         "demo",
         "doctor",
+        "ensemble",
         "evaluate",
         "evaluate_detector",
         "evaluate_files",

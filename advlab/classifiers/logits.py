@@ -9,6 +9,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from advlab.classifiers.mixture import Mixture
 from advlab.classifiers.outputs import output_names, refuse_regression
 from advlab.errors import InvalidValue
 
@@ -95,7 +96,15 @@ def features_of(model: keras.Model) -> keras.Model:
     return model
 
 
+def last_activation(model: keras.Model) -> str:
+    """The name of the activation that a model ends in; "" where it is not understood."""
+    return _strip(model).activation
+
+
 def _strip(model: keras.Model) -> _Stripped:
+    mixture = _strip_mixture(model)
+    if mixture is not None:
+        return mixture
     last, tensor = _last_layer(model)
     if last is None:
         return _Stripped(_inference(model), "")
@@ -117,6 +126,21 @@ def _strip(model: keras.Model) -> _Stripped:
     if not isinstance(last, _WITH_ACTIVATION):
         return _Stripped(_inference(body), activation)
     return _Stripped(_without_activation(body, last), activation)
+
+
+def _strip_mixture(model: keras.Model) -> _Stripped | None:
+    """Of a model that ends in a mixture of others, from the logits of each; None for any other model."""
+    last, node, _ = model.outputs[0]._keras_history
+    if not isinstance(last, Mixture):
+        return None
+    answers = [keras.Model(model.inputs[0], tensor) for tensor in last._inbound_nodes[node].input_tensors]
+    members = [_strip(answer) for answer in answers]
+    logits = [
+        member.logits if member.activation in ("softmax", "sigmoid") else _log_odds(answer, answer.output_shape[-1])
+        for member, answer in zip(members, answers, strict=True)
+    ]
+    is_one_unit = model.output_shape[-1] == 1
+    return _Stripped(lambda x: last.logits([member(x) for member in logits]), "sigmoid" if is_one_unit else "softmax")
 
 
 def _last_layer(model: keras.Model) -> tuple[Any, Any]:

@@ -35,7 +35,7 @@ def defense_report(
     """Attack a defended classifier with images crafted on its undefended base, and then by all that is known of it.
 
     Where it is behind an input defence (``Classifier.with_defense``), the attacker who knows it lets gradients pass
-    straight through that layer (BPDA), and averages them over what a random one draws (EOT).
+    straight through that layer (BPDA), and averages them over what a random one, or a random ensemble, draws (EOT).
 
     Args:
         base: The classifier before the defence: the images of an attacker without knowledge are crafted on it.
@@ -70,6 +70,7 @@ def defense_report(
     )
 
     from advlab.classifiers.input_defenses import defenses_of
+    from advlab.classifiers.mixture import mixtures_of
     from advlab.engine.attack import craft
 
     def crafted(target: Classifier, method: str, **settings: Any) -> AttackResult:
@@ -79,9 +80,11 @@ def defense_report(
     static, momentum = (crafted(base, method) for method in ("pgd", "mim"))
     layers = defenses_of(defended.keras_model)
     backward = {layer.name: IDENTITY for layer in layers}
-    passes = _PASSES if any(layer.random for layer in layers) else 1
+    mixtures = mixtures_of(defended.keras_model)
+    is_random = any(layer.random for layer in layers) or any(mixture.random for mixture in mixtures)
+    passes = _PASSES if is_random else 1
     recovered = [e for role, e in audited.evaluations.items() if role.startswith("recovery-")]
-    through = [evaluate(crafted(defended, "pgd", backward=backward, passes=passes))] if layers else []
+    through = [evaluate(crafted(defended, "pgd", backward=backward, passes=passes))] if layers or is_random else []
     return DefenseReport(
         base_evaluation=evaluate(static),
         evaluations={

@@ -22,6 +22,7 @@ from advlab.classifiers.formats.config import Entry, explain, name_of, parts, pl
 from advlab.classifiers.formats.graph import connect
 from advlab.classifiers.formats.operations import build_operation, is_operation
 from advlab.classifiers.input_defenses import InputDefense
+from advlab.classifiers.mixture import Mixture
 from advlab.errors import InvalidFile
 
 _RENAMED = {
@@ -191,13 +192,13 @@ class _Builder:
         """A class that this process has registered with Keras: the file chooses it by name, so only with ``trust``."""
         class_name = str(entry["class_name"])
         cls: Any = keras.saving.get_registered_object(str(entry.get("registered_name") or class_name))
-        if inspect.isclass(cls) and issubclass(cls, InputDefense):
-            return self._input_defense(cls, entry)
+        if inspect.isclass(cls) and issubclass(cls, (InputDefense, Mixture)):
+            return self._own_layer(cls, entry)
         if not self.trust or not inspect.isclass(cls) or not issubclass(cls, keras.Layer):
             raise saved.unknown_layer(class_name, name_of(entry))
         return _from_config(cls, entry)
 
-    def _input_defense(self, cls: Any, entry: Entry) -> keras.Layer:
+    def _own_layer(self, cls: Any, entry: Entry) -> keras.Layer:
         """One of our own, which needs no trust: of the file it takes its settings and its name."""
         _, config = parts(entry)
         settings = {key: plain(config[key]) for key in cls().settings if key in config}
