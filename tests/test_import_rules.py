@@ -22,7 +22,7 @@ ROOMS = {  # room: what it may import beside itself and the root
     "evaluation": "results declarations data",
     "results": "declarations",
     "defenses": "engine methods problem classifiers data declarations",
-    "training": "engine methods problem classifiers data declarations",
+    "training": "certification engine methods problem classifiers data declarations",
     "certification": "problem classifiers data declarations results engine",
     "engine": "problem classifiers data declarations results",
     "methods": "problem",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,23 +13,27 @@ from advlab.certification.nodes import Activation, Dense, Gather, Input, Maximum
 
 
 class Building:
-    """The nodes so far, the first of them the image; each method adds what it is named for and returns its number."""
+    """The nodes so far, the first of them the image; each method adds what it is named for and returns its number.
 
-    def __init__(self, shape: Shape):
+    ``read`` makes a tensor of a weight; None: its present value, in float64.
+    """
+
+    def __init__(self, shape: Shape, read: Callable[[Any], tf.Tensor] | None = None):
         self.nodes: list[Node] = [Input((), shape)]
+        self.read = read or _constant
 
     def add(self, node: Node) -> int:
         self.nodes.append(node)
         return len(self.nodes) - 1
 
     def dense(self, at: int, kernel: Any, bias: Any) -> int:
-        weights = constant(kernel)
-        shift = tf.zeros(weights.shape[1], tf.float64) if bias is None else constant(bias)
+        weights = self.read(kernel)
+        shift = tf.zeros(weights.shape[1], weights.dtype) if bias is None else self.read(bias)
         return self.add(Dense((at,), (*self.nodes[at].shape[:-1], int(weights.shape[1])), weights, shift))
 
     def scaled(self, at: int, factor: Any, shift: Any) -> int:
         shape = self.nodes[at].shape
-        wide = [tf.broadcast_to(constant(value), shape) for value in (factor, shift)]
+        wide = [tf.broadcast_to(self.read(value), shape) for value in (factor, shift)]
         return self.add(Scale((at,), shape, *wide))
 
     def reshaped(self, at: int, shape: Shape) -> int:
@@ -68,6 +73,5 @@ def windows(before: Shape, window: Shape, strides: Shape, padding: str) -> np.nd
     return view.reshape(*view.shape[:2], -1)
 
 
-def constant(value: Any) -> tf.Tensor:
-    """The value in float64."""
+def _constant(value: Any) -> tf.Tensor:
     return tf.constant(np.asarray(value, np.float64), tf.float64)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import tensorflow as tf
 
 from advlab.certification.network import ROUNDING32, Network
-from advlab.certification.nodes import Activation, Linear, Maximum
+from advlab.certification.nodes import Activation, Linear, Maximum, Node
 from advlab.certification.region import Region
 
 _ACTIVATION_ULPS = 8 * ROUNDING32  # of sigmoid and tanh, whose values are at most 1
@@ -36,20 +36,13 @@ def propagate(network: Network, region: Region, known: Mapping[int, Interval], l
     low, high = (tf.reshape(end, [-1, *shape]) for end in region.interval())
     lows, highs, magnitudes = [low], [high], [tf.ones_like(low)]
     for number, node in enumerate(network.nodes[1 : None if last is None else last + 1], 1):
-        given = [(lows[source], highs[source]) for source in node.inputs]
-        largest = [tf.maximum(tf.abs(a), tf.abs(b)) for a, b in given]
-        if isinstance(node, Activation):
-            magnitude = 2 * largest[0] + 2
-            low, high = node.apply([given[0][0]]), node.apply([given[0][1]])
-        elif isinstance(node, Linear):
-            middle = node.apply([(a + b) / 2 for a, b in given])
-            radius = node.absolute([(b - a) / 2 for a, b in given])
+        largest = [tf.maximum(tf.abs(lows[source]), tf.abs(highs[source])) for source in node.inputs]
+        if isinstance(node, Linear):
             magnitude = node.absolute(largest)
             magnitude += 0.0 if node.bias is None else tf.abs(node.bias)
-            low, high = middle - radius, middle + radius
-        if isinstance(node, Maximum):
-            (a, b), (c, d) = [(lows[one], highs[one]) for one in node.pair]
-            low, high = tf.maximum(low, tf.maximum(a, c)), tf.minimum(high, tf.maximum(b, d))
+        else:
+            magnitude = 2 * largest[0] + 2
+        low, high = interval_of(node, lows, highs)
         error = network.gamma * magnitude
         low, high = low - error, high + error
         if number in known:
@@ -58,6 +51,20 @@ def propagate(network: Network, region: Region, known: Mapping[int, Interval], l
         highs.append(high)
         magnitudes.append(magnitude)
     return Bounds(tuple(lows), tuple(highs), tuple(magnitudes))
+
+
+def interval_of(node: Node, lows: Sequence[tf.Tensor], highs: Sequence[tf.Tensor]) -> Interval:
+    """Least and largest value of a node, from those of the nodes before it, but for rounding."""
+    given = [(lows[source], highs[source]) for source in node.inputs]
+    if not isinstance(node, Linear):
+        return node.apply([given[0][0]]), node.apply([given[0][1]])
+    middle = node.apply([(a + b) / 2 for a, b in given])
+    radius = node.absolute([(b - a) / 2 for a, b in given])
+    low, high = middle - radius, middle + radius
+    if isinstance(node, Maximum):
+        (a, b), (c, d) = [(lows[one], highs[one]) for one in node.pair]
+        low, high = tf.maximum(low, tf.maximum(a, c)), tf.minimum(high, tf.maximum(b, d))
+    return low, high
 
 
 def float32_error(network: Network, bounds: Bounds) -> tf.Tensor:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from advlab.certification.building import Building, constant
+from advlab.certification.building import Building
 from advlab.certification.nodes import Activation, AveragePool, Concatenate, Convolution, Sum
 from advlab.errors import InvalidValue
 
@@ -78,7 +78,7 @@ def _convolution(found: Building, layer: Any, given: list[int]) -> int:
     bias = np.zeros(layer.filters) if layer.bias is None else layer.bias
     shape = tuple(layer.compute_output_shape((1, *before))[1:])
     how = (tuple(layer.strides), layer.padding.upper())
-    return found.add(Convolution((given[0],), shape, before, constant(layer.kernel), constant(bias), *how))
+    return found.add(Convolution((given[0],), shape, before, found.read(layer.kernel), found.read(bias), *how))
 
 
 def _average(found: Building, layer: Any, given: list[int]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -38,8 +39,13 @@ def network_of(classifier: Classifier, shape: Shape) -> Network:
     return network
 
 
-def _translated(classifier: Classifier, shape: Shape) -> Network:
-    model, found, at = classifier.keras_model, Building(shape), 0
+def trainable_network(classifier: Classifier, shape: Shape) -> Network:
+    """The same in float32, with the weights as they are whenever the function that is being traced runs."""
+    return _translated(classifier, shape, lambda value: keras.ops.convert_to_tensor(value, "float32"))
+
+
+def _translated(classifier: Classifier, shape: Shape, read: Callable[[Any], tf.Tensor] | None = None) -> Network:
+    model, found, at = classifier.keras_model, Building(shape, read), 0
     if np.any(classifier.scale != 1) or np.any(classifier.offset != 0):
         at = found.scaled(at, classifier.scale, classifier.offset)
     inner = tuple(model.input_shape[1:])

@@ -16,6 +16,7 @@ from typing import Any
 from advlab import renamed, workspace
 from advlab.declarations import toml
 from advlab.declarations.adversaries import Adversary
+from advlab.declarations.certified import Certified
 from advlab.errors import InvalidValue, unknown
 from advlab.validation import (
     MOST,
@@ -31,7 +32,7 @@ from advlab.validation import (
 OPTIMIZERS = ("adam", "adamw", "nadam", "rmsprop", "sgd")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 SCHEDULES = ("constant", "cosine")
-MONITORS = ("accuracy", "loss", "val_accuracy", "val_loss", "val_robust_accuracy")
+MONITORS = ("accuracy", "loss", "val_accuracy", "val_loss", "val_robust_accuracy", "val_certified_accuracy")
 PUBLISHED = ("note", "parameters", "test_accuracy", "train_accuracy", "validation_accuracy")
 
 
@@ -76,6 +77,7 @@ class Training:
     checkpoint_every: int = 1
     precision: str = "float32"
     adversary: Adversary | None = None
+    certified: Certified | None = None
     label_smoothing: float = 0.0
     gaussian_noise: float = 0.0
     schedule: str = "constant"
@@ -111,17 +113,24 @@ class Training:
             raise InvalidValue(
                 "training.gaussian_noise is a baseline without an adversary. Leave it out, or training.adversary."
             )
-        if self.adversary is not None and not self.validation_split:
+        if self.certified is not None and (self.adversary is not None or self.gaussian_noise):
             raise InvalidValue(
-                "training.adversary needs validation images, on which robust accuracy is measured after each epoch. "
-                "Set training.validation_split above 0, such as 0.1."
+                "training.certified is a training of its own. Leave it out, or training.adversary and "
+                "training.gaussian_noise."
             )
         stopping = self.early_stopping
-        if stopping is not None and stopping.monitor == "val_robust_accuracy" and self.adversary is None:
-            raise InvalidValue(
-                "training.early_stopping.monitor 'val_robust_accuracy' is measured only in adversarial training. "
-                "Add the table [training.adversary], or monitor 'val_accuracy'."
-            )
+        for key, measured in (("adversary", "robust"), ("certified", "certified")):
+            if getattr(self, key) is not None and not self.validation_split:
+                raise InvalidValue(
+                    f"training.{key} needs validation images, on which {measured} accuracy is measured after each "
+                    "epoch. Set training.validation_split above 0, such as 0.1."
+                )
+            monitor = f"val_{measured}_accuracy"
+            if stopping is not None and stopping.monitor == monitor and getattr(self, key) is None:
+                raise InvalidValue(
+                    f"training.early_stopping.monitor '{monitor}' is measured only where the recipe has the table "
+                    f"[training.{key}]. Add it, or monitor 'val_accuracy'."
+                )
         if stopping is not None and stopping.monitor.startswith("val_") and not self.validation_split:
             raise InvalidValue(
                 f"training.early_stopping.monitor '{stopping.monitor}' needs validation images. "
@@ -183,7 +192,7 @@ def training_from(table: Mapping[str, Any]) -> Training:
     """The settings in a table ``[training]``, whose inner tables are TOML's or have been read already."""
     toml.known_keys(Training, table, "training.")
     training = dict(table)
-    for key, cls in (("adversary", Adversary), ("early_stopping", EarlyStopping)):
+    for key, cls in (("adversary", Adversary), ("certified", Certified), ("early_stopping", EarlyStopping)):
         inner = training.get(key)
         if inner is not None and not isinstance(inner, cls):
             toml.known_keys(cls, toml.table(inner, f"training.{key}"), f"training.{key}.")
@@ -201,9 +210,10 @@ def settings(recipe: Recipe | Mapping[str, Any]) -> dict[str, Any]:
         "checkpoint_every": table["training"].get("checkpoint_every")
     }
     training = {key: value for key, value in table["training"].items() if value != defaults.get(key)}
-    if "adversary" in training:
-        own = {f.name: f.default for f in fields(Adversary)}
-        training["adversary"] = {key: value for key, value in training["adversary"].items() if value != own.get(key)}
+    for name, cls in (("adversary", Adversary), ("certified", Certified)):
+        if name in training:
+            own = {f.name: f.default for f in fields(cls)}
+            training[name] = {key: value for key, value in training[name].items() if value != own.get(key)}
     return {
         "dataset": table["dataset"],
         "architecture": renamed.architecture(table["architecture"]),

@@ -18,6 +18,7 @@ _MOST_BYTES = 1 << 20
 _TYPES: dict[str, tuple[tuple[type, ...], str]] = {
     "bool": ((bool,), "true or false"),
     "Adversary": ((dict,), "a table"),
+    "Certified": ((dict,), "a table"),
     "EarlyStopping": ((dict,), "a table"),
     "Training": ((dict,), "a table"),
     "float": ((int, float, str), "a number"),

@@ -21,9 +21,9 @@ def training_curve(
     """Loss (left) and accuracy (right) over the epochs of a training run, on training and validation images.
 
     ``history`` is that of a model card: ``loss`` and ``accuracy``, one number for each epoch, accuracy as a fraction in
-    [0, 1]; ``val_loss`` and ``val_accuracy`` where there were validation images, ``val_robust_accuracy`` where training
-    met an adversary; ``epoch``, the numbers of the epochs
-    (without it they are counted from 1). ``published`` is the published test accuracy in [0, 1], drawn as a dashed
+    [0, 1]; ``val_loss`` and ``val_accuracy`` where there were validation images, ``val_robust_accuracy`` or
+    ``val_certified_accuracy`` where training met an adversary or bounds; ``epoch``, the numbers of the epochs (without
+    it they are counted from 1). ``published`` is the published test accuracy in [0, 1], drawn as a dashed
     line. Raises ``InvalidValue`` for a history without epochs.
     """
     if not all(len(history.get(key, ())) for key in ("loss", "accuracy")):
@@ -51,6 +51,7 @@ def _lines(axis: Any, history: Mapping[str, Sequence[float]], key: str, unit: fl
         (key, ROBUST, "training"),
         (f"val_{key}", MEAN, "validation"),
         (f"val_robust_{key}", INK, "validation, under PGD"),
+        (f"val_certified_{key}", INK, "validation, certified"),
     ):
         values = unit * np.asarray(history.get(column, ()), float)
         marker = "o" if len(values) <= _MAX_MARKERS else ""

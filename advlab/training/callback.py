@@ -22,7 +22,7 @@ from advlab.training.averaging import Averaging
 from advlab.training.checkpoint import TrainingState
 from advlab.training.fit import BATCHES_PER_CALL, batch_count
 
-_POSTFIX = ("val_accuracy", "val_robust_accuracy")
+_POSTFIX = ("val_accuracy", "val_robust_accuracy", "val_certified_accuracy")
 _COLLAPSE = 0.2  # the fall of robust accuracy that Wong et al. 2020 stop at
 
 

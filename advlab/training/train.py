@@ -26,7 +26,7 @@ from advlab.declarations.recipes import Recipe, Training
 from advlab.errors import InvalidValue, Mismatch
 from advlab.progress import Progress
 from advlab.provenance import versions
-from advlab.training import adversary, augmentation, checkpoint, fit, fixed_set
+from advlab.training import adversary, augmentation, certified, checkpoint, fit, fixed_set
 from advlab.training.averaging import Averaging
 from advlab.training.callback import TrainingCallback
 
@@ -73,6 +73,8 @@ def fit_recipe(
         recovering = None
         if added is None and (settings.adversary is not None or settings.gaussian_noise):
             recovering = adversary.attach(model, settings, data.shape, batches)
+        if settings.certified is not None:
+            certified.attach(model, settings.certified, data.shape, batches, settings.seed)
         if settings.random_shift or settings.random_flip:
             augmentation.attach(model, settings, data.shape)
         specification = checkpoint.specification(recipe, data)
@@ -88,7 +90,7 @@ def fit_recipe(
         validation = (x[train_count:], data.y[train_count:]) if train_count < len(x) else None
         with Progress(batches * settings.epochs, f"train {recipe.name}", show=progress) as bar:
             sample = x[: settings.batch_size]
-            robust_validation = _robust_validation(model, data.x[train_count:], data.y[train_count:], settings)
+            judges = _judges(model, data.x[train_count:], data.y[train_count:], settings)
             averaging = Averaging() if settings.weight_averaging else None
             callback = TrainingCallback(
                 recipe, fit_count, sample, state, bar, checkpoint_path, specification, averaging, recovering
@@ -99,18 +101,20 @@ def fit_recipe(
                     *_with(x[:train_count], data.y[:train_count], added),
                     settings,
                     validation=validation,
-                    callbacks=[*([averaging] if averaging else []), *robust_validation, callback, *callbacks],
+                    callbacks=[*([averaging] if averaging else []), *judges, callback, *callbacks],
                     first_epoch=state.epochs,
                 )
         seconds = time.perf_counter() - start_time
     # Outside of the devices and the precision used for training.
     model = build(recipe, data)
     model.set_weights(state.weights)
-    robust = state.history.get("val_robust_accuracy")
+    judged = {
+        f"{kind}_validation_accuracy": state.history.get(f"val_{kind}_accuracy") for kind in ("robust", "certified")
+    }
     card = _card(recipe, data, model) | {
         "train_accuracy": state.history["accuracy"][state.weights_epoch],
         "validation_accuracy": state.history["val_accuracy"][state.weights_epoch] if validation else None,
-        "robust_validation_accuracy": robust[state.weights_epoch] if robust else None,
+        **{key: values[state.weights_epoch] if values else None for key, values in judged.items()},
         "epochs_run": state.epochs,
         "ended": state.ended,
         "history": _thin(state.history),
@@ -234,14 +238,19 @@ def _loss(settings: Training, data: Dataset) -> Any:
     return smoothed
 
 
-def _robust_validation(
+def _judges(
     model: keras.Model, x: np.ndarray, labels: np.ndarray, settings: Training
 ) -> list[keras.callbacks.Callback]:
-    if settings.adversary is None:
-        return []
-    count = settings.adversary.validation_images
-    classifier = Classifier.from_keras(model)
-    return [adversary.RobustValidation(classifier, settings.adversary, x[:count], labels[:count], settings.seed)]
+    """What is measured on the validation images after each epoch, besides Keras' own."""
+    if settings.adversary is not None:
+        count = settings.adversary.validation_images
+        classifier = Classifier.from_keras(model)
+        return [adversary.RobustValidation(classifier, settings.adversary, x[:count], labels[:count], settings.seed)]
+    if settings.certified is not None:
+        count = settings.certified.validation_images
+        classifier = Classifier.from_keras(model)
+        return [certified.CertifiedValidation(classifier, settings.certified, x[:count], labels[:count])]
+    return []
 
 
 def _tensorboard(folder: str | os.PathLike[str] | None) -> list[keras.callbacks.Callback]:
