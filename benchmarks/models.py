@@ -26,7 +26,7 @@ from advlab import workspace
 from advlab.data.official import WITH_NOISE
 from advlab.declarations.recipes import Recipe, load_recipe, settings
 from advlab.declarations.studies import load_study
-from advlab.evaluation.metrics import Rate
+from advlab.evaluation.metrics import Rate, rate
 from advlab.evaluation.study import load_study_result
 
 MODELS = Path(__file__).parent.parent / "models"
@@ -34,7 +34,8 @@ RECORDS, README, PRETRAINED = MODELS / "measured.json", MODELS / "README.md", MO
 SUITE, NORM, EPSILON = "standard", "linf", 0.05
 IMAGES, FEW = 500, 100  # test images that are attacked; few for networks that are not dense, to keep a run bearable
 ROBUST_IMAGES = 1000  # of networks trained against an adversary, at its own epsilon
-ROOM = 8_000_000  # bytes of all shipped weights
+PROVEN_IMAGES = 10_000  # of networks trained for certificates, bounded at their own epsilon
+ROOM = 11_000_000  # bytes of all shipped weights
 FIRST, LAST = ("digits", "fashion", "mnist", "cifar10", "mnist-robust", "fashion-robust"), ("mnist-mlp-512",)
 ACCURACIES = ("test_accuracy", "train_accuracy", "validation_accuracy")
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "nadam": "Nadam", "rmsprop": "RMSprop", "sgd": "SGD"}
@@ -74,8 +75,12 @@ def measured(recipe: Recipe, path: Path) -> dict[str, Any]:
         raise SystemExit(f"'{path}' was trained by another recipe than models/{recipe.name}.toml. Remove it.")
     images = IMAGES if recipe.architecture["name"] == "mlp" else FEW
     threat = {"suite": SUITE, "norm": NORM, "epsilon": EPSILON, "samples": images}
-    adversary = recipe.training.adversary
-    own = adversary and threat | {"norm": adversary.norm, "epsilon": adversary.epsilon, "samples": ROBUST_IMAGES}
+    adversary, certified = recipe.training.adversary, recipe.training.certified
+    own: dict[str, Any] = {}
+    if adversary is not None:
+        own = threat | {"norm": adversary.norm, "epsilon": adversary.epsilon, "samples": ROBUST_IMAGES}
+    elif certified is not None:
+        own = threat | {"norm": "linf", "epsilon": certified.epsilon, "samples": ROBUST_IMAGES}
     identity = {"digest": classifier.digest, "recipe": settings(recipe)}
     wanted = {"robust_accuracy": threat} | ({"robust_accuracy_as_trained": own} if own else {})
     if stored and identity.items() <= stored.items():
@@ -86,10 +91,19 @@ def measured(recipe: Recipe, path: Path) -> dict[str, Any]:
         "recipe": settings(recipe),
         **{key: card[key] for key in ("parameters", *ACCURACIES, "epochs_run", "seconds", "versions")},
         **{key: values | vars(robustness(recipe, classifier, values)) for key, values in wanted.items()},
+        **({"proven_accuracy": proven(classifier, recipe)} if certified is not None else {}),
         "digest": classifier.digest,
         "bytes": path.stat().st_size,
         "machine": machine(),
     }
+
+
+def proven(classifier: advlab.Classifier, recipe: Recipe) -> dict[str, Any]:
+    """The share of test images that interval bounds prove at the epsilon of certified training."""
+    data = advlab.load_dataset(recipe.dataset, limit=PROVEN_IMAGES)
+    epsilon = recipe.training.certified.epsilon
+    certificate = advlab.certify(classifier, data, epsilon=epsilon, method="ibp", samples=len(data), save=False)
+    return vars(rate(certificate.proven))
 
 
 def robustness(recipe: Recipe, classifier: advlab.Classifier, threat: Mapping[str, Any]) -> Rate:
@@ -174,6 +188,8 @@ def training(recipe: Recipe, epochs_run: int | None = None) -> str:
     words += [f"validation split {options.validation_split:g}"] if options.validation_split else []
     if options.adversary is not None:
         words.append(f"adversary {options.adversary.method}, {options.adversary.norm} {options.adversary.epsilon:g}")
+    if options.certified is not None:
+        words.append(f"interval bounds, linf {options.certified.epsilon:g}")
     words += [f"{options.schedule} schedule"] if options.schedule != "constant" else []
     words += [f"shifted by up to {options.random_shift}"] if options.random_shift else []
     words += ["mirrored at random"] if options.random_flip else []
@@ -205,6 +221,7 @@ def row(recipe: Recipe, record: Mapping[str, Any], shipped: bool) -> str:
         if (apart := difference(recipe, record, key))
     ]
     robust, own = record.get("robust_accuracy"), record.get("robust_accuracy_as_trained")
+    in_proof = f"; proven {interval(record['proven_accuracy'])}" if "proven_accuracy" in record else ""
     cells = (
         f"[`{recipe.name}`]({recipe.name}.toml)",
         architecture(recipe),
@@ -218,7 +235,7 @@ def row(recipe: Recipe, record: Mapping[str, Any], shipped: bool) -> str:
         ", ".join(others),
         interval(robust) if robust else "",
         f"{robust['total']:,}" if robust else "",
-        interval(own) + f", {own['norm']} {own['epsilon']:g}, {own['total']:,} images" if own else "",
+        interval(own) + f", {own['norm']} {own['epsilon']:g}, {own['total']:,} images" + in_proof if own else "",
         f"{record['bytes'] / 1e6:.2f} MB, {'shipped' if shipped else 'not shipped'}" if record else "not measured",
         f"`{record['digest']}`" if record else "",
     )
@@ -242,7 +259,8 @@ def page() -> Iterator[str]:
         "- Training accuracy is the mean over the last epoch with dropout active, as books print it.",
         f"- Robust accuracy: of the first test images, under the suite `{SUITE}`, {NORM}, epsilon {EPSILON}, with its "
         f"95 % Wilson interval. Networks that are not dense are attacked on {FEW} images.",
-        "- As trained is the same at the epsilon of the recipe's adversary.",
+        "- As trained is the same at the epsilon of the recipe's adversary or bounds; proven is what interval bounds "
+        f"prove of {PROVEN_IMAGES:,} test images.",
         "- Points apart are measured less published; where they are more than one, a note below says why.",
         "- The digest is that of layers, settings and weights: `advlab.load_classifier(NAME).digest`, which every "
         "archive of an attack names too.",
