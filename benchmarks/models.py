@@ -91,17 +91,16 @@ def measured(recipe: Recipe, path: Path) -> dict[str, Any]:
         "recipe": settings(recipe),
         **{key: card[key] for key in ("parameters", *ACCURACIES, "epochs_run", "seconds", "versions")},
         **{key: values | vars(robustness(recipe, classifier, values)) for key, values in wanted.items()},
-        **({"proven_accuracy": proven(classifier, recipe)} if certified is not None else {}),
+        **({"proven_accuracy": proven(classifier, recipe.dataset, certified.epsilon)} if certified is not None else {}),
         "digest": classifier.digest,
         "bytes": path.stat().st_size,
         "machine": machine(),
     }
 
 
-def proven(classifier: advlab.Classifier, recipe: Recipe) -> dict[str, Any]:
+def proven(classifier: advlab.Classifier, dataset: str, epsilon: float) -> dict[str, Any]:
     """The share of test images that interval bounds prove at the epsilon of certified training."""
-    data = advlab.load_dataset(recipe.dataset, limit=PROVEN_IMAGES)
-    epsilon = recipe.training.certified.epsilon
+    data = advlab.load_dataset(dataset, limit=PROVEN_IMAGES)
     certificate = advlab.certify(classifier, data, epsilon=epsilon, method="ibp", samples=len(data), save=False)
     return vars(rate(certificate.proven))
 
