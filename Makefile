@@ -1,4 +1,4 @@
-.PHONY: demo test thorough fuzz lowest readme bench clean
+.PHONY: demo test thorough fuzz lowest readme docs bench clean
 python = .venv/bin/python
 
 demo: .venv/ready
@@ -27,6 +27,10 @@ lowest:
 
 readme: .venv/ready
 	$(python) benchmarks/readme.py --results
+
+# The documentation site, from the pages of docs/ and from the code: build/site/index.html.
+docs: .venv/ready
+	$(python) docs/site/build.py
 
 bench: .venv/ready
 	$(python) -m pip install --quiet --disable-pip-version-check --constraint constraints.txt --constraint benchmarks/constraints.txt --editable '.[bench]'

@@ -4,21 +4,28 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import click
 import pytest
 
+import advlab
 from advlab.cli import main
+from advlab.declarations.methods import method_names
+from advlab.evaluation.findings.checks import CHECKS
+from advlab.evaluation.findings.cross import CROSS_CHECKS
 from tests.conftest import commands
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text("utf-8")
 PAGES = {
-    path.relative_to(ROOT).as_posix(): path.read_text("utf-8") for path in (ROOT / "README.md", *ROOT.glob("docs/*.md"))
+    path.relative_to(ROOT).as_posix(): path.read_text("utf-8")
+    for path in (ROOT / "README.md", *ROOT.glob("docs/**/*.md"))
 }
-GUIDES = ("README.md", "docs/attacking.md", "docs/judging.md", "docs/training.md")
+LEARN = ("docs/learn/tutorial.md", "docs/learn/howto.md", "docs/learn/explanation.md")
+GUIDES = ("README.md", "docs/attacking.md", "docs/judging.md", "docs/training.md", *LEARN)
 
 
 def blocks(language: str, *pages: str) -> list[str]:
@@ -61,11 +68,42 @@ def test_command_line_and_python_side_by_side_give_the_same_images(tmp_path, mon
     assert (load_result(path).x_adv == first).all()
 
 
-@pytest.mark.parametrize("number", range(1, len(PROGRAMS)))
+TUTORIAL = blocks("python", "docs/learn/tutorial.md")
+
+
+@pytest.mark.parametrize("number", [n for n, text in enumerate(PROGRAMS) if n and text not in TUTORIAL])
 def test_python_of_a_guide_runs(number, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(compile(PROGRAMS[number], "guide", "exec"), {})
     assert capsys.readouterr().out
+
+
+def test_the_tutorial_runs_from_its_first_line_to_its_last(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for step in TUTORIAL:
+        exec(compile(step, "tutorial", "exec"), names)
+        assert capsys.readouterr().out
+    robust = [names[name].robust_accuracy.value for name in ("evaluation", "defended")]
+    assert robust[0] < robust[1]
+    assert names["certificate"].proven.any()
+
+
+def test_the_site_is_built_without_a_warning_and_has_every_page_and_name(tmp_path):
+    """A link or anchor that leads nowhere, or a name without a docstring to show, would be a warning."""
+    script = ROOT / "docs" / "site" / "build.py"
+    subprocess.run([sys.executable, script, tmp_path / "site", "--quick"], check=True, capture_output=True, text=True)
+    site = {path.name: path.read_text("utf-8") for path in (tmp_path / "site").glob("*.html")}
+    for page in PAGES:
+        title = re.search(r"^# (.*)", PAGES[page], re.MULTILINE).group(1).replace("`", "").replace("'", "")
+        assert any(title[:20] in text for text in site.values()), page
+    assert all(f'id="{name}"' in site["methods.html"] for name in method_names())
+    assert all(f"advlab {name}" in site["commands.html"] for name in commands())
+    assert all(f"advlab.{name}" in site["python.html"] for name in advlab.__all__ if name != "figures")
+    assert all(f'id="{check.code}"' in site["findings.html"] for check in (*CHECKS, *CROSS_CHECKS))
+    assert not [
+        name for name, text in site.items() if re.search(r'(?:src|href)="https?://[^"]*\.(?:js|css|woff2?)', text)
+    ]
 
 
 @pytest.mark.parametrize("page", PAGES)

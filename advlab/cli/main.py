@@ -29,7 +29,7 @@ The Tab key completes commands and names after this line in ~/.bashrc:
   eval "$(_ADVLAB_COMPLETE=bash_source advlab)"    (in ~/.zshrc: zsh_source)
   _ADVLAB_COMPLETE=fish_source advlab | source     (in fish's config.fish)
 """
-_SECTIONS = {  # what a command's SECTION says -> the title that the help shows
+SECTIONS = {  # what a command's SECTION says -> the title that the help shows
     "make": "Make a model",
     "attack": "Attack it",
     "judge": "Judge the number",
@@ -118,14 +118,14 @@ class _Group(_OnceOnly, click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the first line of each command, read from its file without importing it, by what a person wants."""
-        sections: dict[str, list[tuple[str, str]]] = {section: [] for section in _SECTIONS}
+        sections: dict[str, list[tuple[str, str]]] = {section: [] for section in SECTIONS}
         names = self.list_commands(ctx)
         for name in names:
-            section, line = _declared(name)
+            section, line = declared(name)
             sections[section].append((name, line))
         width = max(map(len, names))
         for section, rows in sections.items():
-            with formatter.section(_SECTIONS[section]):
+            with formatter.section(SECTIONS[section]):
                 formatter.write_dl([(f"{name:<{width}}", line) for name, line in rows])
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -169,7 +169,7 @@ def _command(module: str) -> str:
     return module.rstrip("_").replace("_", "-")
 
 
-def _declared(command: str) -> tuple[str, str]:
+def declared(command: str) -> tuple[str, str]:
     """The SECTION of a command's file, and the first line of its help."""
     tree = ast.parse((_FOLDER / f"{_module(command)}.py").read_text("utf-8"))
     section = next(
