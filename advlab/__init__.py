@@ -5,8 +5,11 @@ The public names below are loaded on first use, so ``import advlab`` costs nothi
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
+
+from advlab.progress import in_notebook
 
 if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab import figures as figures
@@ -184,6 +187,9 @@ def __getattr__(name: str) -> Any:
         return import_module("advlab.figures")
     if name not in _ROOM:
         raise AttributeError(f"module 'advlab' has no attribute '{name}'. Public names: {', '.join(__all__)}.")
+    if in_notebook():
+        # What TensorFlow's C++ part writes when it loads would open every notebook in red.
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     value = getattr(import_module(f"advlab.{_ROOM[name]}"), name)
     globals()[name] = value
     return value

@@ -13,14 +13,14 @@ from typing import Any
 class Progress:
     """A bar over ``total`` units of work; use it as a context manager.
 
-    ``show`` is True, False, or None for "only when standard error is a terminal". tqdm is imported only when shown.
+    ``show`` is True, False, or None for "on a terminal and in a notebook". tqdm is imported only when shown.
     Without a ``unit`` the bar shows only its percentage.
     """
 
     def __init__(self, total: int | None, label: str, unit: str = "", show: bool | None = None):
         self._bar = None
         self._prints = show is not False
-        if sys.stderr.isatty() if show is None else show:
+        if sys.stderr.isatty() or in_notebook() if show is None else show:
             from tqdm import tqdm
 
             bar_format = None if unit else "{desc}: {percentage:3.0f}%|{bar}| {elapsed}<{remaining}{postfix}"
@@ -46,6 +46,11 @@ class Progress:
             self._bar.write(line, file=sys.stderr)
         elif self._prints:
             print(line, file=sys.stderr, flush=True)
+
+
+def in_notebook() -> bool:
+    """Whether this process is the kernel of a notebook."""
+    return "ipykernel" in sys.modules and "IPython" in sys.modules
 
 
 @contextmanager

@@ -1,8 +1,11 @@
 """Displays in notebooks: images of a data set and of a result, and the flow between classes."""
 
 import base64
+import html
 import re
+import sys
 from io import BytesIO
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -11,7 +14,11 @@ from results import build
 
 from advlab import figures
 from advlab.data.dataset import Dataset
+from advlab.errors import InvalidValue
 from advlab.evaluation.evaluation import evaluate
+from advlab.evaluation.table import Evaluations, table
+from advlab.progress import Progress
+from advlab.reporting.report import report
 
 NASTY = "<script>alert(1)</script>"
 
@@ -36,6 +43,44 @@ def test_a_result_shows_images_before_and_after_with_predictions():
     before, _, after, _ = pictures(text)
     assert (before[0, 0], after[0, 0]) == pytest.approx((0.5, 0.6), abs=0.002)
     assert re.findall(r'scope="row">(\w+)<', text) == ["clean", "perturbed"]
+
+
+def test_the_images_that_an_attack_turns_are_shown_with_what_it_changed():
+    result = build([0, 1, 2], [0, 1, 2], [0, 2, 2])
+    shown = result.show(2)
+    assert shown.rows.tolist() == [1, 0]  # the one that is turned, then another
+    assert repr(shown) == "image 1, a b: b 90% -> c 90%\nimage 0, a a: a 90% -> a 90%"
+    assert re.findall(r'scope="row">(\w+)<', shown._repr_html_()) == ["clean", "change", "perturbed"]
+    assert len(pictures(shown._repr_html_())) == 6
+    assert len(result.show(50).rows) == 3
+    with pytest.raises(InvalidValue, match="images"):
+        result.show(0)
+
+
+def test_a_report_is_one_line_in_a_console_and_a_page_in_a_notebook():
+    page = report(evaluate(build([0, 1], [0, 1], [2, 1])))
+    assert repr(page).startswith(f"Report: {len(page):,} characters")
+    frame = page._repr_html_()
+    assert "<script" not in frame
+    assert html.unescape(re.search(r'srcdoc="([^"]*)"', frame).group(1)) == str(page)
+
+
+def test_the_evaluations_of_a_suite_are_one_table():
+    both = Evaluations([evaluate(build([0, 1], [0, 1], [2, 1])), evaluate(build([0, 1], [0, 1], [2, 2]))])
+    assert repr(both) == table(both)
+    assert html.escape(repr(both)) in both._repr_html_()
+    assert repr(Evaluations()) == "[]"
+
+
+@pytest.mark.parametrize("notebook", [False, True])
+def test_long_work_shows_its_bar_in_a_notebook_without_being_asked(monkeypatch, capsys, notebook):
+    for name in ("ipykernel", "IPython"):
+        monkeypatch.setitem(sys.modules, name, ModuleType(name)) if notebook else monkeypatch.delitem(
+            sys.modules, name, raising=False
+        )
+    with Progress(2, "work") as bar:
+        bar.advance(2)
+    assert ("work:" in capsys.readouterr().err) == notebook
 
 
 def test_a_class_that_the_data_set_does_not_name_goes_by_its_number():

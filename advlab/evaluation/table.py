@@ -102,6 +102,16 @@ def _count(value: float) -> str:
     return f"{value:,.0f}" if value >= 1000 else f"{value:.4g}"
 
 
+class Evaluations(list["Evaluation"]):
+    """Evaluations that show themselves as one table."""
+
+    def __repr__(self) -> str:
+        return table(self) if self else "[]"
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(repr(self))}</pre>"
+
+
 def table(evaluations: Evaluation | Iterable[Evaluation], markdown: bool = False) -> str:
     """Clean against perturbed accuracy and confidence shift, a row for each evaluation, and a caption below.
 

@@ -25,12 +25,25 @@ def dataset_html(dataset: Dataset) -> str:
     return _table(repr(dataset), {"": cells})
 
 
-def result_html(result: AttackResult) -> str:
-    """A fixed random sample of images, clean and perturbed, each with its prediction and confidence."""
-    rows = np.sort(np.random.default_rng(0).permutation(len(result))[:_MAX_IMAGES])
-    clean = [_prediction_cell(result, row, result.x, result.clean_probabilities) for row in rows]
-    perturbed = [_prediction_cell(result, row, result.x_adv, result.adversarial_probabilities) for row in rows]
-    return _table(repr(result), {"clean": clean, "perturbed": perturbed})
+def result_html(result: AttackResult, rows: np.ndarray | None = None) -> str:
+    """Images clean and perturbed, each with its prediction and confidence, and with ``rows`` also what was changed.
+
+    ``rows`` are positions in the result; None: a fixed random sample.
+    """
+    with_change = rows is not None
+    if rows is None:
+        rows = np.sort(np.random.default_rng(0).permutation(len(result))[:_MAX_IMAGES])
+    shown = {"clean": [_prediction_cell(result, row, result.x, result.clean_probabilities) for row in rows]}
+    if with_change:
+        shown["change"] = [_change_cell(result, row) for row in rows]
+    shown["perturbed"] = [_prediction_cell(result, row, result.x_adv, result.adversarial_probabilities) for row in rows]
+    return _table(repr(result), shown)
+
+
+def _change_cell(result: AttackResult, row: int) -> str:
+    clean, perturbed = np.asarray(result.x[row]), np.asarray(result.x_adv[row])
+    largest = float(np.abs(perturbed - clean).max())
+    return _cell(figures.perturbation_image(clean, perturbed), f"× {0.5 / largest:.3g}" if largest else "none")
 
 
 def _prediction_cell(result: AttackResult, row: int, images: Images, probabilities: np.ndarray) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from importlib.resources import files
@@ -60,8 +61,22 @@ class Audited(Protocol):
         ...
 
 
-def report(evaluations: Evaluation | Iterable[Evaluation] | Audited, path: str | PathLike[str] | None = None) -> str:
-    """The page as HTML text; with ``path`` it is also written there, whole or not at all.
+class Report(str):
+    """A page as HTML text, which a notebook shows with its inspector, and a console in one line."""
+
+    def __repr__(self) -> str:
+        return f"Report: {len(self):,} characters of HTML. A notebook shows it; str(report) is the text."
+
+    def _repr_html_(self) -> str:
+        # The page has a style and a script of its own, which a frame keeps apart from those of the notebook.
+        return (
+            f'<iframe srcdoc="{html.escape(self)}" style="width:100%;height:720px;border:1px solid #8888" '
+            'title="advlab report"></iframe>'
+        )
+
+
+def report(evaluations: Evaluation | Iterable[Evaluation] | Audited, path: str | PathLike[str] | None = None) -> Report:
+    """The page as HTML text, a string that a notebook shows; with ``path`` it is also written, whole or not at all.
 
     Of an audit it has the answers as its first table, and its headline is the worst case under the audit's own threat
     model, whatever its controls found. Otherwise each threat model has a headline of its own.
@@ -95,7 +110,7 @@ def report(evaluations: Evaluation | Iterable[Evaluation] | Audited, path: str |
         _refuse_other_page(Path(path))
         with workspace.atomic_write(Path(path)) as temporary:
             temporary.write_bytes(text.encode("utf-8", "replace"))
-    return text
+    return Report(text)
 
 
 def _refuse_other_page(path: Path) -> None:

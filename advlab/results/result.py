@@ -24,7 +24,9 @@ from advlab.results.diagnostics import Diagnostics, SelfTestCounts
 from advlab.results.execution import Execution
 from advlab.results.layout import ARCHIVE, require_consistent
 from advlab.results.per_image import PerImage
+from advlab.results.shown import Shown
 from advlab.storage import Layout
+from advlab.validation import as_int
 
 ROWS = (  # what a result has for each image, beside the images
     "labels",
@@ -113,6 +115,15 @@ class AttackResult:
         from advlab.figures.notebook import result_html
 
         return result_html(self)
+
+    def show(self, images: int = 5) -> Shown:
+        """The first ``images`` that the attack turns from right to wrong, with what it changed, as a notebook shows it.
+
+        Where there are fewer of them the others follow. Raises ``InvalidValue`` for a number below 1.
+        """
+        count = as_int("images", images, 1)
+        turned = self.correct & self.success
+        return Shown(self, np.argsort(~turned, kind="stable")[:count])
 
     @property
     def class_names(self) -> tuple[str, ...]:

@@ -16,6 +16,7 @@ from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
 from advlab.declarations.suites import load_suite
 from advlab.evaluation.evaluation import Evaluation, evaluate
+from advlab.evaluation.table import Evaluations
 from advlab.progress import Progress
 from advlab.results import combine
 from advlab.results.result import AttackResult, load_result
@@ -107,7 +108,7 @@ def run(
     if declaration.mode in ("smallest", "union"):
         joined = combine.union(worst, name) if worst else combine.smallest(results, name)
         results.append(runs[0].saved(joined, force) if save else joined)
-    return [evaluate(result) for result in results]
+    return Evaluations(evaluate(result) for result in results)
 
 
 @dataclass(frozen=True)
