@@ -42,8 +42,8 @@ def certify_property(
         )
     if (activation := last_activation(network)) in ("softmax", "sigmoid"):
         raise InvalidValue(
-            f"Network '{classifier.name}' ends in {activation}, and probabilities have no bounds. Give the network up to "
-            "its logits, or ask about images: --epsilon (advlab.certify)."
+            f"Network '{classifier.name}' ends in {activation}, and probabilities have no bounds. Give the network up "
+            "to its logits, or ask about images: --epsilon (advlab.certify)."
         )
     began = time.perf_counter()
     asked = Classifier.from_keras(_around(network, stated), name=classifier.name, output="logit")
