@@ -58,6 +58,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.reporting.report import report as report
     from advlab.results.attributions import Attributions as Attributions
     from advlab.results.certificate import Certificate as Certificate
+    from advlab.results.property_certificate import PropertyCertificate as PropertyCertificate
     from advlab.results.result import AttackResult as AttackResult
     from advlab.results.result import load_result as load_result
     from advlab.threat import ThreatModel as ThreatModel
@@ -65,6 +66,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.audit import Audit as Audit
     from advlab.workflows.audit import audit as audit
     from advlab.workflows.certify import certify as certify
+    from advlab.workflows.certify_property import certify_property as certify_property
     from advlab.workflows.curve import curve as curve
     from advlab.workflows.defense_report import defense_report as defense_report
     from advlab.workflows.demo import demo as demo
@@ -124,6 +126,7 @@ _ROOM = {
     "NoiseEvaluation": "evaluation.noise",
     "Predictions": "evaluation.predictions",
     "Problem": "problem.problem",
+    "PropertyCertificate": "results.property_certificate",
     "Query": "problem.problem",
     "Recipe": "declarations.recipes",
     "START": "problem.problem",
@@ -142,6 +145,7 @@ _ROOM = {
     "audit": "workflows.audit",
     "available": "workflows.listing",
     "certify": "workflows.certify",
+    "certify_property": "workflows.certify_property",
     "compare": "evaluation.compare",
     "cross_findings": "evaluation.findings.cross",
     "curve": "workflows.curve",

@@ -48,7 +48,7 @@ def shipped() -> Path:
 
 def looks_like_path(name: str) -> bool:
     """Whether a name given by the user is a path: it contains a folder or ends in a suffix that advlab reads."""
-    return os.sep in name or "/" in name or Path(name).suffix in {".h5", ".hdf5", ".keras", ".toml", ".npz"}
+    return os.sep in name or "/" in name or Path(name).suffix in {".h5", ".hdf5", ".keras", ".onnx", ".toml", ".npz"}
 
 
 def _search(folder: str, suffix: str, *subfolders: str) -> dict[str, Path]:

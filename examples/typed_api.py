@@ -86,6 +86,8 @@ def main(folder: Path) -> None:
     masked = advlab.attack(classifier, data, "pgd", mask=np.eye(28), top=2)
     print(masked.per_image.mask is not None)
     certificate: advlab.Certificate = advlab.certify(classifier, data, "crown", epsilon="8/255")
+    stated: advlab.PropertyCertificate | None = advlab.certify_property("n.onnx", "p.vnnlib") if len(data) < 1 else None
+    print(stated and stated.status)
     lower = advlab.certify(classifier, data, "crown", epsilon=0.1, radii=True)
     print(advlab.SecurityCurve.from_results(curve.results, [lower]).proven_accuracy(0.01))
     files: list[advlab.Evaluation] = advlab.evaluate_files([path])

@@ -7,6 +7,7 @@ import math
 import re
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 from click.testing import CliRunner
@@ -29,7 +30,7 @@ ROOT = Path(__file__).parent.parent
 REFERENCE = next((ROOT / "attacks" / "reference").glob("*.h5"))
 SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", (ROOT / "docs" / "json.md").read_text("utf-8"), re.M | re.S))
 COMMANDS = re.findall(r"^\| (`.*?`) \| ([\w ]+) \|$", (ROOT / "docs" / "json.md").read_text("utf-8"), re.M)
-PRINTED_BY = {name: shape for names, shape in COMMANDS for name in re.findall(r"`([\w-]+)`", names)}
+PRINTED_BY = {name: shape for names, shape in COMMANDS for name in re.findall(r"`([\w -]+)`", names)}
 PLAIN = {"number": (int, float), "integer": int, "text": str, "boolean": bool, "object": dict}
 
 
@@ -110,6 +111,7 @@ def printed(tmp_path_factory):
             "transfer": call("transfer", archive, "--model", "digits"),
             "verify": call("verify", archive, "--model", ROOT / "models" / "pretrained" / "digits.h5"),
             "certify": strict((folder / "certify.json").read_text("utf-8")),
+            "certify --property": call("certify", *network_and_property(folder)),
             "curve": curve(),
             "audit": audit(),
             "defense-report": defense_report(),
@@ -128,6 +130,15 @@ def small_study(folder: Path) -> Path:
     row = 'name = "one"\ntraining = { epochs = 1 }'
     path.write_text(f'title = "Small"\nrecipe = "digits"\nsuite = "quick"\nsamples = 4\n[[row]]\n{row}\n', "utf-8")
     return path
+
+
+def network_and_property(folder: Path) -> list[object]:
+    """Two inputs in [0, 1], whose sum does not reach 3."""
+    network = keras.Sequential([keras.Input((2,)), keras.layers.Dense(1, kernel_initializer="ones")])
+    network.save(folder / "sum.keras")
+    lines = [f"(declare-const X_{i} Real)(assert (<= X_{i} 1))(assert (>= X_{i} 0))" for i in range(2)]
+    (folder / "below.vnnlib").write_text("\n".join([*lines, "(declare-const Y_0 Real)(assert (>= Y_0 3))"]), "utf-8")
+    return [folder / "sum.keras", "--output-type", "logit", "--property", folder / "below.vnnlib"]
 
 
 def one_image(folder: Path) -> Path:

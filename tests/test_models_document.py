@@ -10,6 +10,7 @@ from pathlib import Path
 import h5py
 import keras
 import numpy as np
+import onnx
 import pytest
 from keras import layers
 from legacy_files import DENSE, dense_weights, old_layer, sequential, write_old
@@ -92,6 +93,14 @@ def subclass(folder: Path) -> Path:
     return path
 
 
+def onnx_file(folder: Path) -> Path:
+    tensor = onnx.helper.make_tensor_value_info
+    image, scores = tensor("X", onnx.TensorProto.FLOAT, [1, 4]), tensor("Y", onnx.TensorProto.FLOAT, [1, 4])
+    graph = onnx.helper.make_graph([onnx.helper.make_node("Relu", ["X"], ["Y"])], "net", [image], [scores])
+    onnx.save(onnx.helper.make_model(graph), folder / "m.onnx")
+    return folder / "m.onnx"
+
+
 def pytorch(folder: Path) -> Path:
     with zipfile.ZipFile(folder / "m.pt", "w") as archive:
         archive.writestr("m/data.pkl", "")
@@ -123,7 +132,7 @@ MAKERS: dict[str, Callable[[Path], Path]] = {
     "Git LFS pointer": bytes_of("m.h5", b"version https://git-lfs.github.com/spec/v1"),
     "TensorFlow Lite": bytes_of("m.tflite", b"\x1c\x00\x00\x00TFL3" + bytes(64)),
     "TensorFlow.js folder": folder_of("model.json", "group1-shard1of1.bin"),
-    "ONNX": bytes_of("m.onnx", b"\x08\x07"),
+    "ONNX": onnx_file,
     "PyTorch": pytorch,
     "TensorFlow checkpoint": folder_of("checkpoint", "m.index"),
     "pickle": bytes_of("m.pkl", b"\x80\x04\x95" + bytes(20)),

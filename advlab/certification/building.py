@@ -40,6 +40,12 @@ class Building:
         before = self.nodes[at].shape
         return at if before == shape else self.add(Reshape((at,), shape, before))
 
+    def permuted(self, at: int, order: tuple[int, ...]) -> int:
+        """The axes in another order."""
+        before = self.nodes[at].shape
+        positions = np.arange(math.prod(before)).reshape(before).transpose(order)
+        return self.add(Gather((at,), positions.shape, before, tf.constant(positions.ravel(), tf.int32)))
+
     def pooled_maximum(self, at: int, window: Shape, strides: Shape, padding: str) -> int:
         """A maximum over windows, as maxima of pairs of gathered numbers."""
         before = self.nodes[at].shape

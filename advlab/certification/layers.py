@@ -9,13 +9,13 @@ import keras
 import numpy as np
 
 from advlab.certification.building import Building
-from advlab.certification.nodes import Activation, AveragePool, Concatenate, Convolution, Sum
+from advlab.certification.nodes import Activation, AveragePool, Concatenate, Convolution, Pad, Sum
 from advlab.errors import InvalidValue
 
 SUPPORTED = (
-    "Dense, Conv2D, MaxPooling2D, AveragePooling2D, GlobalMaxPooling2D, GlobalAveragePooling2D, Flatten, Reshape, Add, "
-    "Subtract, Concatenate, ReLU, LeakyReLU, BatchNormalization, Rescaling, Dropout, Identity, Activation, nested "
-    "models; activations linear, relu, leaky_relu, sigmoid, tanh, and softmax at the end"
+    "Dense, Conv2D, MaxPooling2D, AveragePooling2D, GlobalMaxPooling2D, GlobalAveragePooling2D, Flatten, Reshape, "
+    "Permute, ZeroPadding2D, Add, Subtract, Concatenate, ReLU, LeakyReLU, BatchNormalization, Rescaling, Dropout, "
+    "Identity, Activation, nested models; activations linear, relu, leaky_relu, sigmoid, tanh, and softmax at the end"
 )
 Pair = tuple[int, int]
 PASSING = (keras.layers.Dropout, keras.layers.Identity, keras.layers.InputLayer, keras.layers.GaussianNoise)
@@ -117,6 +117,18 @@ def _reshape(found: Building, layer: Any, given: list[int]) -> int:
     return found.reshaped(given[0], tuple(layer.compute_output_shape((1, *found.nodes[given[0]].shape))[1:]))
 
 
+def _permutation(found: Building, layer: Any, given: list[int]) -> int:
+    return found.permuted(given[0], tuple(axis - 1 for axis in layer.dims))
+
+
+def _zeros(found: Building, layer: Any, given: list[int]) -> int:
+    _channels_last(found, layer)
+    (top, bottom), (left, right) = layer.padding
+    height, width, channels = found.nodes[given[0]].shape
+    shape = (top + height + bottom, left + width + right, channels)
+    return found.add(Pad((given[0],), shape, (top, left, 0), (bottom, right, 0)))
+
+
 def _sum(signs: Callable[[int], list[float]]) -> Callable[[Building, Any, list[int]], int]:
     def translate(found: Building, layer: Any, given: list[int]) -> int:
         shapes = {found.nodes[number].shape for number in given}
@@ -169,6 +181,8 @@ _LAYERS: dict[type, Callable[[Building, Any, list[int]], int]] = {
     keras.layers.GlobalMaxPooling2D: _global_maximum,
     keras.layers.Flatten: _flatten,
     keras.layers.Reshape: _reshape,
+    keras.layers.Permute: _permutation,
+    keras.layers.ZeroPadding2D: _zeros,
     keras.layers.Add: _sum(lambda count: [1.0] * count),
     keras.layers.Subtract: _sum(lambda count: [1.0, -1.0]),
     keras.layers.Concatenate: _concatenate,

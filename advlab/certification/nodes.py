@@ -185,6 +185,24 @@ class Reshape(Linear):
 
 
 @dataclass(frozen=True, eq=False)
+class Pad(Linear):
+    """Zeros around the image: ``before`` and ``after`` each axis of the input's shape."""
+
+    before: Shape
+    after: Shape
+
+    def apply(self, values: Tensors) -> tf.Tensor:
+        return tf.pad(values[0], [(0, 0), *zip(self.before, self.after, strict=True)])
+
+    def absolute(self, values: Tensors) -> tf.Tensor:
+        return self.apply(values)
+
+    def transpose(self, coefficients: tf.Tensor) -> Tensors:
+        inside = [slice(b, size - a) for b, size, a in zip(self.before, self.shape, self.after, strict=True)]
+        return [coefficients[(slice(None), slice(None), *inside)]]
+
+
+@dataclass(frozen=True, eq=False)
 class Gather(Linear):
     """The numbers at ``positions``, int32 ``(size,)``, of the flattened input, whose shape is ``before``."""
 

@@ -49,7 +49,9 @@ def _translated(classifier: Classifier, shape: Shape, read: Callable[[Any], tf.T
     if np.any(classifier.scale != 1) or np.any(classifier.offset != 0):
         at = found.scaled(at, classifier.scale, classifier.offset)
     inner = tuple(model.input_shape[1:])
-    if len(inner) != 3:
+    if classifier.adapted.channels_first:
+        at = found.permuted(at, (2, 0, 1))
+    elif len(inner) != 3:
         rest = math.prod(shape) // math.prod(size or 1 for size in inner)
         at = found.reshaped(at, tuple(rest if size is None else size for size in inner))
     at = _add_model(found, model, at, last=True)

@@ -155,7 +155,7 @@ class Classifier:
         file = Path(path)
         network = architecture if architecture is None or isinstance(architecture, keras.Model) else Path(architecture)
         model = read_model(file, trust=trust, custom_objects=custom_objects, architecture=network)
-        card = read_card(file) if file.is_file() and file.suffix != ".keras" else {}
+        card = read_card(file) if file.is_file() and file.suffix not in (".keras", ".onnx") else {}
         recorded = Settings(**{key: card.get(key) for key in _IN_CARD})
         settings = (settings or Settings()).over(read_settings(file)).over(recorded)
         return cls(model, name=file.stem, settings=settings, card=card, loss=read_loss(file))

@@ -17,7 +17,7 @@ import keras
 from advlab import workspace
 from advlab.classifiers import devices
 from advlab.classifiers.card import ATTRIBUTE, write_card
-from advlab.classifiers.formats import keras2_folder, layers, saved_model, weights, weights_only
+from advlab.classifiers.formats import keras2_folder, layers, onnx_graph, saved_model, weights, weights_only
 from advlab.classifiers.formats.config import MODELS, explain, refuse_code
 from advlab.classifiers.formats.recognize import describe, require_hdf5
 from advlab.classifiers.formats.values import FAILURES
@@ -42,7 +42,7 @@ def read_model(
     custom_objects: Mapping[str, Any] | None = None,
     architecture: keras.Model | Path | None = None,
 ) -> keras.Model:
-    """The uncompiled model in an HDF5 file of Keras 2 or 3, tf.keras or TensorFlow 1.x, or in a ``.keras`` file.
+    """The uncompiled model in an HDF5 file of Keras 2 or 3, tf.keras or TensorFlow 1.x, a ``.keras`` or ``.onnx`` file.
 
     Its weights are those of the file, bit for bit; optimizer and training settings are not read. The SavedModel folder
     of Keras 2 is rebuilt like these. Code in the file runs only with ``trust``, which also opens other SavedModel
@@ -51,12 +51,14 @@ def read_model(
     Keras model, or holds what this Keras cannot build, naming the layer.
     """
     devices.prepare()
-    if architecture is not None and (path.is_dir() or path.suffix == ".keras"):
+    if architecture is not None and (path.is_dir() or path.suffix in (".keras", ".onnx")):
         raise InvalidFile(f"Cannot open '{path}': {_OWN_ARCHITECTURE}")
     if path.is_dir():
         return _read_folder(path, trust, custom_objects)
     if path.suffix == ".keras" and zipfile.is_zipfile(path):
         return _read_keras_archive(path, trust, custom_objects)
+    if path.suffix == ".onnx" and path.is_file():
+        return onnx_graph.read(path)
     require_hdf5(path)
     with open_hdf5(path) as file:
         try:

@@ -191,7 +191,7 @@ def resolve_method(method: MethodLike) -> str | Callable[..., Any] | Attack:
 def training_dataset(model: str | PathLike[str]) -> str:
     """The data set that the card of a saved classifier names; raises ``InvalidValue`` where it names none."""
     path = workspace.find_weights(str(model))
-    card = read_card(path) if path.is_file() and path.suffix != ".keras" else {}
+    card = read_card(path) if path.is_file() and path.suffix not in (".keras", ".onnx") else {}
     if "dataset" not in card:
         raise InvalidValue(
             f"Model '{model}' does not say which data set it was trained on. Name one with --dataset: "

@@ -107,8 +107,8 @@ def _file(path: Path) -> str:
             "a Python pickle, which runs any code of its author when opened and is not read. Load it where you "
             "trust it and call model.save('model.h5')"
         )
-    if path.suffix == ".onnx" or b"onnx" in head[:200].lower():
-        return "an ONNX file. Give the Keras model from which it was converted"
+    if b"onnx" in head[:200].lower():
+        return "an ONNX file under another name. End its name in .onnx"
     if path.suffix in (".pb", ".pbtxt"):
         return (
             "a TensorFlow graph. Give its folder if that is a SavedModel (saved_model.pb and variables/), else the "
