@@ -29,7 +29,7 @@ ROOT = Path(__file__).parent.parent
 REFERENCE = next((ROOT / "attacks" / "reference").glob("*.h5"))
 SECTIONS = dict(re.findall(r"^## (\w+)\n(.*?)(?=^## |\Z)", (ROOT / "docs" / "json.md").read_text("utf-8"), re.M | re.S))
 COMMANDS = re.findall(r"^\| (`.*?`) \| ([\w ]+) \|$", (ROOT / "docs" / "json.md").read_text("utf-8"), re.M)
-PRINTED_BY = {name: shape for names, shape in COMMANDS for name in re.findall(r"`([\w-]+)`", names)}
+PRINTED_BY = {name: shape for names, shape in COMMANDS for name in re.findall(r"`([\w -]+)`", names)}
 PLAIN = {"number": (int, float), "integer": int, "text": str, "boolean": bool, "object": dict}
 
 
@@ -91,6 +91,9 @@ def printed(tmp_path_factory):
         small = ["--model", "digits", "--samples", "12"]
         return {
             "attack": call(*workspace, "attack", *small),
+            "benchmark": call("benchmark", small_benchmark(folder)),
+            "benchmark --dry-run": call("benchmark", small_benchmark(folder), "--dry-run"),
+            "compare": call("compare", REFERENCE),
             "evaluate": evaluated(archive, folder),
             "doctor": call("doctor"),
             "explain": call("explain", archive, "--samples", 3, "--steps", 4),
@@ -127,6 +130,12 @@ def small_study(folder: Path) -> Path:
     path = folder / "small.toml"
     row = 'name = "one"\ntraining = { epochs = 1 }'
     path.write_text(f'title = "Small"\nrecipe = "digits"\nsuite = "quick"\nsamples = 4\n[[row]]\n{row}\n', "utf-8")
+    return path
+
+
+def small_benchmark(folder: Path) -> Path:
+    path = folder / "tiny.toml"
+    path.write_text('title = "Tiny"\nclassifiers = ["digits"]\nattacks = ["fgsm"]\nsamples = 4\nepsilons.l2 = [1]\n')
     return path
 
 
@@ -183,7 +192,7 @@ def test_every_documented_object_is_printed_by_some_command(printed):
 
 
 def test_the_list_of_one_category_has_only_that():
-    for category in ("models", "studies", "methods", "suites", "datasets", "archives"):
+    for category in ("models", "studies", "methods", "suites", "benchmarks", "datasets", "archives"):
         assert set(call("list", category)) == {"schema", category}
 
 
