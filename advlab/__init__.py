@@ -96,6 +96,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.transfer import transfer as transfer
     from advlab.workflows.verify import Verification as Verification
     from advlab.workflows.verify import verify as verify
+    from advlab.workflows.workers import use_workers as use_workers
 
 __version__ = "0.1.0"
 
@@ -184,6 +185,7 @@ _ROOM = {
     "train": "workflows.train",
     "transfer": "workflows.transfer",
     "use_device": "classifiers.devices",
+    "use_workers": "workflows.workers",
     "verify": "workflows.verify",
     "worst_case": "evaluation.evaluation",
 }

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import re
 import time
@@ -226,10 +227,9 @@ def part_path(partial: Path, number: int) -> Path:
 
 def forget_unfinished(partial: Path) -> None:
     """Delete what is stored of an unfinished attack, its whole parts included."""
-    number = 0
-    while (part := part_path(partial, number)).exists():
+    stem = partial.name.removesuffix(".partial.h5")
+    for part in partial.parent.glob(f"{glob.escape(stem)}.part-*.partial.h5"):
         part.unlink(missing_ok=True)
-        number += 1
     partial.unlink(missing_ok=True)
 
 

@@ -15,12 +15,13 @@ PACKAGE = Path(__file__).parent.parent / "advlab"
 HEAVY = ("tensorflow", "keras", "art")
 ROOMS = {  # room: what it may import beside itself and the root
     "cli": "",
-    "workflows": "reporting figures evaluation results defenses training certification engine methods problem "
-    "classifiers declarations data",
+    "workflows": "distributed reporting figures evaluation results defenses training certification engine methods "
+    "problem classifiers declarations data",
     "reporting": "evaluation figures",
     "figures": "evaluation declarations",
     "evaluation": "results declarations data",
     "results": "declarations",
+    "distributed": "engine",
     "defenses": "engine methods problem classifiers data declarations",
     "training": "certification engine methods problem classifiers data declarations",
     "certification": "problem classifiers data declarations results engine",
@@ -46,8 +47,9 @@ LIBRARIES = {  # library: the rooms that may import it
     "PIL": "data",
     "pandas": "root",
     "h5py": "root classifiers",
+    "ray": "distributed",
 }
-IN_FUNCTIONS_ONLY = {"sklearn", "PIL", "art", "tqdm", "pandas"}
+IN_FUNCTIONS_ONLY = {"sklearn", "PIL", "art", "tqdm", "pandas", "ray"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "shipped" not in path.parts)
 
 
@@ -285,6 +287,7 @@ def test_the_public_names():
         "train",
         "transfer",
         "use_device",
+        "use_workers",
         "verify",
         "worst_case",
     ]
