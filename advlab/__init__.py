@@ -92,6 +92,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.study import study as study
     from advlab.workflows.summary import ModelSummary as ModelSummary
     from advlab.workflows.summary import summary as summary
+    from advlab.workflows.tracking import track as track
     from advlab.workflows.train import train as train
     from advlab.workflows.transfer import transfer as transfer
     from advlab.workflows.verify import Verification as Verification
@@ -182,6 +183,7 @@ _ROOM = {
     "summary": "workflows.summary",
     "table": "evaluation.table",
     "to_records": "evaluation.records",
+    "track": "workflows.tracking",
     "train": "workflows.train",
     "transfer": "workflows.transfer",
     "use_device": "classifiers.devices",

@@ -141,6 +141,10 @@ def find_weights(name: str) -> Path:
 
 
 def _find(name: str, category: str, available: dict[str, Path]) -> Path:
+    if "://" in name:
+        from advlab.remote import fetch
+
+        return fetch(name)
     path = Path(name)
     is_folder = category == "model" and path.is_dir()  # a SavedModel is a folder
     if looks_like_path(name) or (name not in available and (is_folder or (path.suffix and path.is_file()))):
@@ -155,6 +159,10 @@ def _find(name: str, category: str, available: dict[str, Path]) -> Path:
 
 def find_data(name: str, available: Iterable[str]) -> Path:
     """The path of the user's own data set; ``available`` holds the names that need no path."""
+    if "://" in name:
+        from advlab.remote import fetch
+
+        return fetch(name)
     path = Path(name).expanduser()
     if path.exists():
         return path

@@ -84,6 +84,8 @@ def main(folder: Path) -> None:
     print(len(advlab.load_benchmark(declared).cells))
     compared: advlab.Comparison = advlab.benchmark(declared)
     print(plan.caption(), compared.table(), advlab.compare_archives([path]).table())
+    with advlab.use_workers(2):
+        print(advlab.attack(classifier, data, spec).execution.workers)
     matrix: advlab.TransferMatrix = advlab.transfer([result], [advlab.ModelFile("digits", trust=False)])
     explained: advlab.Attributions | None = advlab.explain(result, samples=2, steps=8).attributions
     counts: np.ndarray = advlab.attribute(classifier, data.x[:2], method="saliency")

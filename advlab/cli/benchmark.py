@@ -8,7 +8,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import complete, json_option, print_json, relative_path
+from advlab.cli.options import complete, json_option, print_json, relative_path, track_option
 
 SECTION = "judge"
 
@@ -20,8 +20,10 @@ SECTION = "judge"
 @click.option("--force", is_flag=True, help="Compute every cell again.")
 @click.option("--samples", type=click.IntRange(1), metavar="N", help="The first N images [default: the benchmark's].")
 @click.option("--trust", is_flag=True, help="Run code in the model files.")
+@click.option("--upload", metavar="URL", help="A folder elsewhere, s3://bucket/name, that gets a copy at the end.")
+@track_option
 @json_option
-def benchmark(file: str, dry_run: bool, as_json: bool, **options: Any) -> None:
+def benchmark(file: str, dry_run: bool, track: str | None, as_json: bool, **options: Any) -> None:
     """Attack many models with many budgets; compare them.
 
     FILE is a name ('advlab list benchmarks') or the path of a TOML file: classifiers, data sets, suites or methods,
@@ -38,6 +40,8 @@ def benchmark(file: str, dry_run: bool, as_json: bool, **options: Any) -> None:
             click.echo(plan.table())
         return
     result = advlab.benchmark(file, **options)
+    if track:
+        advlab.track(result, track)
     if as_json:
         print_json(result.to_dict())
     else:

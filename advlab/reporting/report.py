@@ -10,7 +10,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from markupsafe import Markup
 
-from advlab import figures, workspace
+from advlab import figures, remote, workspace
 from advlab.errors import FileExists, InvalidValue
 from advlab.evaluation.evaluation import Evaluation
 from advlab.evaluation.findings.checklists import TITLES, VERDICTS, Answer
@@ -67,7 +67,7 @@ def report(evaluations: Evaluation | Iterable[Evaluation] | Audited, path: str |
 
     It opens from disk without a server, adapts to light and dark, and stays below 5 MB: at most 40 sampled images of
     each attack are embedded. Raises ``InvalidValue`` without any evaluation, and ``FileExists`` where ``path`` is
-    a file but no report.
+    a file but no report. A URL is uploaded to.
     """
     audit = evaluations if isinstance(evaluations, Audited) else None
     evaluations = as_evaluations(evaluations.evaluations.values() if isinstance(evaluations, Audited) else evaluations)
@@ -77,9 +77,10 @@ def report(evaluations: Evaluation | Iterable[Evaluation] | Audited, path: str |
         raise InvalidValue(f"A report is an HTML page. Got the name '{path}'; end it in .html.")
     text = render("template.html", _context(evaluations, audit))
     if path is not None:
-        _refuse_other_page(Path(path))
-        with workspace.atomic_write(Path(path)) as temporary:
-            temporary.write_bytes(text.encode("utf-8", "replace"))
+        with remote.local(path) as page:
+            _refuse_other_page(page)
+            with workspace.atomic_write(page) as temporary:
+                temporary.write_bytes(text.encode("utf-8", "replace"))
     return text
 
 

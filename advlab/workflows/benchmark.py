@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from advlab import workspace
+from advlab import remote, workspace
 from advlab.declarations.benchmarks import Cell, load_benchmark
 from advlab.declarations.suites import Suite
 from advlab.errors import AdvlabError, FileExists
@@ -32,6 +32,7 @@ def benchmark(
     force: bool = False,
     samples: int | None = None,
     trust: bool = False,
+    upload: str | None = None,
     progress: bool | None = None,
 ) -> Comparison:
     """Attack every model of a benchmark (name, or path to a TOML file) in every way it declares, and compare them.
@@ -42,6 +43,7 @@ def benchmark(
         force: Compute every cell again.
         samples: The first so many images, in place of the declared number.
         trust: Whether code in a model file may run.
+        upload: The URL of a folder, such as ``s3://bucket/benchmark``, that gets a copy of all results at the end.
         progress: Whether to show a bar over all cells; None: on a terminal, and a line for each cell; False: nothing.
 
     Returns:
@@ -58,6 +60,8 @@ def benchmark(
     folder = workspace.benchmark_folder(declaration.name)
     path = folder / RESULTS
     workspace.require_writable(path)
+    if upload is not None:
+        remote.require(upload)
     if path.exists() and not (resume or force):
         raise FileExists(
             f"'{path}' has results of benchmark '{declaration.name}'. Use --resume to compute what is missing or has "
@@ -89,6 +93,8 @@ def benchmark(
     if result.scores:
         models = {planned.classifier.digest: planned.classifier for planned in plan.cells}
         publish(result, folder, lambda score: _archived(score, folder), models)
+        if upload is not None:
+            remote.upload(folder, upload)
     return result
 
 

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advlab import figures, workspace
+from advlab import figures, remote, workspace
 from advlab.errors import InvalidValue
 from advlab.evaluation import comparison_tables as tables
 from advlab.evaluation.comparison import Column, Comparison, Score
@@ -32,7 +32,8 @@ def compare_archives(
     Args:
         archives: Paths; those of one attack and budget on the same images, by seed, are a column.
         epsilon: For archives that look for the smallest change: what counts, in pixel units.
-        output: A folder that gets what ``advlab.benchmark`` leaves: tables, figure and pages; None writes nothing.
+        output: A folder, or its URL, that gets what ``advlab.benchmark`` leaves: tables, figure and pages; None
+            writes nothing.
 
     Raises:
         InvalidFile: For anything else than an archive.
@@ -47,7 +48,8 @@ def compare_archives(
             result = result.adding(score)
             evaluations[score.model, score.column, score.seed] = evaluation
     if output is not None:
-        publish(result, Path(output), lambda score: evaluations[score.model, score.column, score.seed])
+        with remote.local(output) as folder:
+            publish(result, folder, lambda score: evaluations[score.model, score.column, score.seed])
     return result
 
 
