@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from advlab import workspace
+from advlab.classifiers.transport import Parcel
 from advlab.cli.main import main
 from advlab.declarations.attack import Attack
 from advlab.distributed import processes
@@ -180,7 +181,7 @@ def test_a_function_of_the_users_own_and_a_model_that_hdf5_cannot_hold_stay_here
 
 def test_a_classifier_is_the_same_on_the_other_side(rgb):
     classifier, data = rgb
-    other = pickle.loads(pickle.dumps(classifier))
+    other = pickle.loads(pickle.dumps(Parcel(classifier)))
     assert (other.name, other.source, other.digest) == (classifier.name, classifier.source, classifier.digest)
     assert (other.probabilities(data.x) == classifier.probabilities(data.x)).all()
 
@@ -254,8 +255,7 @@ def test_the_command_line_tells_the_address_of_ray_from_the_command(monkeypatch)
     from click.testing import CliRunner
 
     asked = []
-    monkeypatch.setattr("advlab.workflows.workers.use_workers", lambda n, ray: asked.append((n, ray)) or use_workers(1))
-    monkeypatch.setattr("advlab.use_workers", lambda n, ray: asked.append((n, ray)) or use_workers(1), raising=False)
+    monkeypatch.setattr("advlab.use_workers", lambda n, ray: asked.append((n, ray)) or use_workers(1))
     for words in (
         ["--ray", "list", "suites"],
         ["list", "suites", "--ray", "10.0.0.1:6379"],

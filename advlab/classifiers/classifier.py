@@ -297,12 +297,6 @@ class Classifier:
             plain._with_stand_ins[key] = other
         return plain._with_stand_ins[key]
 
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickled as its network in HDF5: without stand-ins and traced functions."""
-        from advlab.classifiers.transport import packed, unpacked
-
-        return unpacked, packed(self)
-
     def __repr__(self) -> str:
         return f"Classifier {self.name}: {self.keras_model.count_params():,} parameters, {self.classes} classes"
 

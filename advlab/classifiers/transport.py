@@ -12,8 +12,20 @@ from advlab.classifiers.files import read_model, write_model
 from advlab.errors import AdvlabError, InvalidValue, Mismatch
 
 
-def packed(classifier: Classifier) -> tuple[Any, ...]:
-    """What ``unpacked`` takes; raises ``InvalidValue`` for a network whose code HDF5 cannot hold."""
+class Parcel:
+    """What is pickled in place of a classifier: unpickled it is the classifier, without stand-ins and traced functions.
+
+    Raises ``InvalidValue`` for a network whose code HDF5 cannot hold.
+    """
+
+    def __init__(self, classifier: Classifier):
+        self._parts = _packed(classifier)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _unpacked, self._parts
+
+
+def _packed(classifier: Classifier) -> tuple[Any, ...]:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.h5"
         try:
@@ -29,8 +41,8 @@ def packed(classifier: Classifier) -> tuple[Any, ...]:
     return (*said, classifier.digest, content)
 
 
-def unpacked(*parts: Any) -> Classifier:
-    """The classifier of ``packed``; raises ``Mismatch`` where this process reads another network from its bytes."""
+def _unpacked(*parts: Any) -> Classifier:
+    """The classifier; raises ``Mismatch`` where this process reads another network from its bytes."""
     name, source, settings, card, loss, digest, content = parts
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "model.h5"

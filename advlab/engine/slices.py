@@ -16,6 +16,7 @@ import numpy as np
 
 from advlab import workspace
 from advlab.classifiers.classifier import Classifier
+from advlab.classifiers.transport import Parcel
 from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
 from advlab.engine.compile import rows_at_once
@@ -76,7 +77,7 @@ def sent(classifier: Classifier, spec: Attack) -> Shared | None:
     known = _sent.get(classifier)
     if known is None or known.key != digest:
         try:
-            known = Shared(digest, pickle.dumps(classifier))
+            known = Shared(digest, pickle.dumps(Parcel(classifier)))
         except AdvlabError as error:
             warnings.warn(f"It is attacked in this process alone. {error}", AdvlabWarning, stacklevel=3)
             return None
