@@ -144,6 +144,21 @@ def test_finished_slices_are_kept_and_the_same_call_continues(trained, digits):
     assert not list(unfinished.parent.iterdir())
 
 
+def test_two_drivers_on_one_archive_are_refused(trained, digits):
+    from advlab.lock import exclusive
+
+    unfinished = workspace.partial_path("digits", SPECS["pgd"].slug)
+    with (
+        exclusive(unfinished),
+        executor.using(Here()),
+        pytest.raises(AdvlabError, match="is being worked on by process"),
+    ):
+        craft(trained, digits, SPECS["pgd"], unfinished=unfinished, progress=False)
+    with executor.using(Here()):
+        craft(trained, digits.take(130), SPECS["pgd"], unfinished=unfinished, progress=False)
+    assert not list(unfinished.parent.glob("*.lock"))
+
+
 def test_more_images_than_memory_holds_are_joined_in_their_order(trained, digits, monkeypatch, tmp_path):
     alone = craft(trained, digits.take(200), SPECS["pgd"], progress=False)
     monkeypatch.setattr("advlab.engine.slices.fits_in_memory", lambda shape: False)
@@ -177,6 +192,20 @@ def test_a_function_of_the_users_own_and_a_model_that_hdf5_cannot_hold_stay_here
         model = keras.Sequential([keras.Input((28, 28)), keras.layers.Flatten(), Own(), keras.layers.Dense(10)])
         with pytest.warns(AdvlabWarning, match="cannot be sent to other processes"):
             craft(Classifier.from_keras(model, name="own"), digits.take(130), SPECS["pgd"], progress=False)
+
+
+@pytest.mark.parametrize("options", [{"method": "exact"}, {"method": "crown", "radii": True}, {"method": "smoothing"}])
+def test_a_certificate_goes_through_the_same_door(options, trained, digits):
+    from advlab.workflows.certify import certify
+
+    settings = {"epsilon": 0.01, "samples": 20, "progress": False, **options}
+    settings |= {"norm": "l2", "sigma": 0.1, "draws": 200} if options["method"] == "smoothing" else {}
+    alone, somebody = certify(trained, digits, **settings), Here()
+    with executor.using(somebody):
+        together = certify(trained, digits, **settings)
+    assert somebody.asked > 1
+    assert (alone.status == together.status).all()
+    assert np.allclose(alone.radius, together.radius, equal_nan=True, rtol=1e-6)
 
 
 def test_a_classifier_is_the_same_on_the_other_side(rgb):

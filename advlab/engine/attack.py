@@ -6,6 +6,7 @@ progress, storage of unfinished work: once, for all methods.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -22,9 +23,10 @@ from advlab.engine.executor import current
 from advlab.engine.parts import craft_in_parts
 from advlab.engine.plan import make_plan
 from advlab.engine.run import Run
-from advlab.engine.slices import Task, craft_in_slices, sent, slices_of
+from advlab.engine.slices import Task, can_travel, craft_in_slices, shared_classifier, slices_of
 from advlab.errors import AdvlabError, InvalidValue, Mismatch, unknown
 from advlab.lazy import fits_in_memory
+from advlab.lock import exclusive
 from advlab.problem.problem import Craft, Loop, UniversalLoop
 from advlab.provenance import command_line, versions
 from advlab.results.diagnostics import Diagnostics
@@ -116,7 +118,7 @@ def craft(
     # The random draws of another library depend on the batch, and one perturbation of all images needs all of them.
     if executor is not None and isinstance(loop, Loop):
         rows = slices_of(classifier, dataset, attempted)
-        shared = sent(classifier, spec) if len(rows) > 1 else None
+        shared = shared_classifier(classifier) if len(rows) > 1 and can_travel(spec) else None
         if shared is not None:
             total = len(dataset) * spec.restarts * loop.steps * spec.passes
             in_turn = (
@@ -125,9 +127,11 @@ def craft(
             longest = max(part.stop - part.start for part in rows)
             whole = whole._replace(compile=in_turn, rows=longest if in_turn == "xla" else None)
             label = f"{spec.method} on {classifier.name}"
-            return craft_in_slices(
-                shared, dataset, rows, executor, craft_slice, task, unfinished, specification, progress, label
-            )
+            # Two drivers would write each other's slices.
+            with contextlib.nullcontext() if unfinished is None else exclusive(unfinished):
+                return craft_in_slices(
+                    shared, dataset, rows, executor, craft_slice, task, unfinished, specification, progress, label
+                )
     if fits_in_memory(dataset.x.shape) or isinstance(loop, UniversalLoop):
         return run_on(dataset, slice(None))
     return craft_in_parts(dataset, run_on, unfinished, specification)

@@ -63,23 +63,24 @@ def slices_of(classifier: Classifier, dataset: Dataset, attempted: np.ndarray | 
     return [slice(start, stop) for start, stop in itertools.pairwise(edges) if stop > start]
 
 
-def sent(classifier: Classifier, spec: Attack) -> Shared | None:
-    """The classifier as workers get it; None where it or the attack must stay in this process.
-
-    A function of the user's own cannot be sent, nor can a model with code that HDF5 does not hold, which an
-    ``AdvlabWarning`` says.
-    """
+def can_travel(spec: Attack) -> bool:
+    """Whether an attack can be sent to other processes; one with a function of the user's own cannot."""
     try:
         pickle.dumps(spec)
     except (AttributeError, TypeError, pickle.PicklingError):
-        return None
+        return False
+    return True
+
+
+def shared_classifier(classifier: Classifier) -> Shared | None:
+    """The classifier as workers get it; None, with an ``AdvlabWarning``, where it holds code that HDF5 does not."""
     digest = classifier.digest
     known = _sent.get(classifier)
     if known is None or known.key != digest:
         try:
             known = Shared(digest, pickle.dumps(Parcel(classifier)))
         except AdvlabError as error:
-            warnings.warn(f"It is attacked in this process alone. {error}", AdvlabWarning, stacklevel=3)
+            warnings.warn(f"It stays in this process. {error}", AdvlabWarning, stacklevel=3)
             return None
         _sent[classifier] = known
     return known

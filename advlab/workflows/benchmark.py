@@ -9,12 +9,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from advlab import remote, workspace
-from advlab.declarations.benchmarks import Cell, load_benchmark
+from advlab.declarations.benchmarks import Benchmark, Cell, load_benchmark
 from advlab.declarations.suites import Suite
 from advlab.errors import AdvlabError, FileExists
 from advlab.evaluation.comparison import Comparison, Score
 from advlab.evaluation.evaluation import Evaluation, evaluate
 from advlab.evaluation.scores import score_of, with_archive
+from advlab.lock import exclusive
 from advlab.progress import Progress
 from advlab.threat import ThreatModel
 from advlab.workflows.attack import attack
@@ -67,6 +68,20 @@ def benchmark(
             f"'{path}' has results of benchmark '{declaration.name}'. Use --resume to compute what is missing or has "
             "changed, or --force to compute all cells again."
         )
+    with exclusive(folder):
+        return _run(declaration, folder, resume, force, trust, upload, progress)
+
+
+def _run(
+    declaration: Benchmark,
+    folder: Path,
+    resume: bool,
+    force: bool,
+    trust: bool,
+    upload: str | None,
+    progress: bool | None,
+) -> Comparison:
+    path = folder / RESULTS
     earlier = Comparison.load(path) if path.exists() and not force else None
     plan = make_plan(declaration, trust)
     result = Comparison(declaration.title, (), {})
