@@ -58,13 +58,9 @@ def shared(value: object) -> Shared:
     return Shared(str(abs(hash(str(value)))), pickle.dumps(value))
 
 
-def tasks(count: int):
-    return ((number, number) for number in range(count))
-
-
 def test_a_worker_that_dies_is_replaced_and_only_its_slice_is_repeated(ray_here, tmp_path):
     said: list[str] = []
-    answers = dict(ray_here.map(worker_tasks.die_once, shared(str(tmp_path)), tasks(20), said.append))
+    answers = dict(ray_here.map(worker_tasks.die_once, shared(str(tmp_path)), range(20), int, said.append))
     assert answers == {number: number for number in range(20)}
     assert len(said) >= 2
     assert all("is repeated" in line for line in said)
@@ -72,9 +68,9 @@ def test_a_worker_that_dies_is_replaced_and_only_its_slice_is_repeated(ray_here,
 
 def test_errors_arrive_and_a_slice_that_ends_every_worker_ends_the_run(ray_here):
     with pytest.raises(InvalidValue, match="not 0"):
-        list(ray_here.map(worker_tasks.refuse, shared("x"), tasks(1), print))
+        list(ray_here.map(worker_tasks.refuse, shared("x"), range(1), int, print))
     with pytest.raises(AdvlabError, match="Slice 1 failed 3 times"):
-        list(ray_here.map(worker_tasks.die, shared("x"), tasks(1), lambda _: None))
+        list(ray_here.map(worker_tasks.die, shared("x"), range(1), int, lambda _: None))
 
 
 def test_ray_gives_the_result_of_one_process(ray_here, trained, digits):
@@ -93,7 +89,7 @@ def test_an_interrupt_cancels_what_runs(ray_here, tmp_path):
     started.mkdir()
     threading.Thread(target=_interrupt_when, args=(started,)).start()
     with pytest.raises(KeyboardInterrupt):
-        list(ray_here.map(worker_tasks.rest, shared(str(started)), tasks(4), print))
+        list(ray_here.map(worker_tasks.rest, shared(str(started)), range(4), int, print))
     deadline = time.monotonic() + 20
     while any(_is_alive(int(path.name)) for path in started.iterdir()) and time.monotonic() < deadline:
         time.sleep(0.1)

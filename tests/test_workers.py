@@ -37,13 +37,13 @@ class Here:
     def __init__(self, most: int = 1000):
         self.most, self.asked = most, 0
 
-    def map(self, function, shared, tasks, say):
+    def map(self, function, shared, numbers, task, say):
         opened = pickle.loads(shared.content)
-        for number, task in reversed(list(tasks)):
+        for number in reversed(list(numbers)):
             if self.asked == self.most:
                 raise KeyboardInterrupt
             self.asked += 1
-            yield number, function(opened, pickle.loads(pickle.dumps(task)))
+            yield number, function(opened, pickle.loads(pickle.dumps(task(number))))
 
 
 @pytest.fixture(scope="module")
@@ -58,10 +58,6 @@ def pool():
 
 def shared(value: object) -> Shared:
     return Shared(str(abs(hash(str(value)))), pickle.dumps(value))
-
-
-def tasks(count: int):
-    return ((number, number) for number in range(count))
 
 
 SPECS = {
@@ -218,7 +214,7 @@ def test_a_classifier_is_the_same_on_the_other_side(rgb):
 def test_a_worker_that_dies_is_replaced_and_only_its_slice_is_repeated(pool, tmp_path):
     """200 tasks, 20 deaths."""
     said: list[str] = []
-    answers = dict(pool.map(worker_tasks.die_once, shared(str(tmp_path)), tasks(200), said.append))
+    answers = dict(pool.map(worker_tasks.die_once, shared(str(tmp_path)), range(200), int, said.append))
     assert answers == {number: number for number in range(200)}
     assert len(said) == 20
     assert "exit code 7" in said[0]
@@ -226,15 +222,15 @@ def test_a_worker_that_dies_is_replaced_and_only_its_slice_is_repeated(pool, tmp
 
 def test_a_slice_that_ends_every_worker_ends_the_run(pool):
     with pytest.raises(AdvlabError, match=r"Slice 1 ended 3 processes, the last one exit code 9\. .*--workers"):
-        list(pool.map(worker_tasks.die, shared("x"), tasks(1), lambda _: None))
+        list(pool.map(worker_tasks.die, shared("x"), range(1), int, lambda _: None))
 
 
 def test_an_error_of_advlab_arrives_as_it_is_and_any_other_with_its_traceback(pool):
     with pytest.raises(InvalidValue, match="not 0"):
-        list(pool.map(worker_tasks.refuse, shared("x"), tasks(1), print))
+        list(pool.map(worker_tasks.refuse, shared("x"), range(1), int, print))
     with pytest.raises(RuntimeError, match=r"(?s)worker_tasks\.py.*KeyError: 0"):
-        list(pool.map(worker_tasks.stumble, shared("x"), tasks(1), print))
-    assert dict(pool.map(worker_tasks.double, shared(21), tasks(3), print)) == {0: 0, 1: 21, 2: 42}
+        list(pool.map(worker_tasks.stumble, shared("x"), range(1), int, print))
+    assert dict(pool.map(worker_tasks.double, shared(21), range(3), int, print)) == {0: 0, 1: 21, 2: 42}
 
 
 def test_workers_share_the_cores_before_tensorflow_is_there(monkeypatch):
@@ -242,7 +238,7 @@ def test_workers_share_the_cores_before_tensorflow_is_there(monkeypatch):
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     three = Processes(3)
     try:
-        assert dict(three.map(worker_tasks.threads, shared("x"), tasks(1), print)) == {0: ("2", False)}
+        assert dict(three.map(worker_tasks.threads, shared("x"), range(1), int, print)) == {0: ("2", False)}
     finally:
         three.close()
 
@@ -253,7 +249,7 @@ def test_an_interrupt_leaves_no_process_behind(tmp_path, monkeypatch):
     started.mkdir()
     threading.Thread(target=_interrupt_when, args=(started,)).start()
     with pytest.raises(KeyboardInterrupt):
-        list(two.map(worker_tasks.rest, shared(str(started)), tasks(5), print))
+        list(two.map(worker_tasks.rest, shared(str(started)), range(5), int, print))
     two.close()
     for path in started.iterdir():
         with pytest.raises(ProcessLookupError):

@@ -59,21 +59,24 @@ def share(
         return
     parts = np.array_split(open_rows, math.ceil(len(open_rows) / _IMAGES))
 
-    def tasks() -> Iterator[tuple[int, Task]]:
-        for number, rows in enumerate(parts):
-            left = deadline - time.perf_counter()
-            if left <= 0:
+    def in_time() -> Iterator[int]:
+        for number in range(len(parts)):
+            if time.perf_counter() >= deadline:
                 return
-            data = work.dataset
-            part = replace(data, x=np.asarray(data.x[rows]), y=data.y[rows], indices=data.indices[rows])
-            yield number, Task(part, work.norm, work.epsilon, method, smoothing, radii, left)
+            yield number
+
+    def task(number: int) -> Task:
+        data, rows = work.dataset, parts[number]
+        part = replace(data, x=np.asarray(data.x[rows]), y=data.y[rows], indices=data.indices[rows])
+        left = deadline - time.perf_counter()
+        return Task(part, work.norm, work.epsilon, method, smoothing, radii, left)
 
     saved = time.perf_counter()
     label = f"{method} on {work.classifier.name}"
     with Progress(len(work.dataset), label, "image", show=progress) as bar:
         bar.advance(len(work.dataset) - len(open_rows))
         try:
-            for number, answers in workers.map(certify_slice, shared, tasks(), bar.say):
+            for number, answers in workers.map(certify_slice, shared, in_time(), task, bar.say):
                 for name, values in answers.items():
                     work.answers[name][parts[number]] = values
                 bar.advance(len(parts[number]))

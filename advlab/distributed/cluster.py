@@ -60,27 +60,29 @@ class Cluster:
         self,
         function: Callable[[Any, Any], Any],
         shared: Shared,
-        tasks: Iterable[tuple[int, Any]],
+        numbers: Iterable[int],
+        task: Callable[[int], Any],
         say: Callable[[str], None],
     ) -> Iterator[tuple[int, Any]]:
         """As ``engine.executor.Executor`` says; what is shared lies in the object store once."""
         ray = self._ray
         content = ray.put(shared.content)
         run = self._remote(_run)
-        remaining, waiting, deaths = iter(tasks), dict[Any, tuple[int, bytes]](), dict[int, int]()
+        remaining, waiting, deaths = iter(numbers), dict[Any, int](), dict[int, int]()
 
-        def send(number: int, task: bytes) -> None:
-            reference = run.remote(function.__module__, function.__name__, shared.key, content, task, self._threads)
-            waiting[reference] = (number, task)
+        def send(number: int) -> None:
+            sent = pickle.dumps(task(number), protocol=pickle.HIGHEST_PROTOCOL)
+            reference = run.remote(function.__module__, function.__name__, shared.key, content, sent, self._threads)
+            waiting[reference] = number
 
         try:
             while True:
                 while len(waiting) < _AHEAD * self._workers and (following := next(remaining, None)) is not None:
-                    send(following[0], pickle.dumps(following[1], protocol=pickle.HIGHEST_PROTOCOL))
+                    send(following)
                 if not waiting:
                     return
                 (reference, *_), _ = ray.wait(list(waiting), num_returns=1)
-                number, task = waiting.pop(reference)
+                number = waiting.pop(reference)
                 try:
                     answer = ray.get(reference)
                 except (ray.exceptions.RaySystemError, ray.exceptions.RayError) as error:
@@ -91,7 +93,7 @@ class Cluster:
                             "memory ran out, choose a smaller --batch-size."
                         ) from error
                     say(f"slice {number + 1} is repeated ({deaths[number]}): {_first_line(error)}")
-                    send(number, task)
+                    send(number)
                     continue
                 if isinstance(answer, Failure):
                     raise answer.error or RuntimeError(f"In a task of the cluster:\n{answer.text}")

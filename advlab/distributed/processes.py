@@ -52,24 +52,25 @@ class Processes:
         self,
         function: Callable[[Any, Any], Any],
         shared: Shared,
-        tasks: Iterable[tuple[int, Any]],
+        numbers: Iterable[int],
+        task: Callable[[int], Any],
         say: Callable[[str], None],
     ) -> Iterator[tuple[int, Any]]:
         """As ``engine.executor.Executor`` says."""
         path = Path(self._folder.name) / shared.key
         if not path.exists():
             path.write_bytes(shared.content)
-        remaining, lock, answers = iter(tasks), threading.Lock(), queue.Queue[Any]()
+        remaining, lock, answers = iter(numbers), threading.Lock(), queue.Queue[Any]()
         stopped = threading.Event()
 
         def work(worker: _Worker) -> None:
             try:
                 while not stopped.is_set():
                     with lock:
-                        number, task = next(remaining, (None, None))
-                    if number is None:
-                        return
-                    content = pickle.dumps(task, protocol=pickle.HIGHEST_PROTOCOL)
+                        number = next(remaining, None)
+                        if number is None:
+                            return
+                        content = pickle.dumps(task(number), protocol=pickle.HIGHEST_PROTOCOL)
                     job = Job(function.__module__, function.__name__, shared.key, path, content)
                     answers.put((number, worker.ask(job, number, say)))
             except BaseException as error:  # noqa: BLE001

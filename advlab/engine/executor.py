@@ -27,13 +27,14 @@ class Executor(Protocol):
         self,
         function: Callable[[Any, Any], Any],
         shared: Shared,
-        tasks: Iterable[tuple[int, Any]],
+        numbers: Iterable[int],
+        task: Callable[[int], Any],
         say: Callable[[str], None],
     ) -> Iterator[tuple[int, Any]]:
-        """The number of each task and ``function(what was shared, task)``, as they are finished.
+        """Each number and ``function(what was shared, task(number))``, as they are finished.
 
-        ``tasks`` are numbered, and read as workers become free. A task whose
-        worker dies is run again, which ``say`` is told. Raises what the function raises.
+        Tasks are made as workers become free, and made again where a worker dies, which ``say`` is told: nobody keeps
+        them. Raises what the function raises.
         """
         ...
 

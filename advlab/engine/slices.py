@@ -6,7 +6,7 @@ import itertools
 import math
 import pickle
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -125,10 +125,8 @@ def craft_in_slices(
         x = np.asarray(dataset.x[chosen])
         return replace(dataset, x=x, y=dataset.y[chosen], indices=dataset.indices[chosen])
 
-    def remaining() -> Iterator[tuple[int, Task]]:
-        for number in range(len(rows)):
-            if number not in results:
-                yield number, task(part(number), rows[number])
+    def made(number: int) -> Task:
+        return task(part(number), rows[number])
 
     with Progress(len(dataset), label, show=progress) as bar:
 
@@ -141,8 +139,9 @@ def craft_in_slices(
             if kept is not None:
                 keep(number, kept)
                 advance(number)
+        remaining = [number for number in range(len(rows)) if number not in results]
         try:
-            for number, result in executor.map(work, shared, remaining(), bar.say):
+            for number, result in executor.map(work, shared, remaining, made, bar.say):
                 whole = replace(result, x=part(number).x, command=command_line())
                 if unfinished is not None:
                     whole.save(workspace.part_path(unfinished, number), force=True)
