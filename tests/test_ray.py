@@ -69,7 +69,7 @@ def test_a_worker_that_dies_is_replaced_and_only_its_slice_is_repeated(ray_here,
 def test_errors_arrive_and_a_slice_that_ends_every_worker_ends_the_run(ray_here):
     with pytest.raises(InvalidValue, match="not 0"):
         list(ray_here.map(worker_tasks.refuse, shared("x"), range(1), int, print))
-    with pytest.raises(AdvlabError, match="Slice 1 failed 3 times"):
+    with pytest.raises(AdvlabError, match="Slice 1 failed 5 times"):
         list(ray_here.map(worker_tasks.die, shared("x"), range(1), int, lambda _: None))
 
 

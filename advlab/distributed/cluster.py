@@ -10,7 +10,6 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
-from advlab.distributed.processes import MOST_DEATHS
 from advlab.distributed.worker import Failure, call, failure_of
 from advlab.engine.executor import Shared
 from advlab.errors import AdvlabError, InvalidValue, Mismatch
@@ -20,6 +19,7 @@ LOCAL, AUTO = "local", "auto"
 _ANSWER_SECONDS = 10.0  # for an address to answer
 _JOIN_SECONDS = 60.0  # for Ray to join what answers
 _COMPARED = ("advlab", "tensorflow", "keras")
+_MOST_FAILURES = 5  # of one task
 _AHEAD = 2  # tasks sent for each that runs
 
 
@@ -87,10 +87,10 @@ class Cluster:
                     answer = ray.get(reference)
                 except (ray.exceptions.RaySystemError, ray.exceptions.RayError) as error:
                     deaths[number] = deaths.get(number, 0) + 1
-                    if deaths[number] == MOST_DEATHS:
+                    if deaths[number] == _MOST_FAILURES:
                         raise AdvlabError(
-                            f"Slice {number + 1} failed {MOST_DEATHS} times in the cluster: {_first_line(error)} Where "
-                            "memory ran out, choose a smaller --batch-size."
+                            f"Slice {number + 1} failed {_MOST_FAILURES} times in the cluster: {_first_line(error)} "
+                            "Where memory ran out, choose a smaller --batch-size."
                         ) from error
                     say(f"slice {number + 1} is repeated ({deaths[number]}): {_first_line(error)}")
                     send(number)

@@ -13,11 +13,12 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from advlab.distributed.worker import Failure, Job
+from advlab.distributed.worker import BEGUN, Failure, Job
 from advlab.engine.executor import Shared
 from advlab.errors import AdvlabError, InvalidValue
 
-MOST_DEATHS = 3  # of the workers of one task: then it is the task that ends them
+MOST_DEATHS = 3  # of workers at one task: then it is the task that ends them
+_MOST_STARTS = 10  # of workers that end before they begin it
 _BYTES_EACH = 900 * 2**20  # of a worker at work: TensorFlow, a network of some millions of weights, a batch
 _STOP_SECONDS = 2.0
 
@@ -120,26 +121,30 @@ class _Worker:
 
     def ask(self, job: Job, number: int, say: Callable[[str], None]) -> Any:
         """What a task returns; its process is replaced where it dies."""
-        for deaths in range(1, MOST_DEATHS + 1):
-            process = self._started()
+        deaths = starts = 0
+        while True:
+            process, begun = self._started(), False
             try:
                 pickle.dump(job, process.stdin, protocol=pickle.HIGHEST_PROTOCOL)  # type: ignore[arg-type]
                 process.stdin.flush()  # type: ignore[union-attr]
-                answer = pickle.load(process.stdout)  # type: ignore[arg-type]
+                while isinstance(answer := pickle.load(process.stdout), str) and answer == BEGUN:  # type: ignore[arg-type]
+                    begun = True
             except (EOFError, OSError, pickle.UnpicklingError):
                 code = process.wait()
                 self._process = None
                 if self._is_over:
                     raise AdvlabError("The workers were ended.") from None
-                say(f"worker {self.number + 1} ended ({self._why(code)}); slice {number + 1} is repeated ({deaths})")
+                deaths, starts = deaths + begun, starts + (not begun)
+                if deaths == MOST_DEATHS or starts == _MOST_STARTS:
+                    raise AdvlabError(
+                        f"Slice {number + 1} ended {deaths + starts} processes, the last one {self._why(code)}. Where "
+                        "memory ran out, choose fewer --workers or a smaller --batch-size."
+                    ) from None
+                say(f"worker {self.number + 1} ended ({self._why(code)}); slice {number + 1} is repeated")
                 continue
             if isinstance(answer, Failure):
                 raise answer.error or RuntimeError(f"In worker {self.number + 1}:\n{answer.text}")
             return answer
-        raise AdvlabError(
-            f"Slice {number + 1} ended {MOST_DEATHS} processes, the last one {self._why(code)}. Where memory ran out, "
-            "choose fewer --workers or a smaller --batch-size."
-        )
 
     def _started(self) -> subprocess.Popen[bytes]:
         if self._process is None:

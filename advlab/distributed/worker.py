@@ -13,6 +13,8 @@ import sys
 import threading
 import traceback
 import warnings
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
@@ -39,7 +41,17 @@ class Failure(NamedTuple):
 _opened: dict[str, Any] = {}
 
 
-def call(module: str, name: str, key: str, content: Any, task: bytes) -> Any:
+BEGUN = "begun"  # what a worker says before a task's own work: from then on its death may be the task's fault
+
+
+def call(
+    module: str,
+    name: str,
+    key: str,
+    content: Callable[[], bytes],
+    task: bytes,
+    begun: Callable[[], None] = lambda: None,
+) -> Any:
     """Run a function on a task; ``content()`` gives what is shared, pickled, and is opened once for each key."""
     from importlib import import_module
 
@@ -49,6 +61,7 @@ def call(module: str, name: str, key: str, content: Any, task: bytes) -> Any:
         if key not in _opened:
             _opened.clear()
             _opened[key] = pickle.loads(content())
+        begun()
         return function(_opened[key], pickle.loads(task))
 
 
@@ -63,14 +76,17 @@ def main() -> None:
     os.dup2(2, 1)  # whatever prints must not be taken for a result
     jobs: queue.Queue[Job] = queue.Queue()
     threading.Thread(target=_read, args=(source, jobs), daemon=True).start()
+
+    def say(what: Any) -> None:
+        pickle.dump(what, sink, protocol=pickle.HIGHEST_PROTOCOL)
+        sink.flush()
+
     while True:
         job = jobs.get()
         try:
-            answer: Any = call(job.module, job.name, job.key, job.shared.read_bytes, job.task)
+            say(call(job.module, job.name, job.key, job.shared.read_bytes, job.task, partial(say, BEGUN)))
         except Exception as error:  # noqa: BLE001
-            answer = failure_of(error)
-        pickle.dump(answer, sink, protocol=pickle.HIGHEST_PROTOCOL)
-        sink.flush()
+            say(failure_of(error))
 
 
 def _read(source: BinaryIO, jobs: queue.Queue[Job]) -> None:
