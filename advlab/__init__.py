@@ -19,6 +19,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.data.dataset import Dataset as Dataset
     from advlab.data.loading import load_dataset as load_dataset
     from advlab.declarations.attack import Attack as Attack
+    from advlab.declarations.benchmarks import load_benchmark as load_benchmark
     from advlab.declarations.recipes import Recipe as Recipe
     from advlab.declarations.recipes import load_recipe as load_recipe
     from advlab.declarations.studies import load_study as load_study
@@ -32,6 +33,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.errors import Mismatch as Mismatch
     from advlab.errors import UnknownName as UnknownName
     from advlab.evaluation.compare import compare as compare
+    from advlab.evaluation.comparison import Comparison as Comparison
     from advlab.evaluation.curve import SecurityCurve as SecurityCurve
     from advlab.evaluation.defense import DefenseReport as DefenseReport
     from advlab.evaluation.detection import Detection as Detection
@@ -65,8 +67,12 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.attack import attack as attack
     from advlab.workflows.audit import Audit as Audit
     from advlab.workflows.audit import audit as audit
+    from advlab.workflows.benchmark import benchmark as benchmark
+    from advlab.workflows.benchmark_plan import BenchmarkPlan as BenchmarkPlan
+    from advlab.workflows.benchmark_plan import plan_benchmark as plan_benchmark
     from advlab.workflows.certify import certify as certify
     from advlab.workflows.certify_property import certify_property as certify_property
+    from advlab.workflows.compare import compare_archives as compare_archives
     from advlab.workflows.curve import curve as curve
     from advlab.workflows.defense_report import defense_report as defense_report
     from advlab.workflows.demo import demo as demo
@@ -91,10 +97,12 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.study import study as study
     from advlab.workflows.summary import ModelSummary as ModelSummary
     from advlab.workflows.summary import summary as summary
+    from advlab.workflows.tracking import track as track
     from advlab.workflows.train import train as train
     from advlab.workflows.transfer import transfer as transfer
     from advlab.workflows.verify import Verification as Verification
     from advlab.workflows.verify import verify as verify
+    from advlab.workflows.workers import use_workers as use_workers
 
 __version__ = "0.1.0"
 
@@ -105,8 +113,10 @@ _ROOM = {
     "AttackResult": "results.result",
     "Attributions": "results.attributions",
     "Audit": "workflows.audit",
+    "BenchmarkPlan": "workflows.benchmark_plan",
     "Certificate": "results.certificate",
     "Classifier": "classifiers.classifier",
+    "Comparison": "evaluation.comparison",
     "Dataset": "data.dataset",
     "DefenseReport": "evaluation.defense",
     "Detection": "evaluation.detection",
@@ -144,9 +154,11 @@ _ROOM = {
     "attribute": "workflows.explain",
     "audit": "workflows.audit",
     "available": "workflows.listing",
+    "benchmark": "workflows.benchmark",
     "certify": "workflows.certify",
     "certify_property": "workflows.certify_property",
     "compare": "evaluation.compare",
+    "compare_archives": "workflows.compare",
     "cross_findings": "evaluation.findings.cross",
     "curve": "workflows.curve",
     "defense_report": "workflows.defense_report",
@@ -161,6 +173,7 @@ _ROOM = {
     "export": "workflows.export",
     "harden": "workflows.harden",
     "import_images": "workflows.import_images",
+    "load_benchmark": "declarations.benchmarks",
     "load_classifier": "workflows.model_file",
     "load_dataset": "data.loading",
     "load_recipe": "declarations.recipes",
@@ -168,6 +181,7 @@ _ROOM = {
     "load_study": "declarations.studies",
     "load_suite": "declarations.suites",
     "new": "workflows.new",
+    "plan_benchmark": "workflows.benchmark_plan",
     "predict": "workflows.predict",
     "report": "reporting.report",
     "run": "workflows.run_suite",
@@ -176,9 +190,11 @@ _ROOM = {
     "summary": "workflows.summary",
     "table": "evaluation.table",
     "to_records": "evaluation.records",
+    "track": "workflows.tracking",
     "train": "workflows.train",
     "transfer": "workflows.transfer",
     "use_device": "classifiers.devices",
+    "use_workers": "workflows.workers",
     "verify": "workflows.verify",
     "worst_case": "evaluation.evaluation",
 }

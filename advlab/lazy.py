@@ -67,7 +67,7 @@ class LazyImages(np.lib.mixins.NDArrayOperatorsMixin):
 
     def select(self, rows: np.ndarray | slice) -> LazyImages:
         """Some of the images, none of which is read yet."""
-        positions = np.arange(len(self))[rows]
+        positions = np.arange(len(self))[rows].copy()  # a view of them would keep the numbers of all images
         return LazyImages((len(positions), *self.shape[1:]), lambda rows: self._read(positions[rows]), self.dtype)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import re
 import time
@@ -22,6 +23,7 @@ _TEMPORARY = re.compile(r"\..*-[0-9a-f]{8}(\.\w+)?")
 _LEFTOVER_SECONDS = 3600
 
 _current: ContextVar[Path | None] = ContextVar("workspace", default=None)
+_archives: ContextVar[Path | None] = ContextVar("archives", default=None)
 
 
 def root() -> Path:
@@ -37,6 +39,16 @@ def using(folder: str | os.PathLike[str] | None) -> Iterator[Path]:
         yield root()
     finally:
         _current.reset(token)
+
+
+@contextlib.contextmanager
+def archives_in(folder: Path) -> Iterator[None]:
+    """Write the archives of attacks below another folder than ``attacks/`` for the length of a ``with`` block."""
+    token = _archives.set(folder)
+    try:
+        yield
+    finally:
+        _archives.reset(token)
 
 
 def shipped() -> Path:
@@ -86,6 +98,11 @@ def studies() -> dict[str, Path]:
     return _search("models", ".toml", "studies")
 
 
+def benchmarks() -> dict[str, Path]:
+    """Every benchmark that can be run, by name."""
+    return _search("attacks", ".toml", "benchmarks")
+
+
 def archives() -> list[Path]:
     """Every finished archive of the workspace, sorted."""
     return sorted(
@@ -110,6 +127,11 @@ def find_study(name: str) -> Path:
     return _find(name, "study", studies())
 
 
+def find_benchmark(name: str) -> Path:
+    """The path of a benchmark, given its name or a path to a TOML file."""
+    return _find(name, "benchmark", benchmarks())
+
+
 def find_weights(name: str) -> Path:
     """The path of a saved classifier, given its name or a path to a file."""
     available = weights()
@@ -119,6 +141,10 @@ def find_weights(name: str) -> Path:
 
 
 def _find(name: str, category: str, available: dict[str, Path]) -> Path:
+    if "://" in name:
+        from advlab.remote import fetch
+
+        return fetch(name)
     path = Path(name)
     is_folder = category == "model" and path.is_dir()  # a SavedModel is a folder
     if looks_like_path(name) or (name not in available and (is_folder or (path.suffix and path.is_file()))):
@@ -133,6 +159,10 @@ def _find(name: str, category: str, available: dict[str, Path]) -> Path:
 
 def find_data(name: str, available: Iterable[str]) -> Path:
     """The path of the user's own data set; ``available`` holds the names that need no path."""
+    if "://" in name:
+        from advlab.remote import fetch
+
+        return fetch(name)
     path = Path(name).expanduser()
     if path.exists():
         return path
@@ -168,9 +198,14 @@ def study_path(name: str, suffix: str) -> Path:
     return root() / "models" / "studies" / f"{name}{suffix}"
 
 
+def benchmark_folder(name: str) -> Path:
+    """Where the results, the pages and the archives of a benchmark are written."""
+    return root() / "attacks" / "benchmarks" / as_file_name(name)
+
+
 def archive_path(classifier: str, slug: str, suite: str = "") -> Path:
     """Where the archive of an attack on a classifier is written; the parts of a cascade have a folder of their own."""
-    folder = root() / "attacks" / as_file_name(classifier)
+    folder = _archive_folder(classifier)
     return (folder / as_file_name(suite) if suite else folder) / f"{as_file_name(slug)}.h5"
 
 
@@ -186,7 +221,11 @@ def unfinished_certificate_path(classifier: str, slug: str) -> Path:
 
 def partial_path(classifier: str, slug: str) -> Path:
     """Where an unfinished attack is stored until it is resumed."""
-    return root() / "attacks" / as_file_name(classifier) / f"{as_file_name(slug)}.partial.h5"
+    return _archive_folder(classifier) / f"{as_file_name(slug)}.partial.h5"
+
+
+def _archive_folder(classifier: str) -> Path:
+    return (_archives.get() or root() / "attacks") / as_file_name(classifier)
 
 
 def part_path(partial: Path, number: int) -> Path:
@@ -196,10 +235,9 @@ def part_path(partial: Path, number: int) -> Path:
 
 def forget_unfinished(partial: Path) -> None:
     """Delete what is stored of an unfinished attack, its whole parts included."""
-    number = 0
-    while (part := part_path(partial, number)).exists():
+    stem = partial.name.removesuffix(".partial.h5")
+    for part in partial.parent.glob(f"{glob.escape(stem)}.part-*.partial.h5"):
         part.unlink(missing_ok=True)
-        number += 1
     partial.unlink(missing_ok=True)
 
 

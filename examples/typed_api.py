@@ -78,6 +78,14 @@ def main(folder: Path) -> None:
     hardened: advlab.Hardened = advlab.harden(classifier, minutes=0.02, samples=20, output=folder / "hardened.h5")
     print(hardened.table())
     suite: list[advlab.Evaluation] = advlab.run(classifier, data, "quick")
+    declared = folder / "small.toml"
+    declared.write_text('title = "T"\nclassifiers = ["digits"]\nattacks = ["fgsm"]\nsamples = 9\nepsilons.l2 = [1]\n')
+    plan: advlab.BenchmarkPlan = advlab.plan_benchmark(declared)
+    print(len(advlab.load_benchmark(declared).cells))
+    compared: advlab.Comparison = advlab.benchmark(declared)
+    print(plan.caption(), compared.table(), advlab.compare_archives([path]).table())
+    with advlab.use_workers(2):
+        print(advlab.attack(classifier, data, spec).execution.workers)
     matrix: advlab.TransferMatrix = advlab.transfer([result], [advlab.ModelFile("digits", trust=False)])
     explained: advlab.Attributions | None = advlab.explain(result, samples=2, steps=8).attributions
     counts: np.ndarray = advlab.attribute(classifier, data.x[:2], method="saliency")

@@ -15,12 +15,13 @@ PACKAGE = Path(__file__).parent.parent / "advlab"
 HEAVY = ("tensorflow", "keras", "art")
 ROOMS = {  # room: what it may import beside itself and the root
     "cli": "",
-    "workflows": "reporting figures evaluation results defenses training certification engine methods problem "
-    "classifiers declarations data",
+    "workflows": "distributed reporting figures evaluation results defenses training certification engine methods "
+    "problem classifiers declarations data",
     "reporting": "evaluation figures",
     "figures": "evaluation declarations",
     "evaluation": "results declarations data",
     "results": "declarations",
+    "distributed": "engine",
     "defenses": "engine methods problem classifiers data declarations",
     "training": "certification engine methods problem classifiers data declarations",
     "certification": "problem classifiers data declarations results engine",
@@ -47,8 +48,11 @@ LIBRARIES = {  # library: the rooms that may import it
     "pandas": "root",
     "h5py": "root classifiers",
     "onnx": "classifiers",
+    "ray": "distributed",
+    "fsspec": "root",
+    "mlflow": "workflows",
 }
-IN_FUNCTIONS_ONLY = {"sklearn", "PIL", "art", "onnx", "tqdm", "pandas"}
+IN_FUNCTIONS_ONLY = {"sklearn", "PIL", "art", "onnx", "tqdm", "pandas", "ray", "fsspec", "mlflow"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "shipped" not in path.parts)
 
 
@@ -207,8 +211,10 @@ def test_the_public_names():
         "AttackResult",
         "Attributions",
         "Audit",
+        "BenchmarkPlan",
         "Certificate",
         "Classifier",
+        "Comparison",
         "Dataset",
         "DefenseReport",
         "Detection",
@@ -246,9 +252,11 @@ def test_the_public_names():
         "attribute",
         "audit",
         "available",
+        "benchmark",
         "certify",
         "certify_property",
         "compare",
+        "compare_archives",
         "cross_findings",
         "curve",
         "defense_report",
@@ -264,6 +272,7 @@ def test_the_public_names():
         "figures",
         "harden",
         "import_images",
+        "load_benchmark",
         "load_classifier",
         "load_dataset",
         "load_recipe",
@@ -271,6 +280,7 @@ def test_the_public_names():
         "load_study",
         "load_suite",
         "new",
+        "plan_benchmark",
         "predict",
         "report",
         "run",
@@ -279,9 +289,11 @@ def test_the_public_names():
         "summary",
         "table",
         "to_records",
+        "track",
         "train",
         "transfer",
         "use_device",
+        "use_workers",
         "verify",
         "worst_case",
     ]

@@ -92,6 +92,9 @@ def printed(tmp_path_factory):
         small = ["--model", "digits", "--samples", "12"]
         return {
             "attack": call(*workspace, "attack", *small),
+            "benchmark": call("benchmark", small_benchmark(folder)),
+            "benchmark --dry-run": call("benchmark", small_benchmark(folder), "--dry-run"),
+            "compare": call("compare", REFERENCE),
             "evaluate": evaluated(archive, folder),
             "doctor": call("doctor"),
             "explain": call("explain", archive, "--samples", 3, "--steps", 4),
@@ -139,6 +142,12 @@ def network_and_property(folder: Path) -> list[object]:
     lines = [f"(declare-const X_{i} Real)(assert (<= X_{i} 1))(assert (>= X_{i} 0))" for i in range(2)]
     (folder / "below.vnnlib").write_text("\n".join([*lines, "(declare-const Y_0 Real)(assert (>= Y_0 3))"]), "utf-8")
     return [folder / "sum.keras", "--output-type", "logit", "--property", folder / "below.vnnlib"]
+
+
+def small_benchmark(folder: Path) -> Path:
+    path = folder / "tiny.toml"
+    path.write_text('title = "Tiny"\nclassifiers = ["digits"]\nattacks = ["fgsm"]\nsamples = 4\nepsilons.l2 = [1]\n')
+    return path
 
 
 def one_image(folder: Path) -> Path:
@@ -194,7 +203,7 @@ def test_every_documented_object_is_printed_by_some_command(printed):
 
 
 def test_the_list_of_one_category_has_only_that():
-    for category in ("models", "studies", "methods", "suites", "datasets", "archives"):
+    for category in ("models", "studies", "methods", "suites", "benchmarks", "datasets", "archives"):
         assert set(call("list", category)) == {"schema", category}
 
 

@@ -28,6 +28,7 @@ def test_declarations_and_shipped_weights_are_in_it_and_produced_files_are_not(w
     models |= {f"advlab/shipped/models/pretrained/{path.name}" for path in (ROOT / "models/pretrained").glob("*.h5")}
     models |= {f"advlab/shipped/models/studies/{path.name}" for path in (ROOT / "models/studies").iterdir()}
     attacks = {f"advlab/shipped/attacks/{path.name}" for path in (ROOT / "attacks").glob("*.toml")}
+    attacks |= {f"advlab/shipped/attacks/benchmarks/{p.name}" for p in (ROOT / "attacks/benchmarks").glob("*.toml")}
     attacks |= {f"advlab/shipped/attacks/reference/{path.name}" for path in (ROOT / "attacks/reference").glob("*.h5")}
     assert inside == models | attacks
     assert len(models) >= 16

@@ -7,11 +7,12 @@ import time
 from pathlib import Path
 from typing import Any
 
-from advlab.certification.unfinished import SAVE_EVERY, Unfinished
+from advlab.certification.complete import complete, share
+from advlab.certification.unfinished import Unfinished
 from advlab.certification.work import Work
 from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
-from advlab.progress import Progress, patient_interrupt
+from advlab.engine.executor import current
 from advlab.provenance import command_line, versions
 from advlab.results.certificate import Certificate
 
@@ -49,7 +50,9 @@ def certify(
     }
     file = Unfinished(unfinished, specification)
     began -= file.load(work.answers)
-    _complete(work, method, smoothing or {}, radii, file, began, began + time_limit, progress)
+    if (workers := current()) is not None:
+        share(work, method, smoothing or {}, radii, file, began, began + time_limit, progress, workers)
+    complete(work, method, smoothing or {}, radii, file, began, began + time_limit, progress)
     settings: dict[str, Any] = {"smoothing": smoothing} if method == "smoothing" else {}
     settings |= {"radii": True} if radii else {}
     return Certificate(
@@ -75,46 +78,3 @@ def certify(
         versions=versions(),
         command=command_line(),
     )
-
-
-def _complete(
-    work: Work,
-    method: str,
-    smoothing: dict[str, Any],
-    radii: bool,
-    file: Unfinished,
-    began: float,
-    deadline: float,
-    progress: bool | None,
-) -> None:
-    """Do the remaining work until it is done or the deadline is there, keeping it in a file where it is interrupted."""
-    saved = time.perf_counter()
-    label = f"{method} on {work.classifier.name}"
-    with (
-        Progress(len(work.dataset) * (1 + radii), label, "image", show=progress) as bar,
-        patient_interrupt(file.path is not None) as interrupt,
-    ):
-
-        def report(decided: int) -> None:
-            nonlocal saved
-            bar.advance(decided)
-            if (now := time.perf_counter()) - saved > SAVE_EVERY:
-                saved = now
-                file.save(work.answers, now - began)
-
-        work.stop = lambda: interrupt.is_set() or time.perf_counter() >= deadline
-        try:
-            if method == "smoothing":
-                work.smooth(smoothing, report)
-            else:
-                work.bound(method, report)
-                if radii:
-                    work.radii(method, report)
-            if interrupt.is_set():
-                raise KeyboardInterrupt
-        except KeyboardInterrupt:
-            if file.save(work.answers, time.perf_counter() - began):
-                raise KeyboardInterrupt(
-                    f"The work so far is saved in '{file.path}'; the same command continues."
-                ) from None
-            raise

@@ -73,8 +73,10 @@ class Classifier:
         self._bfloat16: Classifier | None = None
         self._plain, self._with_stand_ins = self, dict[Any, Classifier]()
         self.compiled: dict[Any, Any] = {}  # functions traced for this model; they live and die with it
-        loss = loss or loss_name(getattr(keras_model, "loss", None))
-        self._model_logits, self.notes = strip_softmax(self.keras_model, name, output=self.settings.output, loss=loss)
+        self.loss = loss or loss_name(getattr(keras_model, "loss", None))  # what it was trained with, "" where unknown
+        self._model_logits, self.notes = strip_softmax(
+            self.keras_model, name, output=self.settings.output, loss=self.loss
+        )
         for weight in self.keras_model.weights:
             if not np.all(np.isfinite(np.asarray(weight, "float32"))):
                 raise InvalidValue(f"Model '{name}' has NaN or infinite weights in '{weight.path}'. Train it again.")

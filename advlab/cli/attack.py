@@ -21,6 +21,7 @@ from advlab.cli.options import (
     relative_path,
     say_if_fewer,
     take_stand_ins,
+    track_option,
 )
 
 SECTION = "attack"
@@ -83,6 +84,7 @@ def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | No
 @backward_options
 @click.option("--output", metavar="PATH", help="[default: attacks/MODEL/METHOD-NORM-EPSILON.h5]")
 @click.option("--force", is_flag=True, help="Replace an archive of another result; restart an unfinished one.")
+@track_option
 @classifier_options()
 @json_option
 def attack(
@@ -91,6 +93,7 @@ def attack(
     method: str,
     epsilon: str | None,
     settings: tuple[str, ...],
+    track: str | None,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -103,6 +106,8 @@ def attack(
     result = advlab.attack(model, dataset, method, epsilon=epsilon, save=True, **options, **parameters)
     say_if_fewer(len(result))
     path, evaluations = result.path, [advlab.evaluate(result)]
+    if track:
+        advlab.track(evaluations, track, artifacts=[path])
     if as_json:
         print_json(advlab.to_records(evaluations, [path]))
         return

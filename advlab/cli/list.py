@@ -10,7 +10,7 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import json_option, print_json
 
-_CATEGORIES = ("models", "studies", "methods", "suites", "datasets", "archives")
+_CATEGORIES = ("models", "studies", "methods", "suites", "benchmarks", "datasets", "archives")
 
 SECTION = "look around"
 
@@ -19,7 +19,7 @@ SECTION = "look around"
 @click.argument("category", required=False, metavar=f"[{'|'.join(_CATEGORIES)}]")
 @json_option
 def list_(category: str | None, as_json: bool) -> None:
-    """List models, studies, methods, suites, datasets, archives.
+    """List models, methods, suites, benchmarks and more.
 
     Without a category, all of them.
 

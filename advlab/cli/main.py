@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import keyword
 import os
+import re
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,8 @@ class _Group(_OnceOnly, click.Group):
             if option is None or option.is_eager:
                 position += 1
                 continue
+            if rest[position] == "--ray" and not _is_address(rest[position + 1 :]):
+                rest[position] = "--ray=local"
             count = 1 if option.is_flag or "=" in rest[position] else 2
             ahead += rest[position : position + count]
             del rest[position : position + count]
@@ -148,15 +151,33 @@ class _Group(_OnceOnly, click.Group):
 )
 @click.option("--workspace", metavar="DIR", help="Folder of models/ and attacks/ [default: $ADVLAB_WORKSPACE or .].")
 @click.option("--device", metavar="auto|cpu|gpu:N", help="Where networks run [default: $ADVLAB_DEVICE or auto].")
+@click.option("--workers", type=click.IntRange(1), metavar="N", help="Processes that share the images of attacks.")
+@click.option(
+    "--ray", is_flag=False, flag_value="local", metavar="[HOST:PORT]", help="Let Ray do so, here or in a cluster."
+)
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(advlab.__version__, prog_name="advlab")
 @click.pass_context
-def main(ctx: click.Context, workspace: str | None, device: str | None, debug: bool) -> None:
+def main(
+    ctx: click.Context,
+    workspace: str | None,
+    device: str | None,
+    workers: int | None,
+    ray: str | None,
+    debug: bool,
+) -> None:
     """Run the command line."""
     if device:
         os.environ["ADVLAB_DEVICE"] = device
     if workspace:
         os.environ["ADVLAB_WORKSPACE"] = workspace
+    if workers or ray:
+        ctx.with_resource(advlab.use_workers(workers, ray=ray))
+
+
+def _is_address(words: list[str]) -> bool:
+    """Whether what follows --ray is its address, and not the command or one of its arguments."""
+    return bool(words) and (words[0] == "auto" or re.fullmatch(r"(ray://)?[^\s/:=]+:\d+", words[0]) is not None)
 
 
 def _module(command: str) -> str:

@@ -276,6 +276,16 @@ def take_stand_ins(options: dict[str, Any]) -> dict[str, str]:
     return {layer: stand_in for option, stand_in in _STAND_INS.items() for layer in options.pop(option)}
 
 
+def _tracked(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
+    """Where to track, once it is known to be there: before any work."""
+    if value is not None:
+        advlab.track([], value)
+    return value
+
+
+track_option = click.option(
+    "--track", metavar="mlflow", callback=_tracked, help="Record numbers and findings as runs of MLflow."
+)
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines (docs/json.md).")
 
 

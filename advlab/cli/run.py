@@ -20,6 +20,7 @@ from advlab.cli.options import (
     print_json,
     say_if_fewer,
     take_stand_ins,
+    track_option,
 )
 
 SECTION = "attack"
@@ -37,9 +38,12 @@ SECTION = "attack"
 @backward_options
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")
 @click.option("--force", is_flag=True, help="Craft everything again; replace archives of other results.")
+@track_option
 @classifier_options()
 @json_option
-def run(suite: str, model: str, dataset: str | None, output: str, as_json: bool, **options: Any) -> None:
+def run(
+    suite: str, model: str, dataset: str | None, output: str, track: str | None, as_json: bool, **options: Any
+) -> None:
     """Run a suite of attacks, save archives and write a report.
 
     SUITE is a name ('advlab list suites') or the path of a TOML file. After an interruption, the same command resumes.
@@ -50,6 +54,8 @@ def run(suite: str, model: str, dataset: str | None, output: str, as_json: bool,
     evaluations = advlab.run(model, dataset, suite, save=True, backward=backward, **options)
     say_if_fewer(len(evaluations[0]))
     advlab.report(evaluations, output)
+    if track:
+        advlab.track(evaluations, track, artifacts=[output])
     if as_json:
         print_json(advlab.to_records(evaluations))
     else:

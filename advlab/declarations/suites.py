@@ -174,11 +174,12 @@ def load_suite(name_or_path: str | Path) -> Suite:
         entries = []
         for number, attack in enumerate(attacks, 1):
             with toml.about(f"attack {number}"):
-                entries.append(_entry(toml.table(attack, "attack")))
+                entries.append(entry_from(toml.table(attack, "attack")))
         return Suite(**table, name=path.stem, attacks=tuple(entries), norms=tuple(norms))
 
 
-def _entry(table: dict[str, Any]) -> Entry:
+def entry_from(table: dict[str, Any]) -> Entry:
+    """The attack that a TOML table declares; raises where it has a key or a value that none has."""
     table = renamed.attack_fields(table.get("method"), table)
     toml.known_keys(Entry, table, "")
     parse_epsilon(table.get("epsilon"))

@@ -6,6 +6,8 @@ progress, storage of unfinished work: once, for all methods.
 
 from __future__ import annotations
 
+import contextlib
+from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
 
@@ -16,12 +18,16 @@ from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
 from advlab.distances import distance, exceeds
 from advlab.engine import steps
+from advlab.engine.compile import xla_pays
+from advlab.engine.executor import current
 from advlab.engine.parts import craft_in_parts
 from advlab.engine.plan import make_plan
 from advlab.engine.run import Run
+from advlab.engine.slices import Task, can_travel, craft_in_slices, shared_classifier, slices_of
 from advlab.errors import AdvlabError, InvalidValue, Mismatch, unknown
 from advlab.lazy import fits_in_memory
-from advlab.problem.problem import UniversalLoop
+from advlab.lock import exclusive
+from advlab.problem.problem import Craft, Loop, UniversalLoop
 from advlab.provenance import command_line, versions
 from advlab.results.diagnostics import Diagnostics
 from advlab.results.per_image import PerImage
@@ -97,18 +103,66 @@ def craft(
     if given.digest != spec.threat.per_image or (spec.threat.targets == GIVEN and given.target is None):
         raise Mismatch("The attack names other masks, epsilons or targets than those given. Use advlab.attack.")
 
-    def run_on(images: Dataset, rows: slice, place: str = "") -> AttackResult:
-        scope = None if attempted is None else attempted[rows]
-        plan = make_plan(classifier, images, method, spec, batch_size, compile, scope, judged, given.take(rows))
-        run = Run(plan)
-        run.execute(unfinished, progress, ", ".join(filter(None, (f"{spec.method} on {classifier.name}", place))))
-        return _result(run)
+    whole = Task(dataset, spec, batch_size, compile, attempted, judged, given)
 
-    # One perturbation of all images needs all of them at once.
-    if fits_in_memory(dataset.x.shape) or isinstance(steps.plan(method, spec, dataset.shape), UniversalLoop):
-        return run_on(dataset, slice(None))
+    def task(images: Dataset, rows: slice) -> Task:
+        scope = None if attempted is None else attempted[rows]
+        return whole._replace(dataset=images, attempted=scope, per_image=given.take(rows))
+
+    def run_on(images: Dataset, rows: slice, place: str = "") -> AttackResult:
+        label = ", ".join(filter(None, (f"{spec.method} on {classifier.name}", place)))
+        return _run(classifier, task(images, rows), method, unfinished, progress, label)
+
+    loop, executor = steps.plan(method, spec, dataset.shape), current()
     specification = {"attack": spec.to_dict(), "classifier_digest": classifier.digest}
+    # The random draws of another library depend on the batch, and one perturbation of all images needs all of them.
+    if executor is not None and isinstance(loop, Loop):
+        rows = slices_of(classifier, dataset, attempted)
+        shared = shared_classifier(classifier) if len(rows) > 1 and can_travel(spec) else None
+        if shared is not None:
+            total = len(dataset) * spec.restarts * loop.steps * spec.passes
+            in_turn = (
+                compile if compile != "auto" else "xla" if xla_pays(classifier, total // executor.workers) else "graph"
+            )
+            longest = max(part.stop - part.start for part in rows)
+            whole = whole._replace(compile=in_turn, rows=longest if in_turn == "xla" else None)
+            label = f"{spec.method} on {classifier.name}"
+            # Two drivers would write each other's slices.
+            with contextlib.nullcontext() if unfinished is None else exclusive(unfinished):
+                return craft_in_slices(
+                    shared, dataset, rows, executor, craft_slice, task, unfinished, specification, progress, label
+                )
+    if fits_in_memory(dataset.x.shape) or isinstance(loop, UniversalLoop):
+        return run_on(dataset, slice(None))
     return craft_in_parts(dataset, run_on, unfinished, specification)
+
+
+def craft_slice(classifier: Classifier, task: Task) -> AttackResult:
+    """What a worker does with some images; the clean ones are where the task came from."""
+    classifier = classifier.with_backward(task.spec.backward)
+    method = import_module(f"advlab.methods.{task.spec.method}").craft
+    result = _run(classifier, task, method, None, False, "")
+    return replace(result, x=result.x[:0])
+
+
+def _run(
+    classifier: Classifier, task: Task, method: Craft, unfinished: Path | None, progress: bool | None, label: str
+) -> AttackResult:
+    plan = make_plan(
+        classifier,
+        task.dataset,
+        method,
+        task.spec,
+        task.batch_size,
+        task.compile,
+        task.attempted,
+        task.judged,
+        task.per_image,
+        task.rows,
+    )
+    run = Run(plan)
+    run.execute(unfinished, progress, label)
+    return _result(run)
 
 
 def _result(run: Run) -> AttackResult:

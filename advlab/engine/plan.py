@@ -141,8 +141,12 @@ def make_plan(
     attempted: np.ndarray | None,
     judged: ThreatModel | None,
     given: PerImage,
+    fixed_rows: int | None = None,
 ) -> Plan:
-    """Decide how an attack is run; raises ``InvalidValue`` for what its method cannot do."""
+    """Decide how an attack is run; raises ``InvalidValue`` for what its method cannot do.
+
+    ``fixed_rows`` are the rows of each batch, however few images there are; None: as many as are needed.
+    """
     n = len(dataset)
     loop = steps.plan(craft, spec, dataset.x.shape[1:])
     count = loop.steps if isinstance(loop, Loop) else loop.epochs if isinstance(loop, UniversalLoop) else 0
@@ -158,9 +162,9 @@ def make_plan(
     pending = in_scope & ~(succeeds & (spec.goal == "minimal" or spec.early_stop))
     rounds = spec.restarts * max(classes, 1)
     xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * rounds * count * spec.passes))
-    max_rows = batch_size or rows_at_once(classifier, dataset.shape)
+    max_rows = fixed_rows or batch_size or rows_at_once(classifier, dataset.shape)
     batches = max(1, math.ceil(pending.sum() / max_rows))
-    rows = max(1, math.ceil(pending.sum() / batches))
+    rows = fixed_rows or max(1, math.ceil(pending.sum() / batches))
     return Plan(
         classifier=classifier,
         dataset=dataset,

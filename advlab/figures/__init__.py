@@ -7,6 +7,7 @@ from advlab.figures.accuracy import accuracy_bars, confidence_shift
 from advlab.figures.addition import addition
 from advlab.figures.attributions import attribution_image, attributions
 from advlab.figures.calibration import reliability
+from advlab.figures.comparison import comparison
 from advlab.figures.curve import security_curve
 from advlab.figures.defense import defense
 from advlab.figures.files import save
@@ -28,6 +29,7 @@ __all__ = [
     "attribution_image",
     "attributions",
     "class_flow",
+    "comparison",
     "confidence_shift",
     "data_uri",
     "defense",

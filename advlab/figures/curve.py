@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any
 import matplotlib
 import numpy as np
 
-from advlab.figures.style import CLEAN, MEAN, ROBUST, STYLE, WIDTH, Figure, remove_frame
+from advlab.figures.style import COLOURS, STYLE, WIDTH, Figure, remove_frame
 from advlab.formatting import as_list
 
 if TYPE_CHECKING:
     from advlab.evaluation.curve import SecurityCurve
 
-_COLOURS = (ROBUST, MEAN, "#3d9a78", "#9a6cc9", "#c08a2b", CLEAN)
 _MAX_STEPS = 200  # a page shows no more, and all steps of 10,000 images would take megabytes
 
 
@@ -50,7 +49,7 @@ def _line(axis: Any, curve: SecurityCurve, end: float, name: str, number: int) -
     indices = np.unique(np.linspace(0, len(epsilons) - 1, min(len(epsilons), _MAX_STEPS)).round().astype(int))
     epsilons = np.append(epsilons[indices], end)
     rates = [curve.robust_accuracy(epsilon) for epsilon in epsilons]
-    colour, style = _COLOURS[number % len(_COLOURS)], ("-", "--", ":")[number // len(_COLOURS) % 3]
+    colour, style = COLOURS[number % len(COLOURS)], ("-", "--", ":")[number // len(COLOURS) % 3]
     low, high = [100 * rate.low for rate in rates], [100 * rate.high for rate in rates]
     axis.fill_between(epsilons, low, high, step="post", color=colour, alpha=0.18, lw=0)
     values = [100 * rate.value for rate in rates]

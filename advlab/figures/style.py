@@ -20,6 +20,7 @@ CLEAN = "#8d929b"
 ROBUST = "#4a86cf"
 MEAN = "#d9624f"
 PROVEN = "#2a5694"
+COLOURS = (ROBUST, MEAN, "#3d9a78", "#9a6cc9", "#c08a2b", CLEAN)  # of lines beside each other
 WIDTH = 4.7
 _SCREEN_DPI = 110  # in a notebook: sharp, and a few tens of kilobytes
 STYLE = {

@@ -65,8 +65,8 @@ def _sample(evaluation: Evaluation, row: int) -> Sample:
     x, x_adv = result.x[row], result.x_adv[row]
     bounded = threat.norm == "linf" and math.isfinite(threat.epsilon)
     scale = threat.epsilon if bounded else float(np.abs(x_adv - x).max())
-    clean = _picture(evaluation, result.clean_probabilities[row], x, row)
-    adversarial = _picture(evaluation, result.adversarial_probabilities[row], x_adv, row)
+    clean = picture(evaluation, result.clean_probabilities[row], x, row)
+    adversarial = picture(evaluation, result.adversarial_probabilities[row], x_adv, row)
     return Sample(
         row=row,
         position=int(result.indices[row]),
@@ -95,7 +95,8 @@ def _outcome(clean: Picture, adversarial: Picture, skipped: bool) -> str:
     return "skipped" if skipped else "robust" if adversarial.correct else "adversarial"
 
 
-def _picture(evaluation: Evaluation, probabilities: np.ndarray, image: np.ndarray, row: int) -> Picture:
+def picture(evaluation: Evaluation, probabilities: np.ndarray, image: np.ndarray, row: int) -> Picture:
+    """One image, clean or perturbed, with what the classifier of the evaluation makes of it."""
     predicted = int(probabilities.argmax())
     correct = evaluation.attack.threat.accepts(probabilities[None], evaluation.result.labels[row : row + 1])[0]
     name = evaluation.per_class[predicted].name

@@ -5,15 +5,13 @@ from __future__ import annotations
 import html
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from importlib.resources import files
 from os import PathLike
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import jinja2
 from markupsafe import Markup
 
-from advlab import figures, workspace
+from advlab import figures, remote, workspace
 from advlab.errors import FileExists, InvalidValue
 from advlab.evaluation.evaluation import Evaluation
 from advlab.evaluation.findings.checklists import TITLES, VERDICTS, Answer
@@ -21,8 +19,9 @@ from advlab.evaluation.findings.checks import CHECKS, SEVERITIES, Finding
 from advlab.evaluation.findings.cross import CROSS_CHECKS, cross_findings
 from advlab.evaluation.recovery import Recovery
 from advlab.evaluation.table import as_evaluations, caption, cells, labels
-from advlab.reporting import phrases, sections
+from advlab.reporting import sections
 from advlab.reporting.inspector import embedded, inspector
+from advlab.reporting.pages import render, resource
 from advlab.reporting.pictures import samples
 from advlab.reporting.summary import summarize
 from advlab.threat import ThreatModel
@@ -83,7 +82,7 @@ def report(evaluations: Evaluation | Iterable[Evaluation] | Audited, path: str |
 
     It opens from disk without a server, adapts to light and dark, and stays below 5 MB: at most 40 sampled images of
     each attack are embedded. Raises ``InvalidValue`` without any evaluation, and ``FileExists`` where ``path`` is
-    a file but no report.
+    a file but no report. A URL is uploaded to.
     """
     audit = evaluations if isinstance(evaluations, Audited) else None
     evaluations = as_evaluations(evaluations.evaluations.values() if isinstance(evaluations, Audited) else evaluations)
@@ -91,25 +90,12 @@ def report(evaluations: Evaluation | Iterable[Evaluation] | Audited, path: str |
         raise InvalidValue("A report needs at least one evaluation. Got none.")
     if path is not None and Path(path).suffix not in (".html", ".htm"):
         raise InvalidValue(f"A report is an HTML page. Got the name '{path}'; end it in .html.")
-    environment = jinja2.Environment(
-        loader=jinja2.FunctionLoader(_resource),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters |= {
-        "percent": phrases.percent,
-        "interval": phrases.interval,
-        "attack": phrases.attack_name,
-        "budget": phrases.budget,
-        "allowance": phrases.allowance,
-    }
-    text = environment.get_template("template.html").render(_context(evaluations, audit))
+    text = render("template.html", _context(evaluations, audit))
     if path is not None:
-        _refuse_other_page(Path(path))
-        with workspace.atomic_write(Path(path)) as temporary:
-            temporary.write_bytes(text.encode("utf-8", "replace"))
+        with remote.local(path) as page:
+            _refuse_other_page(page)
+            with workspace.atomic_write(page) as temporary:
+                temporary.write_bytes(text.encode("utf-8", "replace"))
     return Report(text)
 
 
@@ -146,8 +132,7 @@ def _context(evaluations: list[Evaluation], audit: Audited | None) -> dict[str, 
     return {
         **{name: content for name, (_, content) in parts.items() if content is not True},
         "contents": [(name, title) for name, (title, content) in parts.items() if content],
-        "style": Markup(_resource("style.css")),
-        "script": Markup(_resource("script.js")),
+        "script": Markup(resource("script.js")),
         "summaries": summaries,
         "findings": _findings(evaluations, names, audit.findings if audit else ()),
         "checks": len(CHECKS) + len(CROSS_CHECKS),
@@ -189,7 +174,3 @@ def _findings(
     for finding in audited:  # what only the audit as a whole knows
         by_code.setdefault(finding.code, (finding, [("audit", finding.evidence)]))
     return sorted(by_code.values(), key=lambda item: SEVERITIES.index(item[0].severity))
-
-
-def _resource(name: str) -> str:
-    return files(__package__).joinpath(name).read_text("utf-8")

@@ -23,6 +23,7 @@ class Execution:
         preprocess: The mode of keras.applications that scale and offset come from, "" for none.
         output: What the last layer was said to output, "" where nothing was said.
         output_layer: The layer that scored the classes, "" for the only output.
+        workers: Processes that shared the images; 1 for none beside this one.
         computed_fraction: Of all steps, those that were computed; images that left early saved the rest.
     """
 
@@ -35,6 +36,7 @@ class Execution:
     preprocess: str = ""
     output: str = ""
     output_layer: str = ""
+    workers: int = 1
     computed_fraction: float = 1.0
 
     def to_dict(self) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from os import PathLike
@@ -10,7 +11,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from advlab import workspace
+from advlab import remote, workspace
 from advlab.data.loading import load_dataset
 from advlab.errors import InvalidValue
 from advlab.lazy import LazyImages
@@ -134,7 +135,8 @@ def attack(
         attempted: bool ``(n,)``, the images to attack, the others count as not robust; None: all.
         save: Whether to write the archive. An attack that is interrupted then keeps its work, and the same call
             continues it.
-        output: The archive's path; None: ``attacks/<classifier>/<attack>.h5`` in the workspace.
+        output: The archive's path; None: ``attacks/<classifier>/<attack>.h5`` in the workspace. Of a URL such as
+            ``s3://bucket/a.h5`` that archive is a copy.
         force: Whether an archive of something else may be replaced.
         trust: Whether code in a model file may run.
         progress: Whether to show a bar; None: on a terminal.
@@ -168,6 +170,10 @@ def attack(
             results.append(single)
         return results
     # Whatever can be refused is refused before TensorFlow is loaded.
+    url = os.fspath(output) if output is not None and remote.is_url(output) else None
+    if url is not None:
+        remote.require(url)
+        output, save = None, True
     spec = resolve_attack(method, {**settings, "epsilon": epsilon}, parameters)
     path = None if output is None else _with_suffix(output)
     if isinstance(classifier, str | PathLike) and (dataset is None or isinstance(dataset, str | PathLike)):
@@ -203,7 +209,10 @@ def attack(
         unfinished=unfinished,
         progress=progress,
     )
-    return finish(result, place, unfinished, force) if saves else result
+    result = finish(result, place, unfinished, force) if saves else result
+    if url is not None:
+        remote.upload(result.path, url)
+    return result
 
 
 def finish(result: AttackResult, path: Path, unfinished: Path | None, force: bool) -> AttackResult:

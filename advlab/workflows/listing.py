@@ -13,7 +13,7 @@ from advlab.declarations.methods import Method, load_method, method_names
 from advlab.errors import InvalidFile, unknown
 from advlab.formatting import plain
 
-CATEGORIES = ("models", "studies", "methods", "suites", "datasets", "archives")
+CATEGORIES = ("models", "studies", "methods", "suites", "benchmarks", "datasets", "archives")
 _WIDTH = 80  # of a page about a method
 _GOALS = {
     "bounded": "the worst image within epsilon",
@@ -111,7 +111,7 @@ def available(category: str, *, details: Literal[False] = False) -> dict[str, st
 @overload
 def available(category: str, *, details: bool) -> dict[str, Any]: ...
 def available(category: str, *, details: bool = False) -> dict[str, Any]:
-    """Name -> what it is, for one of ``models, studies, methods, suites, datasets, archives``.
+    """Name -> what it is, for one of ``models, studies, methods, suites, benchmarks, datasets, archives``.
 
     One line of text, or with ``details`` a named tuple of a model, a method or an archive.
     """
@@ -130,6 +130,8 @@ def _entries(category: str) -> dict[str, Any]:
         return _titles(workspace.suites())
     if category == "studies":
         return _titles(workspace.studies())
+    if category == "benchmarks":
+        return _titles(workspace.benchmarks())
     if category == "datasets":
         return DATASETS | {f"<dataset>{WITH_NOISE}": "any of these, with noise after every ten images, class 'unknown'"}
     return {str(path): _archive(path) for path in workspace.archives()}

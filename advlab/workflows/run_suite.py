@@ -14,7 +14,7 @@ import numpy as np
 from advlab import workspace
 from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
-from advlab.declarations.suites import load_suite
+from advlab.declarations.suites import Suite, load_suite
 from advlab.evaluation.evaluation import Evaluation, evaluate
 from advlab.evaluation.table import Evaluations
 from advlab.progress import Progress
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 def run(
     classifier: ClassifierLike,
     dataset: DatasetLike | None = None,
-    suite: str | PathLike[str] = "standard",
+    suite: str | PathLike[str] | Suite = "standard",
     *,
     norm: str | None = None,
     epsilon: float | str | None = None,
@@ -53,7 +53,7 @@ def run(
     Args:
         classifier: A ``Classifier``, a Keras model, or the name or path of a saved one.
         dataset: As ``advlab.attack`` takes it.
-        suite: A name, see ``advlab.available("suites")``, or the path of a TOML file.
+        suite: A name, see ``advlab.available("suites")``, the path of a TOML file, or what ``load_suite`` returned.
         norm: None: the suite's own.
         epsilon: In pixel units; None: the suite's own.
         samples: The first so many images of a data set that is named.
@@ -77,7 +77,7 @@ def run(
         UnknownName, InvalidValue, InvalidFile, Mismatch: Before any work.
         FileExists: Where an archive of something else is in the way.
     """
-    declaration = load_suite(str(suite))
+    declaration = suite if isinstance(suite, Suite) else load_suite(str(suite))
 
     def adjusted(spec: Attack) -> Attack:
         spec = spec.replace(precision=precision, passes=passes or spec.passes)
