@@ -39,6 +39,9 @@ names the steps that brought it down after a finding. A finding that is due and 
 against an honest classifier is a false positive, but for what is true of it (an untrained network does classify no
 better than chance).
 
+What recovers a number has 120 s, so that a slower machine may say more: with other work beside it, the audit of the
+opaque softmax ran out of time at 63 %.
+
 Generated on {day} by `python benchmarks/audit.py`: do not edit. {machine}; seconds are those of one audit."""
 
 

@@ -240,7 +240,7 @@ ROWS = (
         random=True,
     ),
     Row("one network of five at random", "aside", one_of, epsilon=0.15, random=True),
-    Row("steep hard sigmoid", "aside", lambda: inside(layers.HardSigmoid(), lambda z: tf.sigmoid(4 * z))),
-    Row("dead ReLUs", "aside", lambda: inside(layers.DeadRelu(), lambda z: tf.sigmoid(4 * z))),
+    Row("steep hard sigmoid", "tuned", lambda: inside(layers.HardSigmoid(), lambda z: tf.sigmoid(4 * z))),
+    Row("dead ReLUs", "tuned", lambda: inside(layers.DeadRelu(), lambda z: tf.sigmoid(4 * z))),
     Row("robust in one norm only", "aside", one_norm, norm="l2", epsilon=1.5),
 )
