@@ -48,7 +48,7 @@ SECTIONS_OF_PAGES = {
         "docs/audit.md",
         "docs/reliability.md",
     ),
-    "Project": ("CHANGELOG.md", "CONTRIBUTING.md"),
+    "Project": ("CHANGELOG.md", "CONTRIBUTING.md", "CODE_OF_CONDUCT.md", "SECURITY.md"),
 }
 Navigation = dict[str, list[str]]
 
