@@ -116,7 +116,7 @@ def commands() -> Iterator[str]:
 def methods(pictures: Mapping[str, str]) -> Iterator[str]:
     """Every method: what it is, where it comes from, its parameters, and what it adds to the same five images."""
     yield from ("# Methods", "", "Each is one file of `advlab/methods/`; `advlab show NAME` prints the same.", "")
-    yield "Pictures: five test images of `digits`, and below each what the method adds, at its default settings.\n"
+    yield "Pictures: five test images of `digits`, and below each what the method adds, at its defaults; slow ones take fewer steps.\n"
     from click.testing import CliRunner
 
     for name in method_names():
@@ -164,7 +164,7 @@ def gallery(folder: Path) -> Iterator[str]:
     yield from (
         "# Gallery",
         "",
-        "Every figure of `advlab.figures`, drawn on the embedded digits by the lines above it.",
+        "Figures of `advlab.figures`, each drawn on the embedded digits by the lines above it.",
         "",
     )
     for title, code in GALLERY.items():
