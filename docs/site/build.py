@@ -116,7 +116,7 @@ def commands() -> Iterator[str]:
 def methods(pictures: Mapping[str, str]) -> Iterator[str]:
     """Every method: what it is, where it comes from, its parameters, and what it adds to the same five images."""
     yield from ("# Methods", "", "Each is one file of `advlab/methods/`; `advlab show NAME` prints the same.", "")
-    yield "Pictures: five test images of `digits`, and below each what the method adds, at its defaults; slow ones take fewer steps.\n"
+    yield "Pictures: five test images of `digits`, and below each what the method adds (slow ones with fewer steps).\n"
     from click.testing import CliRunner
 
     for name in method_names():
