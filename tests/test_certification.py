@@ -117,6 +117,7 @@ def test_smoothing_certifies_a_radius_of_the_smoothed_classifier(trained, data):
         ({"epsilon": -1}, InvalidValue, r"in the range \[0, inf\)"),
         ({"epsilon": np.inf}, InvalidValue, "must be finite"),
         ({"norm": "l0", "epsilon": 3}, InvalidValue, "no bounds under norm 'l0'. Choose one of: linf, l2, l1"),
+        ({"norm": "l0", "epsilon": 0.1}, InvalidValue, "no bounds under norm 'l0'. Choose one of: linf, l2, l1"),
         ({"method": "smoothing"}, InvalidValue, "no bounds under norm 'linf'. Choose one of: l2"),
         ({"method": "crwon"}, UnknownName, "Did you mean 'crown'"),
         ({"time_limit": 0}, InvalidValue, "time_limit must be a number of seconds above 0"),
@@ -135,7 +136,7 @@ def test_bounds_that_overflow_are_refused(data):
     for _ in range(9):
         model.add(keras.layers.Dense(4, activation="relu", kernel_initializer=keras.initializers.Constant(3e38)))
     model.add(keras.layers.Dense(10, kernel_initializer=keras.initializers.Constant(-1e38)))
-    with np.errstate(all="ignore"), pytest.raises(InvalidValue, match=r"overflow|compute another"):
+    with np.errstate(all="ignore"), pytest.raises(InvalidValue, match="overflow"):
         advlab.certify(Classifier.from_keras(model), data.take(2), epsilon=0.1, progress=False)
 
 

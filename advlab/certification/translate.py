@@ -91,6 +91,11 @@ def _check(network: Network, classifier: Classifier, shape: Shape) -> None:
     """Measure that network and classifier agree: what a layer does is what was read from it."""
     x = np.random.default_rng(0).random((_CHECKED, *shape), np.float32)
     ours, theirs = network.logits(tf.constant(x)).numpy(), classifier.logits(tf.constant(x)).numpy()
+    if not (np.isfinite(ours).all() and np.isfinite(theirs).all()):
+        raise InvalidValue(
+            f"The logits of model '{classifier.name}' overflow on random images: its weights are too large for bounds. "
+            "Train it again, with a smaller learning rate or with weight decay."
+        )
     largest = np.abs(theirs).max(initial=1.0)
     if ours.shape != theirs.shape or not np.allclose(ours, theirs, rtol=0, atol=_TOLERANCE * largest):
         raise InvalidValue(

@@ -10,7 +10,7 @@ from advlab.errors import InvalidValue, unknown
 from advlab.results.certificate import Certificate, certificate_slug
 from advlab.results.layout import CERTIFICATE
 from advlab.results.result import refuse_other
-from advlab.threat import ThreatModel, parse_epsilon
+from advlab.threat import ThreatModel, parse_epsilon, parse_norm
 from advlab.validation import invalid, is_number, require_int
 from advlab.workflows.inputs import resolve_classifier, resolve_dataset
 
@@ -68,13 +68,14 @@ def certify(
 
     Raises ``InvalidValue``, ``UnknownName`` or ``Mismatch`` before any work.
     """
-    threat = ThreatModel(norm, _positive(epsilon))
     if method not in NORMS:
         raise unknown("certification method", method, NORMS)
-    if threat.norm not in NORMS[method]:
+    norm = parse_norm(norm)
+    if norm not in NORMS[method]:
         raise InvalidValue(
-            f"Method '{method}' has no bounds under norm '{threat.norm}'. Choose one of: {', '.join(NORMS[method])}."
+            f"Method '{method}' has no bounds under norm '{norm}'. Choose one of: {', '.join(NORMS[method])}."
         )
+    threat = ThreatModel(norm, _positive(epsilon))
     if samples is not None:
         require_int("samples", samples, 1)
     if time_limit is not None and not (is_number(time_limit) and time_limit > 0):
