@@ -450,7 +450,7 @@ def test_an_adversary_is_read_from_toml_and_errors_name_file_and_key(tmp_path):
     path.write_text(
         plain + 'validation_split = 0.1\nearly_stopping = {patience = 1, monitor = "val_robust_accuracy"}\n'
     )
-    with pytest.raises(InvalidValue, match=r"is measured only in adversarial training"):
+    with pytest.raises(InvalidValue, match=r"measured only where the recipe has the table \[training.adversary\]"):
         load_recipe(path)
 
 

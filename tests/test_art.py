@@ -10,7 +10,7 @@ from scipy.ndimage import rotate
 
 from advlab.distances import distances
 from advlab.errors import AdvlabError
-from advlab.methods.hopskipjump import _end_step_searches
+from advlab.methods._art import end_step_searches
 from advlab.workflows.attack import attack
 from tests.test_linear import direction, margins, smallest
 
@@ -28,7 +28,7 @@ def test_hopskipjump_ends_where_no_step_is_misclassified():
             return np.zeros(len(samples), bool)
 
     attack = Toolbox()
-    _end_step_searches(attack)
+    end_step_searches(attack)
     step, tried = np.float32(1), 0
     while not attack._adversarial_satisfactory(np.float32([[1 + step]])).all():
         step, tried = step / 2, tried + 1

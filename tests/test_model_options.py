@@ -73,7 +73,7 @@ COMMANDS = {  # command: the library function that it calls, and its words aroun
 
 def test_every_command_that_opens_a_model_is_here():
     takes = {name for name, command in commands().items() if any(p.name == "trust" for p in command.params)}
-    assert takes == COMMANDS.keys()
+    assert takes - {"benchmark"} == COMMANDS.keys()  # the models of a benchmark stand in its file
 
 
 @pytest.mark.parametrize("name", COMMANDS)

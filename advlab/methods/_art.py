@@ -17,6 +17,8 @@ from advlab.errors import DAMAGE, AdvlabError, InvalidValue
 from advlab.problem.problem import ExternalLoop, Problem
 from advlab.validation import shown
 
+_HALVINGS = 20  # of a step, to nothing at all, after which its search is over
+
 
 def adapt(name: str, prepare: Callable[[Any], None] = lambda attack: None, **options: Any) -> ExternalLoop:
     """The attack called ``name`` in ``art.attacks.evasion`` with its own options; ``prepare`` may mend it first.
@@ -59,6 +61,26 @@ def adapt(name: str, prepare: Callable[[Any], None] = lambda attack: None, **opt
         return np.where(np.isfinite(x_adv).all((1, 2, 3), keepdims=True), x_adv, x)
 
     return ExternalLoop(run)
+
+
+def end_step_searches(attack: Any) -> None:
+    """Let HopSkipJump take a step that no longer changes the image, so that the search for its size ends.
+
+    The toolbox halves it until what it leads to is misclassified: for ever, where the image that it starts from is not.
+    Rounding to float32 leads there, behind a layer that rounds.
+    """
+    judge = attack._adversarial_satisfactory
+    last: np.ndarray | None = None
+    repeated = 0
+
+    def judged(samples: np.ndarray, *arguments: Any, **options: Any) -> np.ndarray:
+        nonlocal last, repeated
+        repeated = repeated + 1 if last is not None and np.array_equal(last, samples) else 0
+        last = samples
+        answer = judge(samples, *arguments, **options)
+        return np.ones_like(answer) if repeated >= _HALVINGS else answer
+
+    attack._adversarial_satisfactory = judged
 
 
 @contextmanager

@@ -7,12 +7,10 @@ by bisection. The start is a uniformly random image of another class; a sample f
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import tensorflow as tf
 
-from advlab.methods._art import adapt
+from advlab.methods._art import adapt, end_step_searches
 from advlab.problem.problem import ExternalLoop, Problem
 
 NORMS = ("l2", "linf")
@@ -20,7 +18,6 @@ GOAL = "minimal"
 TRIALS = 100  # random images among which the start is sought
 MAX_QUERIES = 10_000  # labels for one normal
 BISECTIONS = 12
-HALVINGS = 20  # of a step, to nothing at all, after which its search is over
 
 
 def craft(problem: Problem, *, steps: int = 10, queries: int = 100) -> ExternalLoop:
@@ -33,7 +30,7 @@ def craft(problem: Problem, *, steps: int = 10, queries: int = 100) -> ExternalL
     norm = problem.ball.norm
     toolbox = adapt(
         "HopSkipJump",
-        _end_step_searches,
+        end_step_searches,
         norm=np.inf if norm == "linf" else 2,
         max_iter=steps,
         init_eval=min(queries, MAX_QUERIES),
@@ -43,26 +40,6 @@ def craft(problem: Problem, *, steps: int = 10, queries: int = 100) -> ExternalL
     )
     # The toolbox leaves out the return after the last step, which is 1 / sqrt(steps) of the distance.
     return ExternalLoop(lambda batch: _nearest(batch, tf.constant(toolbox.run(batch)), norm).numpy())
-
-
-def _end_step_searches(attack: Any) -> None:
-    """Take a step that no longer changes the image, so that the search for its size ends.
-
-    The toolbox halves it until what it leads to is misclassified: for ever, where the image that it starts from is not.
-    Rounding to float32 leads there, behind a layer that rounds.
-    """
-    judge = attack._adversarial_satisfactory
-    last: np.ndarray | None = None
-    repeated = 0
-
-    def judged(samples: np.ndarray, *arguments: Any, **options: Any) -> np.ndarray:
-        nonlocal last, repeated
-        repeated = repeated + 1 if last is not None and np.array_equal(last, samples) else 0
-        last = samples
-        answer = judge(samples, *arguments, **options)
-        return np.ones_like(answer) if repeated >= HALVINGS else answer
-
-    attack._adversarial_satisfactory = judged
 
 
 def _nearest(problem: Problem, x_adv: tf.Tensor, norm: str) -> tf.Tensor:
