@@ -73,6 +73,8 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.workflows.certify import certify as certify
     from advlab.workflows.certify_property import certify_property as certify_property
     from advlab.workflows.compare import compare_archives as compare_archives
+    from advlab.workflows.cost import Cost as Cost
+    from advlab.workflows.cost import cost as cost
     from advlab.workflows.curve import curve as curve
     from advlab.workflows.defense_report import defense_report as defense_report
     from advlab.workflows.demo import demo as demo
@@ -117,6 +119,7 @@ _ROOM = {
     "Certificate": "results.certificate",
     "Classifier": "classifiers.classifier",
     "Comparison": "evaluation.comparison",
+    "Cost": "workflows.cost",
     "Dataset": "data.dataset",
     "DefenseReport": "evaluation.defense",
     "Detection": "evaluation.detection",
@@ -160,6 +163,7 @@ _ROOM = {
     "compare": "evaluation.compare",
     "compare_archives": "workflows.compare",
     "cross_findings": "evaluation.findings.cross",
+    "cost": "workflows.cost",
     "curve": "workflows.curve",
     "defense_report": "workflows.defense_report",
     "demo": "workflows.demo",

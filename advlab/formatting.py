@@ -36,6 +36,22 @@ def as_list(items: Any, attribute: str, what: str) -> list[Any]:
     return listed
 
 
+def in_time(seconds: float) -> str:
+    """``40 s``, ``12 min``, ``3.5 h``."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
+
+
+def in_bytes(count: float) -> str:
+    """``3.2 MB``: bytes in the largest unit that leaves at least one."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "bytes" else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:.1f} TB"
+
+
 def number(value: float, specification: str) -> str:
     """A formatted number; ``-`` for NaN."""
     return "-" if math.isnan(value) else format(value, specification)

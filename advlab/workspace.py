@@ -9,9 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import functools
 import glob
+import hashlib
 import os
+import platform
 import re
+import shutil
 import time
 from collections.abc import Iterable, Iterator
 from contextvars import ContextVar
@@ -19,7 +23,7 @@ from pathlib import Path
 
 from advlab.errors import AdvlabError, FileExists, InvalidFile, InvalidValue, UnknownName, unknown
 
-_TEMPORARY = re.compile(r"\..*-[0-9a-f]{8}(\.\w+)?")
+_TEMPORARY = re.compile(r"\..*-(?:([0-9a-f]{6})-(\d+)-)?[0-9a-f]{8}(\.\w+)?")
 _LEFTOVER_SECONDS = 3600
 
 _current: ContextVar[Path | None] = ContextVar("workspace", default=None)
@@ -272,19 +276,49 @@ def _require_name(path: Path) -> None:
 
 
 def temporary_path(path: Path) -> Path:
-    """A hidden name beside ``path`` that no other process uses, with the same suffix."""
+    """A hidden name beside ``path`` that no other process uses, with the same suffix; it tells who writes it."""
     _require_name(path)
-    return path.with_name(f".{path.stem[:100]}-{os.urandom(4).hex()}{path.suffix}")
+    return path.with_name(f".{path.stem[:100]}-{_machine()}-{os.getpid()}-{os.urandom(4).hex()}{path.suffix}")
 
 
 def remove_leftovers(folder: Path) -> None:
-    """Delete the temporary files that killed runs left in a folder, where they are older than an hour."""
+    """Delete the temporary files that killed runs left in a folder: of this machine, or older than an hour."""
     with contextlib.suppress(OSError), os.scandir(folder) as entries:
         for entry in entries:
-            if _TEMPORARY.fullmatch(entry.name) and entry.is_file(follow_symlinks=False):
+            found = _TEMPORARY.fullmatch(entry.name)
+            if found and entry.is_file(follow_symlinks=False):
                 with contextlib.suppress(OSError):
-                    if is_older(Path(entry.path), _LEFTOVER_SECONDS):
+                    if _is_orphan(found[1], found[2]) or is_older(Path(entry.path), _LEFTOVER_SECONDS):
                         os.unlink(entry.path)
+
+
+@functools.cache
+def _machine() -> str:
+    """Six hexadecimal digits for the machine, or the container, whose process numbers are those of this process."""
+    try:
+        processes = os.readlink("/proc/self/ns/pid")
+    except OSError:
+        processes = ""
+    return hashlib.sha256(f"{platform.node()} {processes}".encode()).hexdigest()[:6]
+
+
+def _is_orphan(machine: str | None, process: str | None) -> bool:
+    """Whether the process that wrote a temporary file ran here, and has ended."""
+    if machine != _machine() or process is None:
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except (OSError, OverflowError):
+        return False  # it is someone else's
+    return False
+
+
+def free_bytes(path: Path) -> int:
+    """What is free on the disk where ``path`` would be written."""
+    existing = next(folder for folder in path.absolute().parents if folder.is_dir())
+    return shutil.disk_usage(existing).free
 
 
 def is_older(path: Path, seconds: float) -> bool:

@@ -80,6 +80,8 @@ def main(folder: Path) -> None:
     suite: list[advlab.Evaluation] = advlab.run(classifier, data, "quick")
     declared = folder / "small.toml"
     declared.write_text('title = "T"\nclassifiers = ["digits"]\nattacks = ["fgsm"]\nsamples = 9\nepsilons.l2 = [1]\n')
+    expected: advlab.Cost = advlab.cost(classifier, data, spec)
+    print(expected.table(), expected.seconds)
     plan: advlab.BenchmarkPlan = advlab.plan_benchmark(declared)
     print(len(advlab.load_benchmark(declared).cells))
     compared: advlab.Comparison = advlab.benchmark(declared)

@@ -92,6 +92,7 @@ def printed(tmp_path_factory):
         small = ["--model", "digits", "--samples", "12"]
         return {
             "attack": call(*workspace, "attack", *small),
+            "attack --dry-run": call("attack", *small, "--dry-run"),
             "benchmark": call("benchmark", small_benchmark(folder)),
             "benchmark --dry-run": call("benchmark", small_benchmark(folder), "--dry-run"),
             "compare": call("compare", REFERENCE),

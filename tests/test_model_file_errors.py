@@ -151,6 +151,14 @@ BAD_FILES: dict[str, tuple[Callable[[Path], object], str]] = {
         edited(lambda f: reconfigured(f, sequential([DENSE[0], old_layer("Dense", "dense_2", units="many")]))),
         "'dense_2'",
     ),
+    "a million units": (
+        edited(lambda f: reconfigured(f, sequential([DENSE[0], old_layer("Dense", "dense_2", units=1_000_000)]))),
+        "announce at least 1,000,003 weights, and the file holds 23",
+    ),
+    "a recurrent layer of as many": (
+        edited(lambda f: reconfigured(f, sequential([DENSE[0], old_layer("LSTM", "long", units=100_000)]))),
+        "announce at least 10,000,000,003 weights",
+    ),
     "an own layer": (
         edited(lambda f: reconfigured(f, sequential([DENSE[0], old_layer("Wobble", "mine")]))),
         r"'mine'.*'Wobble', which is not one of Keras .*custom_objects=\{'Wobble': Wobble\}",

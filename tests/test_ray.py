@@ -73,9 +73,10 @@ def test_errors_arrive_and_a_slice_that_ends_every_worker_ends_the_run(ray_here)
         list(ray_here.map(worker_tasks.die, shared("x"), range(1), int, lambda _: None))
 
 
-def test_ray_gives_the_result_of_one_process(ray_here, trained, digits):
-    from advlab.engine import executor
+def test_ray_gives_the_result_of_one_process(ray_here, trained, digits, monkeypatch):
+    from advlab.engine import executor, slices
 
+    monkeypatch.setattr(slices, "_MIN_WORK", 1.0)  # as if the little that is attacked were worth sending in pieces
     options = {"epsilon": 0.05, "early_stop": True, "steps": 10, "seed": 2, "progress": False}
     alone = attack(trained, digits.take(200), "pgd", **options)
     with executor.using(ray_here):

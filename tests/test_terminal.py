@@ -147,6 +147,21 @@ def test_leftovers_of_killed_runs_are_removed_when_old_and_never_listed(workspac
     assert sorted(path.name for path in folder.iterdir()) == [".notes.h5", ".pgd-4567cdef.h5", "next.h5"]
 
 
+def test_leftovers_of_a_process_that_has_ended_are_removed_at_once(tmp_path):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    with advlab_workspace.atomic_write(tmp_path / "next-one.h5") as mine:
+        mine.write_bytes(b"")
+        dead = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-"))
+        elsewhere = dead.with_name(dead.name.replace(dead.name.split("-")[-3], "abcdef"))
+        dead.write_bytes(b"")
+        elsewhere.write_bytes(b"")
+        with advlab_workspace.atomic_write(tmp_path / "other.h5") as other:
+            other.write_bytes(b"")
+        assert mine.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [elsewhere.name, "next-one.h5", "other.h5"]
+
+
 def test_a_terminal_hears_at_once_that_tensorflow_is_loaded_and_a_pipe_does_not(tmp_path):
     """With a TensorFlow that cannot be loaded: what is printed came before it."""
     (tmp_path / "tensorflow.py").write_text("raise SystemExit(3)")

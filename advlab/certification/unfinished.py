@@ -16,7 +16,7 @@ from advlab.results.layout import ANSWERS
 from advlab.storage import Array, Layout
 
 SAVE_AFTER = 5.0  # seconds of work that are worth a file
-SAVE_EVERY = 60.0
+SAVE_EVERY = 8.0
 
 UNFINISHED = Layout(
     noun="unfinished certificate",
@@ -71,7 +71,7 @@ class Unfinished:
             return False
         header = {"kind": UNFINISHED.kind, **self.specification, "seconds": seconds}
         try:
-            storage.write(self.path, header, answers)
+            storage.write(self.path, header, answers, compress=False)
         except AdvlabError:
             return False
         return True

@@ -18,12 +18,12 @@ from advlab import workspace
 from advlab.classifiers import devices
 from advlab.classifiers.card import ATTRIBUTE, write_card
 from advlab.classifiers.formats import keras2_folder, layers, onnx_graph, saved_model, weights, weights_only
-from advlab.classifiers.formats.config import MODELS, explain, refuse_code
+from advlab.classifiers.formats.config import MODELS, explain, refuse_code, require_held
 from advlab.classifiers.formats.recognize import describe, require_hdf5
 from advlab.classifiers.formats.values import FAILURES
 from advlab.classifiers.outputs import loss_name
 from advlab.errors import DAMAGE, InvalidFile, InvalidValue
-from advlab.hdf5 import attribute, open_hdf5
+from advlab.hdf5 import attribute, open_hdf5, stored_values
 from advlab.validation import json_object, largest_content
 
 _SUFFIXES = (".h5", ".hdf5")
@@ -67,6 +67,7 @@ def read_model(
             config, generation = _configuration(file)
             if architecture is not None:
                 raise InvalidFile(_OWN_ARCHITECTURE)
+            require_held(config, stored_values(file["model_weights"]))
             model = layers.build_model(config, generation, trust=trust, custom_objects=custom_objects)
             weights.assign(file["model_weights"], model, config)
         except InvalidFile as error:
@@ -193,10 +194,12 @@ def _read_keras_archive(path: Path, trust: bool, custom_objects: Mapping[str, An
         with zipfile.ZipFile(path) as archive:
             _refuse_oversized(archive, path)
             config = json.loads(archive.read("config.json"))
+            values = 0
             for name in archive.namelist():
                 if name.endswith(".h5"):
-                    with open_hdf5(path, io.BytesIO(archive.read(name))):
-                        pass  # opening it looks for links to other places
+                    with open_hdf5(path, io.BytesIO(archive.read(name))) as file:  # looks for links to other places
+                        values += stored_values(file)
+            require_held(config, values)
         if not trust:
             # Training settings of the outermost model are not read, so they may name anything.
             refuse_code({key: value for key, value in config.items() if key != "compile_config"}, custom_objects or {})

@@ -16,6 +16,7 @@ from advlab.cli.options import (
     json_option,
     parse_settings,
     passes_option,
+    print_cost,
     print_evaluations,
     print_json,
     relative_path,
@@ -25,6 +26,7 @@ from advlab.cli.options import (
 )
 
 SECTION = "attack"
+_SETTINGS = ("norm", "top", "seed", "restarts", "early_stop", "precision", "passes", "backward")
 
 
 def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | None) -> None:
@@ -82,6 +84,7 @@ def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | No
 )
 @passes_option
 @backward_options
+@click.option("--dry-run", is_flag=True, help="Say what it would cost, and attack nothing.")
 @click.option("--output", metavar="PATH", help="[default: attacks/MODEL/METHOD-NORM-EPSILON.h5]")
 @click.option("--force", is_flag=True, help="Replace an archive of another result; restart an unfinished one.")
 @track_option
@@ -94,6 +97,7 @@ def attack(
     epsilon: str | None,
     settings: tuple[str, ...],
     track: str | None,
+    dry_run: bool,
     as_json: bool,
     **options: Any,
 ) -> None:
@@ -103,6 +107,11 @@ def attack(
     """
     parameters = parse_settings(settings, advlab.attack)
     options["backward"] = take_stand_ins(options)
+    if dry_run:
+        chosen = {name: options[name] for name in _SETTINGS if options[name] is not None}
+        inputs = {name: options[name] for name in ("samples", "trust")}
+        print_cost(advlab.cost(model, dataset, method, epsilon=epsilon, **inputs, **chosen, **parameters), as_json)
+        return
     result = advlab.attack(model, dataset, method, epsilon=epsilon, save=True, **options, **parameters)
     say_if_fewer(len(result))
     path, evaluations = result.path, [advlab.evaluate(result)]

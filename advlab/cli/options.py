@@ -200,19 +200,42 @@ def parse_settings(settings: Sequence[str], function: Callable[..., Any]) -> dic
     return parameters
 
 
+def print_cost(cost: advlab.Cost, as_json: bool) -> None:
+    """What --dry-run says."""
+    if as_json:
+        print_json(cost.to_dict())
+    else:
+        print_table(cost.table())
+
+
 def print_evaluations(evaluations: list[advlab.Evaluation]) -> None:
     """The table on standard output, its findings on standard error."""
-    click.echo(advlab.table(evaluations))
+    print_table(advlab.table(evaluations))
     caused = [(finding, evaluation.attack.slug) for evaluation in evaluations for finding in evaluation.findings]
     said: set[str] = set()
     for finding, slug in caused:
         others = [other for same, other in caused if same.code == finding.code and other != slug]
         also = f" So it is with {', '.join(others)}." if finding.severity == "info" and others else ""
         if not also or finding.code not in said:
-            click.echo(f"{finding.severity}: {slug}: {finding.evidence}. {finding.do}{also}", err=True)
+            click.echo(f"{_coloured(finding.severity)}: {slug}: {finding.evidence}. {finding.do}{also}", err=True)
         said.add(finding.code)
     for finding in advlab.cross_findings(evaluations):
-        click.echo(f"{finding.severity}: {finding.evidence}. {finding.do}", err=True)
+        click.echo(f"{_coloured(finding.severity)}: {finding.evidence}. {finding.do}", err=True)
+
+
+def print_table(table: str) -> None:
+    """A table on standard output, its heads bold on a terminal."""
+    heads, newline, rest = table.partition("\n")
+    click.echo(f"{_styled(heads, bold=True)}{newline}{rest}")
+
+
+def _coloured(severity: str) -> str:
+    return _styled(severity, fg={"error": "red", "warning": "yellow"}.get(severity, "cyan"))
+
+
+def _styled(text: str, **style: Any) -> str:
+    """The text as a terminal shows it; in a pipe click leaves the style out, and with ``NO_COLOR`` there is none."""
+    return text if os.environ.get("NO_COLOR") else click.style(text, **style)
 
 
 def relative_path(path: str | os.PathLike[str]) -> str:

@@ -16,6 +16,7 @@ from advlab.cli.options import (
     json_option,
     model_option,
     passes_option,
+    print_cost,
     print_evaluations,
     print_json,
     say_if_fewer,
@@ -36,13 +37,21 @@ SECTION = "attack"
 @click.option("--seed", type=int, help="Seed of all random draws [default: the suite's, else 0].")
 @passes_option
 @backward_options
+@click.option("--dry-run", is_flag=True, help="Say what it would cost, and attack nothing.")
 @click.option("--output", default="report.html", show_default=True, metavar="PATH", help="The page to write.")
 @click.option("--force", is_flag=True, help="Craft everything again; replace archives of other results.")
 @track_option
 @classifier_options()
 @json_option
 def run(
-    suite: str, model: str, dataset: str | None, output: str, track: str | None, as_json: bool, **options: Any
+    suite: str,
+    model: str,
+    dataset: str | None,
+    output: str,
+    track: str | None,
+    dry_run: bool,
+    as_json: bool,
+    **options: Any,
 ) -> None:
     """Run a suite of attacks, save archives and write a report.
 
@@ -51,6 +60,11 @@ def run(
     Example: advlab run standard --model mnist --epsilon 0.2
     """
     backward = take_stand_ins(options)
+    if dry_run:
+        attacks = advlab.load_suite(suite).under(options["norm"], options["epsilon"])
+        inputs = {name: options[name] for name in ("samples", "trust")}
+        print_cost(advlab.cost(model, dataset, attacks, **inputs), as_json)
+        return
     evaluations = advlab.run(model, dataset, suite, save=True, backward=backward, **options)
     say_if_fewer(len(evaluations[0]))
     advlab.report(evaluations, output)

@@ -37,4 +37,5 @@ def study(name: str, as_json: bool, **options: Any) -> None:
     for note in result.notes():
         click.echo(note, err=True)
     if len(result.rows) < len(result.study.rows):
-        click.echo(f"Next: advlab study {relative_path(name)} --resume", err=True)
+        adjusted = [f" --{option} {options[option]}" for option in ("epochs", "samples") if options[option]]
+        click.echo(f"Next: advlab study {relative_path(name)} --resume{''.join(adjusted)}", err=True)

@@ -6,7 +6,6 @@ progress, storage of unfinished work: once, for all methods.
 
 from __future__ import annotations
 
-import contextlib
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
@@ -23,10 +22,9 @@ from advlab.engine.executor import current
 from advlab.engine.parts import craft_in_parts
 from advlab.engine.plan import make_plan
 from advlab.engine.run import Run
-from advlab.engine.slices import Task, can_travel, craft_in_slices, shared_classifier, slices_of
+from advlab.engine.slices import Task, can_travel, craft_in_slices, shared_classifier, slices_of, worth_sending
 from advlab.errors import AdvlabError, InvalidValue, Mismatch, unknown
 from advlab.lazy import fits_in_memory
-from advlab.lock import exclusive
 from advlab.problem.problem import Craft, Loop, UniversalLoop
 from advlab.provenance import command_line, versions
 from advlab.results.diagnostics import Diagnostics
@@ -117,21 +115,20 @@ def craft(
     specification = {"attack": spec.to_dict(), "classifier_digest": classifier.digest}
     # The random draws of another library depend on the batch, and one perturbation of all images needs all of them.
     if executor is not None and isinstance(loop, Loop):
-        rows = slices_of(classifier, dataset, attempted)
+        steps_of_image = spec.restarts * loop.steps * spec.passes
+        rows = slices_of(classifier, dataset, attempted, worth_sending(classifier, steps_of_image))
         shared = shared_classifier(classifier) if len(rows) > 1 and can_travel(spec) else None
         if shared is not None:
-            total = len(dataset) * spec.restarts * loop.steps * spec.passes
+            total = len(dataset) * steps_of_image
             in_turn = (
                 compile if compile != "auto" else "xla" if xla_pays(classifier, total // executor.workers) else "graph"
             )
             longest = max(part.stop - part.start for part in rows)
             whole = whole._replace(compile=in_turn, rows=longest if in_turn == "xla" else None)
             label = f"{spec.method} on {classifier.name}"
-            # Two drivers would write each other's slices.
-            with contextlib.nullcontext() if unfinished is None else exclusive(unfinished):
-                return craft_in_slices(
-                    shared, dataset, rows, executor, craft_slice, task, unfinished, specification, progress, label
-                )
+            return craft_in_slices(
+                shared, dataset, rows, executor, craft_slice, task, unfinished, specification, progress, label
+            )
     if fits_in_memory(dataset.x.shape) or isinstance(loop, UniversalLoop):
         return run_on(dataset, slice(None))
     return craft_in_parts(dataset, run_on, unfinished, specification)

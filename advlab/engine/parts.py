@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,31 +43,37 @@ def craft_in_parts(
         part = replace(dataset, x=np.asarray(dataset.x[rows]), y=dataset.y[rows], indices=dataset.indices[rows])
         path = None if unfinished is None else workspace.part_path(unfinished, number)
         subject = {**(specification or {}), "dataset": dataset.name, "dataset_digest": part.digest}
-        result = None if path is None else _whole_part(path, subject)
-        if result is None:
-            try:
-                result = craft(part, rows, f"part {number + 1} of {len(slices)}")
-            except KeyboardInterrupt as interrupt:
-                if path is None or not number or interrupt.args:
-                    raise
-                raise KeyboardInterrupt(
-                    f"{number} of {len(slices)} parts are saved beside '{unfinished}'; the same command continues."
-                ) from None
-            if path is not None and unfinished is not None:
-                result.save(path)
-                unfinished.unlink(missing_ok=True)
+        place = f"part {number + 1} of {len(slices)}"
+        try:
+            result = kept_or_crafted(path, subject, partial(craft, part, rows, place))
+        except KeyboardInterrupt as interrupt:
+            if path is None or not number or interrupt.args:
+                raise
+            raise KeyboardInterrupt(
+                f"{number} of {len(slices)} parts are saved beside '{unfinished}'; the same command continues."
+            ) from None
+        if unfinished is not None:
+            unfinished.unlink(missing_ok=True)
         spool.append(np.asarray(result.x_adv))
         results.append(replace(result, x=select(dataset.x, rows), x_adv=select(dataset.x, rows)))
     return concatenate(results, dataset.digest, dataset.x, spool.images(len(dataset)))
 
 
-def _whole_part(path: Path, specification: Mapping[str, Any]) -> AttackResult | None:
-    """The part that an earlier call left; a damaged one is set aside with a warning, and crafted again."""
-    if not path.exists():
-        return None
-    try:
-        refuse_other(path, specification)
-        return load_result(path)
-    except InvalidFile as error:
-        set_aside(path, error)
-        return None
+def kept_or_crafted(
+    path: Path | None, specification: Mapping[str, Any], craft: Callable[[], AttackResult], worth: float = 0.0
+) -> AttackResult:
+    """The part that an earlier call left, else one that is crafted and kept, if it took ``worth`` seconds.
+
+    A damaged part is set aside with a warning, and crafted again; one of another specification raises ``FileExists``.
+    None keeps nothing.
+    """
+    if path is not None and path.exists():
+        try:
+            refuse_other(path, specification)
+            return load_result(path)
+        except InvalidFile as error:
+            set_aside(path, error)
+    result = craft()
+    if path is not None and result.seconds >= worth:
+        result.save(path)
+    return result

@@ -41,7 +41,8 @@ def save(partial: Path, specification: Mapping[str, Any], checkpoint: Checkpoint
     arrays = {f"best/{name}": value for name, value in checkpoint.best.items()} | {"rows": checkpoint.rows}
     arrays |= {f"carry/{name}": np.asarray(value) for name, value in (checkpoint.carry or {}).items()}
     try:
-        storage.write(partial, header, arrays)
+        # Written often, read once.
+        storage.write(partial, header, arrays, compress=False)
     except AdvlabError:
         return False
     return True

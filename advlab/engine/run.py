@@ -26,7 +26,7 @@ from advlab.results.execution import Execution
 _CHUNK_STEPS = 500
 _CHUNK_WORK = 5e8  # activations: a second or so of dense or convolutional layers on a processor
 _SAVE_AFTER = 5.0  # seconds of work that are worth an unfinished archive
-_SAVE_EVERY = 60.0
+_SAVE_EVERY = 8.0  # the most that a sudden death costs, unless saving itself takes a tenth of that
 
 
 class Run:
@@ -54,6 +54,7 @@ class Run:
         if file is not None:
             self._resume_from(file)
         started = last_saved = time.perf_counter()
+        interval = _SAVE_EVERY
         earlier_seconds = self.seconds
         total = int(plan.pending.sum()) * plan.total_steps
         # Between two chunks the state is whole; a second Ctrl-C, which ends at once, may find it half merged.
@@ -71,9 +72,10 @@ class Run:
                     bar.advance(new_steps, robust=f"{self._robust_fraction():.1%}")
                     if interrupt.is_set():
                         raise KeyboardInterrupt
-                    if file is not None and now - last_saved > _SAVE_EVERY:
+                    if file is not None and now - last_saved > interval:
                         self._save(file)
-                        last_saved = now
+                        last_saved = time.perf_counter()
+                        interval = max(_SAVE_EVERY, 10 * (last_saved - now))
                     is_whole = plan.is_external
         except KeyboardInterrupt:
             if file is not None and is_whole and self.seconds > _SAVE_AFTER and self._save(file):

@@ -19,7 +19,7 @@ from advlab.classifiers.classifier import Classifier
 from advlab.classifiers.transport import Parcel
 from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
-from advlab.engine.compile import rows_at_once
+from advlab.engine.compile import rows_at_once, xla_pays
 from advlab.engine.executor import Executor, Shared
 from advlab.engine.resume import set_aside
 from advlab.errors import AdvlabError, AdvlabWarning, FileExists, InvalidFile
@@ -33,6 +33,7 @@ from advlab.threat import ThreatModel
 
 _SLICES = 64  # of a run, unless batches are smaller
 _MIN_ROWS = 64  # images that are worth sending
+_MIN_WORK = 2.5e7  # activations: a tenth of a second, against the hundredth that a slice costs by itself
 _sent: WeakKeyDictionary[Classifier, Shared] = WeakKeyDictionary()
 
 
@@ -49,18 +50,27 @@ class Task(NamedTuple):
     rows: int | None = None  # of each batch, filled up with repeated ones, so that XLA compiles one size for all slices
 
 
-def slices_of(classifier: Classifier, dataset: Dataset, attempted: np.ndarray | None) -> list[slice]:
-    """Rows that follow each other, with as many images to attack in each slice; they depend on nothing else.
+def slices_of(
+    classifier: Classifier, dataset: Dataset, attempted: np.ndarray | None, least: int = _MIN_ROWS
+) -> list[slice]:
+    """Rows that follow each other, with as many images to attack in each slice, ``least`` where there are as many.
 
-    So a run that is continued with more or fewer workers finds the same slices.
+    They depend on nothing else. So a run that is continued with more or fewer workers finds the same slices.
     """
     wanted = np.ones(len(dataset), bool) if attempted is None else attempted
     total = int(wanted.sum())
     size = max(min(math.ceil(total / _SLICES), rows_at_once(classifier, dataset.shape)), 1)
-    size = max(size, min(_MIN_ROWS, rows_at_once(classifier, dataset.shape)))
+    size = max(size, min(least, rows_at_once(classifier, dataset.shape)))
     ends = np.searchsorted(wanted.cumsum(), np.arange(size, total, size)) + 1
     edges = [0, *map(int, ends), len(dataset)]
     return [slice(start, stop) for start, stop in itertools.pairwise(edges) if stop > start]
+
+
+def worth_sending(classifier: Classifier, steps: int) -> int:
+    """The least images of a slice, of which each takes so many steps: more where a step is as cheap as dense layers."""
+    if not xla_pays(classifier, 10**9):
+        return _MIN_ROWS
+    return max(_MIN_ROWS, math.ceil(_MIN_WORK / (classifier.activation_size * max(steps, 1))))
 
 
 def can_travel(spec: Attack) -> bool:

@@ -15,7 +15,9 @@ from advlab import remote, workspace
 from advlab.data.loading import load_dataset
 from advlab.errors import InvalidValue
 from advlab.lazy import LazyImages
+from advlab.lock import exclusive
 from advlab.results.result import AttackResult, load_result
+from advlab.workflows.cost import require_room
 from advlab.workflows.inputs import (
     MethodLike,
     for_each_image,
@@ -194,22 +196,24 @@ def attack(
     place = path or workspace.archive_path(network.name, spec.slug)
     saves = save or path is not None
     unfinished = workspace.partial_path(network.name, spec.slug) if saves else None
-    if saves:
-        require_archive(place, spec, images, network.digest, force)
-        if force and unfinished is not None:
-            workspace.forget_unfinished(unfinished)
-    result = craft(
-        network,
-        images,
-        spec,
-        batch_size=batch_size,
-        compile=compile,
-        attempted=attempted,
-        per_image=per_image,
-        unfinished=unfinished,
-        progress=progress,
-    )
-    result = finish(result, place, unfinished, force) if saves else result
+    with exclusive(unfinished):
+        if saves:
+            require_archive(place, spec, images, network.digest, force)
+            require_room(place, len(images), images.shape, network.classes)
+            if force and unfinished is not None:
+                workspace.forget_unfinished(unfinished)
+        result = craft(
+            network,
+            images,
+            spec,
+            batch_size=batch_size,
+            compile=compile,
+            attempted=attempted,
+            per_image=per_image,
+            unfinished=unfinished,
+            progress=progress,
+        )
+        result = finish(result, place, unfinished, force) if saves else result
     if url is not None:
         remote.upload(result.path, url)
     return result

@@ -15,11 +15,12 @@ from advlab.errors import AdvlabError, FileExists
 from advlab.evaluation.comparison import Comparison, Score
 from advlab.evaluation.evaluation import Evaluation, evaluate
 from advlab.evaluation.scores import score_of, with_archive
+from advlab.formatting import in_time
 from advlab.lock import exclusive
 from advlab.progress import Progress
 from advlab.threat import ThreatModel
 from advlab.workflows.attack import attack
-from advlab.workflows.benchmark_plan import PlannedCell, in_time, make_plan
+from advlab.workflows.benchmark_plan import PlannedCell, make_plan
 from advlab.workflows.compare import publish
 from advlab.workflows.run_suite import run
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from advlab.data.dataset import Dataset
 from advlab.declarations import toml
 from advlab.declarations.benchmarks import Benchmark, Cell, load_benchmark
-from advlab.formatting import aligned, plain, printable
+from advlab.formatting import aligned, in_time, plain, printable
 from advlab.workflows.inputs import is_folder, resolve_classifier, resolve_dataset
 
 if TYPE_CHECKING:
@@ -131,10 +131,3 @@ def _planned(cell: Cell, classifier: Classifier, data: Dataset, speeds: dict[tup
         speeds[key] = seconds_per_pass(classifier, data)
     passes = sum(map(sum, known)) if len(known) == len(counted) else None
     return PlannedCell(cell, classifier, data, passes, None if passes is None else passes * len(data) * speeds[key])
-
-
-def in_time(seconds: float) -> str:
-    """``40 s``, ``12 min``, ``3.5 h``."""
-    if seconds < 90:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from advlab import workspace
 from advlab.errors import InvalidValue, unknown
+from advlab.lock import exclusive
 from advlab.results.certificate import Certificate, certificate_slug
 from advlab.results.layout import CERTIFICATE
 from advlab.results.result import refuse_other
@@ -87,29 +88,30 @@ def certify(
         raise InvalidValue("Method 'smoothing' gives each image's radius anyway. Leave radii out.")
     slug = certificate_slug(method, threat, radii)
     unfinished = workspace.unfinished_certificate_path(model.name, slug) if save else None
-    if unfinished is not None and force:
-        unfinished.unlink(missing_ok=True)
-    if save and not force:
-        path = workspace.certificate_path(model.name, slug)
-        refuse_other(path, {"classifier_digest": model.digest, "dataset_digest": data.digest}, CERTIFICATE)
 
     from advlab.certification.certify import certify as prove
 
-    certificate = prove(
-        model,
-        data,
-        norm=threat.norm,
-        epsilon=threat.epsilon,
-        method=method,
-        time_limit=math.inf if time_limit is None else time_limit,
-        smoothing=settings if method == "smoothing" else None,
-        radii=radii,
-        unfinished=unfinished,
-        progress=progress,
-    )
-    if unfinished is not None:
-        certificate.save(force=force)
-        unfinished.unlink(missing_ok=True)
+    with exclusive(unfinished):
+        if unfinished is not None and force:
+            unfinished.unlink(missing_ok=True)
+        if save and not force:
+            path = workspace.certificate_path(model.name, slug)
+            refuse_other(path, {"classifier_digest": model.digest, "dataset_digest": data.digest}, CERTIFICATE)
+        certificate = prove(
+            model,
+            data,
+            norm=threat.norm,
+            epsilon=threat.epsilon,
+            method=method,
+            time_limit=math.inf if time_limit is None else time_limit,
+            smoothing=settings if method == "smoothing" else None,
+            radii=radii,
+            unfinished=unfinished,
+            progress=progress,
+        )
+        if unfinished is not None:
+            certificate.save(force=force)
+            unfinished.unlink(missing_ok=True)
     return certificate
 
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +19,7 @@ from advlab.distances import distance
 from advlab.errors import InvalidValue
 from advlab.evaluation.curve import SecurityCurve
 from advlab.lazy import choose, equal, fits_in_memory
+from advlab.lock import exclusive
 from advlab.progress import Progress
 from advlab.results.diagnostics import Diagnostics
 from advlab.results.result import AttackResult, load_result
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 METHODS = {"linf": "fmn", "l2": "ddn", "l1": "fmn", "l0": "sigma_zero"}  # the default of each norm
 EPSILON_FACTOR = 3  # a bisection searches up to this many default epsilons
 MAX_ROUNDS = 16
+_WORTH = 0.2  # seconds of an attack that are worth a file
 
 
 def curve(
@@ -89,20 +93,26 @@ def curve(
     classifier = resolve_classifier(classifier, trust)
     data = resolve_dataset(dataset, classifier, samples)
     path = workspace.archive_path(classifier.name, whole.slug)
-    if save and not force:
-        require_archive(path, whole, data, classifier.digest, force)
-        if path.exists():
-            return SecurityCurve.from_results([load_result(path)])
-    if spec.goal == "bounded":
+    unfinished = workspace.partial_path(classifier.name, whole.slug) if save else None
+    with exclusive(unfinished):
+        if save and not force:
+            require_archive(path, whole, data, classifier.digest, force)
+            if path.exists():
+                return SecurityCurve.from_results([load_result(path)])
+        if force and unfinished is not None:
+            workspace.forget_unfinished(unfinished)
+        if spec.goal == "minimal":
+            result = craft(classifier, data, spec, unfinished=unfinished, progress=progress)
+        elif fits_in_memory(data.x.shape):
+            result = _bisect(classifier, data, spec, whole, int(rounds), unfinished, progress)
+        else:
 
-        def bisect(images: Dataset, *_: Any) -> AttackResult:
-            return _bisect(classifier, images, spec, whole, int(rounds), progress)
+            def bisect(images: Dataset, *_: Any) -> AttackResult:
+                return _bisect(classifier, images, spec, whole, int(rounds), None, progress)
 
-        result = bisect(data) if fits_in_memory(data.x.shape) else craft_in_parts(data, bisect)
-    else:
-        unfinished = workspace.partial_path(classifier.name, spec.slug) if save else None
-        result = craft(classifier, data, spec, unfinished=unfinished, progress=progress)
-    return SecurityCurve.from_results([finish(result, path, None, force) if save else result])
+            asked = {"attack": whole.to_dict(), "classifier_digest": classifier.digest}
+            result = craft_in_parts(data, bisect, unfinished, asked)
+        return SecurityCurve.from_results([finish(result, path, unfinished, force) if save else result])
 
 
 def _specification(
@@ -144,14 +154,22 @@ def _with_rounds(spec: Attack, rounds: int) -> Attack:
 
 
 def _bisect(
-    classifier: Classifier, data: Dataset, spec: Attack, whole: Attack, rounds: int, progress: bool | None
+    classifier: Classifier,
+    data: Dataset,
+    spec: Attack,
+    whole: Attack,
+    rounds: int,
+    unfinished: Path | None,
+    progress: bool | None,
 ) -> AttackResult:
     """The nearest adversarial image of each sample, by a bisection over epsilon: each round attacks at the midpoint.
 
     The levels are 1 to ``2**rounds - 1``, the last one epsilon itself. Level 0 counts as robust, ``2**rounds`` means
-    never misclassified: so every sample is attacked once in each round, and those at one level together.
+    never misclassified: so every sample is attacked once in each round, and those at one level together. Attacks that
+    took a while are kept beside ``unfinished``, and those that an earlier call left are taken.
     """
     from advlab.engine.attack import craft
+    from advlab.engine.parts import kept_or_crafted
 
     norm, largest = spec.threat.norm, spec.threat.epsilon
     robust_level, broken_level = np.zeros(len(data), np.int64), np.full(len(data), 2**rounds)
@@ -161,13 +179,16 @@ def _bisect(
         def attack_at(rows: np.ndarray, level: int) -> AttackResult:
             epsilon = largest * level / (2**rounds - 1)
             radius = math.ceil(epsilon) if norm == "l0" else epsilon
-            result = craft(
-                classifier,
-                replace(data, x=data.x[rows], y=data.y[rows], indices=data.indices[rows]),
-                spec.replace(threat=replace(spec.threat, epsilon=float(radius))),
+            images = replace(data, x=data.x[rows], y=data.y[rows], indices=data.indices[rows])
+            at_level = spec.replace(threat=replace(spec.threat, epsilon=float(radius)))
+            # Named by what is attacked: the last bit of a logit may move an image to another group.
+            number = int(hashlib.sha256(f"{images.digest} {level}".encode()).hexdigest()[:8], 16)
+            result = kept_or_crafted(
+                None if unfinished is None else workspace.part_path(unfinished, number),
+                {"attack": at_level.to_dict(), "classifier_digest": classifier.digest, "dataset_digest": images.digest},
                 # Groups have all sizes, and XLA would compile each.
-                compile="graph",
-                progress=False,
+                lambda: craft(classifier, images, at_level, compile="graph", progress=False),
+                worth=_WORTH,
             )
             broken_level[rows[result.success]] = level
             robust_level[rows[~result.success]] = level

@@ -17,11 +17,13 @@ from advlab.declarations.attack import Attack
 from advlab.declarations.suites import Suite, load_suite
 from advlab.evaluation.evaluation import Evaluation, evaluate
 from advlab.evaluation.table import Evaluations
+from advlab.lock import exclusive
 from advlab.progress import Progress
 from advlab.results import combine
 from advlab.results.result import AttackResult, load_result
 from advlab.threat import ThreatModel
 from advlab.workflows.attack import finish
+from advlab.workflows.cost import require_room
 from advlab.workflows.inputs import require_archive, resolve_classifier, resolve_dataset
 from advlab.workflows.selftest import SelfTest, run_selftest, within_layers
 
@@ -138,6 +140,7 @@ class _Run:
         """Raise where an archive of something else is in the way."""
         for path, spec in zip(self.paths, self.recorded, strict=True):
             require_archive(path, spec, self.data, self.classifier.digest, force)
+            require_room(path, len(self.data), self.data.shape, self.classifier.classes)
 
     def attack(self, save: bool, force: bool) -> list[AttackResult]:
         """The result of each attack; in a cascade each gets the images that are still robust after those before it."""
@@ -149,21 +152,22 @@ class _Run:
             result = _load_saved(path, attempted, self.progress) if save and not force else None
             if result is None:
                 unfinished = _unfinished(self.classifier, spec, attempted) if save else None
-                if force and unfinished is not None:
-                    workspace.forget_unfinished(unfinished)
-                result = craft(
-                    self.classifier,
-                    self.data,
-                    spec,
-                    attempted=attempted,
-                    judged=self.threat,
-                    unfinished=unfinished,
-                    progress=self.progress,
-                )
-                if self.threat is not None:
-                    result = combine.within(result, self.threat)
-                if save:
-                    result = finish(result, path, unfinished, force)
+                with exclusive(unfinished):
+                    if force and unfinished is not None:
+                        workspace.forget_unfinished(unfinished)
+                    result = craft(
+                        self.classifier,
+                        self.data,
+                        spec,
+                        attempted=attempted,
+                        judged=self.threat,
+                        unfinished=unfinished,
+                        progress=self.progress,
+                    )
+                    if self.threat is not None:
+                        result = combine.within(result, self.threat)
+                    if save:
+                        result = finish(result, path, unfinished, force)
             results.append(result)
         return results
 

@@ -18,6 +18,7 @@ from advlab.declarations.studies import Row, Study, load_study
 from advlab.errors import AdvlabError, FileExists
 from advlab.evaluation.evaluation import worst_case
 from advlab.evaluation.study import MeasuredRow, StudyResult, load_study_result
+from advlab.lock import exclusive
 from advlab.progress import Progress
 from advlab.provenance import versions
 from advlab.workflows.model_file import load_classifier
@@ -63,12 +64,14 @@ def study(
                     f"'{path}' has results of study '{declaration.name}'. Use --resume to compute what is missing or "
                     "has changed, or --force to compute the chosen rows again."
                 )
-            if not force and (epochs is not None or samples is not None):
-                raise FileExists(
-                    f"'{path}' has results, which other epochs or samples would replace. Use --force to replace those "
-                    "of the chosen rows, or another --workspace."
-                )
             result = load_study_result(declaration, path)
+            adjusted = epochs is not None or samples is not None
+            other = [row.name for row in chosen if adjusted and not force and _is_replaced(result, row, declaration)]
+            if other:
+                raise FileExists(
+                    f"'{path}' has results of row '{other[0]}', which other epochs or samples would replace. Use "
+                    "--force to replace those of the chosen rows, or another --workspace."
+                )
     for dataset in sorted({row.recipe.dataset for row in chosen}):
         load_dataset(dataset, limit=1)
     try:
@@ -78,7 +81,8 @@ def study(
                 if stored is None or force or not stored.is_of(row, declaration):
                     if stored is not None and stored.error is None and not force:
                         bar.say(f"{row.name}: its settings have changed, it is computed again")
-                    measured = _measure(row, declaration, force, progress)
+                    with exclusive(workspace.study_path(declaration.name, f"-{row.name}") if save else None):
+                        measured = _measure(row, declaration, force, progress)
                     if save and path.exists():
                         # Another process may have finished other rows meanwhile.
                         result = load_study_result(declaration, path)
@@ -93,6 +97,12 @@ def study(
     if save:
         illustrate(result, path)
     return result
+
+
+def _is_replaced(result: StudyResult, row: Row, study: Study) -> bool:
+    """Whether a result of other settings would be lost."""
+    stored = result.row(row.name)
+    return stored is not None and stored.error is None and not stored.is_of(row, study)
 
 
 def _measure(row: Row, study: Study, force: bool, progress: bool | None) -> MeasuredRow:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from advlab import figures, workspace
 from advlab.declarations.recipes import Recipe, load_recipe
 from advlab.errors import AdvlabError, FileExists, InvalidValue
+from advlab.lock import exclusive
 
 if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
@@ -57,6 +58,20 @@ def train(
     recipe = _adjusted(recipe, dataset, name, epochs, seed)
     if resume and not save:
         raise InvalidValue("Checkpoints are written only with save=True. Leave out save=False, or resume=True.")
+    with exclusive(workspace.checkpoint_path(recipe.name) if save else None):
+        return _train(recipe, save, resume, force, resize, value_range, progress, tensorboard)
+
+
+def _train(
+    recipe: Recipe,
+    save: bool,
+    resume: bool,
+    force: bool,
+    resize: tuple[int, int] | None,
+    value_range: tuple[float, float] | None,
+    progress: bool | None,
+    tensorboard: str | os.PathLike[str] | None,
+) -> Classifier:
     path, checkpoint = workspace.weights_path(recipe.name), workspace.checkpoint_path(recipe.name)
     if save:
         action = f"training '{recipe.name}' (in Python: force=True, or save=False to leave the file alone)"

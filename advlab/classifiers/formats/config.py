@@ -42,6 +42,34 @@ def layers_of(config: Any) -> list[Any]:
     return layers
 
 
+_HARMLESS = 1_000_000  # weights that any machine can build; what is wrong with them is said layer by layer
+
+
+def require_held(config: Any, values: int) -> None:
+    """Raise ``InvalidFile`` where the layers announce more weights than the ``values`` that the file holds.
+
+    Each layer is counted with the least that it can have, before anything of its size is built.
+    """
+    announced, remaining = 0, [config]
+    while remaining:
+        node = remaining.pop()
+        remaining += node.values() if isinstance(node, Mapping) else node if isinstance(node, list) else ()
+        if isinstance(node, Mapping) and isinstance(node.get("config"), Mapping):
+            announced += _least_weights(str(node.get("class_name")), node["config"])
+    if announced > max(values, _HARMLESS):
+        raise InvalidFile(
+            f"its layers announce at least {announced:,} weights, and the file holds {values:,}. Save the model again."
+        )
+
+
+def _least_weights(class_name: str, config: Entry) -> int:
+    sizes = {key: value for key, value in config.items() if isinstance(value, int) and value > 0}
+    if class_name == "Embedding":
+        return sizes.get("input_dim", 0) * sizes.get("output_dim", 0)
+    units = sizes.get("units", 0)
+    return max(units**2 if class_name in ("LSTM", "GRU", "SimpleRNN") else units, sizes.get("filters", 0))
+
+
 def name_of(entry: Entry) -> str:
     """The name of a layer, as in the file."""
     class_name, config = parts(entry)
