@@ -12,6 +12,7 @@ import errno
 import functools
 import glob
 import hashlib
+import logging
 import os
 import platform
 import re
@@ -23,7 +24,8 @@ from pathlib import Path
 
 from advlab.errors import AdvlabError, FileExists, InvalidFile, InvalidValue, UnknownName, unknown
 
-_TEMPORARY = re.compile(r"\..*-(?:([0-9a-f]{6})-(\d+)-)?[0-9a-f]{8}(\.\w+)?")
+_LOG = logging.getLogger(__name__)
+_TEMPORARY = re.compile(r"\..*?-(?:([0-9a-f]{6})-(\d+)-)?[0-9a-f]{8}(\.\w+)?")
 _LEFTOVER_SECONDS = 3600
 
 _current: ContextVar[Path | None] = ContextVar("workspace", default=None)
@@ -64,7 +66,8 @@ def shipped() -> Path:
 
 def looks_like_path(name: str) -> bool:
     """Whether a name given by the user is a path: it contains a folder or ends in a suffix that advlab reads."""
-    return os.sep in name or "/" in name or Path(name).suffix in {".h5", ".hdf5", ".keras", ".onnx", ".toml", ".npz"}
+    suffixes = (".h5", ".hdf5", ".keras", ".onnx", ".toml", ".npz", ".csv", ".jsonl")
+    return os.sep in name or "/" in name or Path(name).suffix in suffixes
 
 
 def _search(folder: str, suffix: str, *subfolders: str) -> dict[str, Path]:
@@ -338,6 +341,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
         remove_leftovers(path.parent)
         yield temporary
         os.replace(temporary, path)
+        _LOG.info("wrote '%s'", path)
     except OSError as error:
         if error.errno == errno.ENAMETOOLONG:
             raise AdvlabError(

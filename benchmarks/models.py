@@ -34,6 +34,7 @@ RECORDS, README, PRETRAINED = MODELS / "measured.json", MODELS / "README.md", MO
 SUITE, NORM, EPSILON = "standard", "linf", 0.05
 IMAGES, FEW = 500, 100  # test images that are attacked; few for networks that are not dense, to keep a run bearable
 ROBUST_IMAGES = 1000  # of networks trained against an adversary, at its own epsilon
+WORDS = 10  # of a text that may be replaced
 PROVEN_IMAGES = 10_000  # of networks trained for certificates, bounded at their own epsilon
 ROOM = 11_000_000  # bytes of all shipped weights
 FIRST, LAST = ("digits", "fashion", "mnist", "cifar10", "mnist-robust", "fashion-robust"), ("mnist-mlp-512",)
@@ -73,8 +74,7 @@ def measured(recipe: Recipe, path: Path) -> dict[str, Any]:
     card, stored = classifier.card, records().get(recipe.name)
     if settings(card["recipe"]) != settings(recipe):
         raise SystemExit(f"'{path}' was trained by another recipe than models/{recipe.name}.toml. Remove it.")
-    images = IMAGES if recipe.architecture["name"] == "mlp" else FEW
-    threat = {"suite": SUITE, "norm": NORM, "epsilon": EPSILON, "samples": images}
+    threat = threat_of(recipe)
     adversary, certified = recipe.training.adversary, recipe.training.certified
     own: dict[str, Any] = {}
     if adversary is not None:
@@ -98,6 +98,15 @@ def measured(recipe: Recipe, path: Path) -> dict[str, Any]:
     }
 
 
+def threat_of(recipe: Recipe) -> dict[str, Any]:
+    """Under what robust accuracy is measured."""
+    if "words" in recipe.architecture:
+        images = FEW if recipe.architecture["name"] == "recurrent_words" else ROBUST_IMAGES
+        return {"suite": "text", "norm": "l0", "epsilon": WORDS, "samples": images}
+    images = IMAGES if recipe.architecture["name"] == "mlp" else FEW
+    return {"suite": SUITE, "norm": NORM, "epsilon": EPSILON, "samples": images}
+
+
 def proven(classifier: advlab.Classifier, dataset: str, epsilon: float) -> dict[str, Any]:
     """The share of test images that interval bounds prove at the epsilon of certified training."""
     data = advlab.load_dataset(dataset, limit=PROVEN_IMAGES)
@@ -115,7 +124,8 @@ def robustness(recipe: Recipe, classifier: advlab.Classifier, threat: Mapping[st
     # A network that was also trained on noise is attacked on the same images as one that was not.
     data = advlab.load_dataset(recipe.dataset.removesuffix(WITH_NOISE), limit=threat["samples"])
     norm, epsilon = threat["norm"], threat["epsilon"]
-    return advlab.run(classifier, data, SUITE, norm=norm, epsilon=epsilon, selftest=0)[-1].robust_accuracy
+    suite = threat["suite"]
+    return advlab.worst_case(advlab.run(classifier, data, suite, norm=norm, epsilon=epsilon, selftest=0)).accuracy
 
 
 def ship(weights: Path) -> None:
@@ -163,6 +173,11 @@ def architecture(recipe: Recipe) -> str:
         case "resnet":
             stages, filters = len(options["filters"]), "-".join(map(str, options["filters"]))
             words = [f"residual, {stages} x {options.get('blocks', 1)} blocks of {filters} convolutions 3x3"]
+        case "pooled_words" | "convolved_words" | "recurrent_words":
+            words = [f"{options['words']:,} words, vectors of {options['embedding']}"]
+            words += [f"{options['filters']} convolutions of {options['kernel_size']}"] if "filters" in options else []
+            words += [f"LSTM {options['units']}"] if "units" in options else ["maximum"]
+            words += [f"{options['hidden']} relu"] if "hidden" in options else []
         case _:
             both = "bidirectional " if options.get("bidirectional") else ""
             words = [f"{both}{CELLS[options.get('cell', 'simple')]} {options['units']}"]
@@ -232,7 +247,7 @@ def row(recipe: Recipe, record: Mapping[str, Any], shipped: bool) -> str:
         percent(recipe.published, "test_accuracy"),
         difference(recipe, record, "test_accuracy"),
         ", ".join(others),
-        interval(robust) if robust else "",
+        interval(robust) + (f", {robust['epsilon']} words" if robust.get("suite") == "text" else "") if robust else "",
         f"{robust['total']:,}" if robust else "",
         interval(own) + f", {own['norm']} {own['epsilon']:g}, {own['total']:,} images" + in_proof if own else "",
         f"{record['bytes'] / 1e6:.2f} MB, {'shipped' if shipped else 'not shipped'}" if record else "not measured",
@@ -257,7 +272,8 @@ def page() -> Iterator[str]:
         "those that the source prints.",
         "- Training accuracy is the mean over the last epoch with dropout active, as books print it.",
         f"- Robust accuracy: of the first test images, under the suite `{SUITE}`, {NORM}, epsilon {EPSILON}, with its "
-        f"95 % Wilson interval. Networks that are not dense are attacked on {FEW} images.",
+        f"95 % Wilson interval. Networks that are not dense are attacked on {FEW} images, those of texts under the "
+        f"suite `text`, where {WORDS} words may be replaced.",
         "- As trained is the same at the epsilon of the recipe's adversary or bounds; proven is what interval bounds "
         f"prove of {PROVEN_IMAGES:,} test images.",
         "- Points apart are measured less published; where they are more than one, a note below says why.",

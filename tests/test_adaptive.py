@@ -91,7 +91,7 @@ def test_with_a_target_it_is_given_the_target_as_the_label_and_lowered(linear, t
 def test_every_method_that_climbs_a_loss_climbs_yours_and_every_other_refuses(linear, two):
     for name in method_names():
         method = load_method(name)
-        if method.norms[0] == "none":
+        if method.norms[0] == "none" or method.data == "texts":
             continue
         if method.native and method.goal == "bounded":
             counts = {n: min(int(v), 20) for n, v in method.parameters.items() if n in ("steps", "epochs")}

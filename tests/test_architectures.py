@@ -31,6 +31,7 @@ class Blank:
 
     x = np.zeros((1, 28, 28, 1), np.float32)
     classes = tuple("0123456789")
+    vocabulary = ()
 
 
 @pytest.mark.parametrize(("name", "parameters"), PUBLISHED.items())

@@ -126,7 +126,12 @@ def test_a_changed_copy_is_checked_like_a_file(recipe):
         ('title = "A test"', "title = 3", InvalidValue, "title must be a string in quotes. Got 3"),
         ('dataset = "digits"', "", InvalidValue, "The key dataset is missing"),
         ('"mlp"', '"mpl"', UnknownName, "Unknown architecture.name 'mpl'. Did you mean 'mlp'"),
-        ('name = "mlp"', "", InvalidValue, "architecture.name is missing. Allowed: convnet, mlp, resnet, rnn"),
+        (
+            'name = "mlp"',
+            "",
+            InvalidValue,
+            "architecture.name is missing. Allowed: convnet, convolved_words",
+        ),
         ("hidden = [8]", "", InvalidValue, "The key architecture.hidden is missing"),
         ("hidden", "hiden", InvalidValue, "The key architecture.hidden is missing"),
         ("hidden = [8]", "hidden = 8", InvalidValue, "architecture.hidden must be a list of ints.* Got 8"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -159,7 +160,7 @@ def test_leftovers_of_a_process_that_has_ended_are_removed_at_once(tmp_path):
         with advlab_workspace.atomic_write(tmp_path / "other.h5") as other:
             other.write_bytes(b"")
         assert mine.exists()
-    assert sorted(path.name for path in tmp_path.iterdir()) == [elsewhere.name, "next-one.h5", "other.h5"]
+    assert sorted(path.name for path in tmp_path.glob("*.h5")) == [elsewhere.name, "next-one.h5", "other.h5"]
 
 
 def test_a_terminal_hears_at_once_that_tensorflow_is_loaded_and_a_pipe_does_not(tmp_path):
@@ -176,15 +177,19 @@ def test_a_terminal_hears_at_once_that_tensorflow_is_loaded_and_a_pipe_does_not(
     os.close(terminal)
 
 
-def test_a_table_fits_a_terminal_of_80_columns(tmp_path):
+@pytest.mark.parametrize("colours", [False, True])
+def test_a_table_fits_a_terminal_of_80_columns(tmp_path, colours):
     archive = next((Path(__file__).parent.parent / "attacks" / "reference").glob("*.h5"))
     terminal, child = os.openpty()
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "COLUMNS": "80"}
+    environment |= {} if colours else {"NO_COLOR": "1"}
     command = [sys.executable, "-m", "advlab", "evaluate", str(archive)]
     subprocess.run(command, stdout=child, stderr=subprocess.DEVNULL, cwd=tmp_path, env=environment, timeout=60)
     os.close(child)
     lines = os.read(terminal, 10_000).decode().splitlines()
     os.close(terminal)
+    assert lines[0].startswith("\x1b[1m") == colours
+    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in lines]
     assert lines[0].split()[:2] == ["model", "attack"]
     assert max(map(len, lines)) <= 80
 

@@ -65,11 +65,10 @@ def test_a_record_is_of_the_current_recipe(zoo, name):
         assert stored["parameters"] == recipe.published["parameters"]
     assert 1 <= stored["epochs_run"] <= recipe.training.epochs
     robust = stored["robust_accuracy"]
-    assert (robust["suite"], robust["norm"], robust["epsilon"]) == (zoo.SUITE, zoo.NORM, zoo.EPSILON)
+    threat = zoo.threat_of(recipe)
+    assert {key: robust[key] for key in threat} == threat
     assert (robust["low"], robust["high"]) == pytest.approx(wilson(robust["count"], robust["total"]))
-    images = zoo.IMAGES if recipe.architecture["name"] == "mlp" else zoo.FEW
-    assert robust["samples"] == images
-    assert robust["total"] == (449 if recipe.dataset == "digits" else images)
+    assert robust["total"] == {"digits": 449, "sentences": 24}.get(recipe.dataset, threat["samples"])
 
 
 def test_no_figure_is_more_than_a_point_from_its_source_without_a_reason(zoo):
@@ -102,6 +101,8 @@ def test_shipped_weights_are_few_megabytes(zoo):
         ("mnist-rnn", "SimpleRNN 256, dropout 0.2"),
         ("mnist-bidirectional", "bidirectional SimpleRNN 256, dropout 0.2"),
         ("mnist-gru", "GRU 256, dropout 0.2"),
+        ("imdb", "10,000 words, vectors of 256, maximum, 128 relu, dropout 0.5"),
+        ("imdb-lstm", "10,000 words, vectors of 64, LSTM 64, dropout 0.3"),
         ("cifar10", "residual, 3 x 2 blocks of 16-32-64 convolutions 3x3"),
     ],
 )

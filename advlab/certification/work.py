@@ -17,6 +17,7 @@ from advlab.certification.network import Network
 from advlab.certification.region import Region, region_of
 from advlab.certification.smoothing import smoothed
 from advlab.certification.translate import network_of
+from advlab.certification.words import WordSubject, word_subject
 from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
@@ -46,6 +47,7 @@ class Work:
         self.margin, self.radius, self.rounding = (np.full(n, math.nan) for _ in range(3))
         self.branches = np.zeros(n, np.int64)
         self.x_adv = np.array(dataset.x)
+        self._words: WordSubject | None = None
 
     @property
     def answers(self) -> dict[str, np.ndarray]:
@@ -74,7 +76,7 @@ class Work:
 
     def bound(self, method: str, report: Report) -> None:
         """The methods that bound the network, each after the cheaper ones."""
-        network = network_of(self.classifier, self.dataset.shape)
+        network = self._network()
         report(int((self.status != 0).sum()))
         first = "ibp" if method == "ibp" else "crown"
         known = self._bounds(network, first, report, last=method == first)
@@ -89,7 +91,7 @@ class Work:
 
     def radii(self, method: str, report: Report) -> None:
         """The largest radius up to epsilon that bounds prove, by bisection; ``exact`` has those of ``alpha``."""
-        network = network_of(self.classifier, self.dataset.shape)
+        network = self._network()
         self.radius[~self.correct] = 0.0
         self.radius[self.status == PROVEN] = self.epsilon
         rows = np.flatnonzero(np.isnan(self.radius))
@@ -104,6 +106,17 @@ class Work:
                     return
             self.radius[part] = low
             report(len(part))
+
+    def _network(self) -> Network:
+        """What is bounded: the whole network, or of one of texts what lies behind the maximum over its words."""
+        if not self.classifier.vocabulary:
+            return network_of(self.classifier, self.dataset.shape)
+        self._words = self._words or word_subject(self.classifier)
+        return self._words.network
+
+    def _region(self, rows: np.ndarray, epsilon: float | np.ndarray) -> Region:
+        x = self.dataset.x[rows]
+        return region_of(x, self.norm, epsilon) if self._words is None else self._words.region(np.asarray(x), epsilon)
 
     def _open(self) -> np.ndarray:
         """The numbers of the images without an answer, on which something is left to try."""
@@ -131,7 +144,7 @@ class Work:
         self, network: Network, method: str, rows: np.ndarray, epsilon: float | np.ndarray
     ) -> tuple[np.ndarray, np.ndarray, Known]:
         """The least margin ``(n,)`` that one method proves, what float32 may add, and the hidden bounds."""
-        region, labels = region_of(self.dataset.x[rows], self.norm, epsilon), tf.constant(self.dataset.y[rows])
+        region, labels = self._region(rows, epsilon), tf.constant(self.dataset.y[rows])
         known: Known = {}
         if method == "ibp":
             found, _ = ibp(network, region, labels)

@@ -1,8 +1,10 @@
 """The networks of the model zoo: each function returns an uncompiled ``keras.Model`` that ends in a softmax layer.
 
+Those for texts of two classes end in one sigmoid unit.
+
 The signature of a function is the schema of ``[architecture]`` in a recipe: ``name`` names the function and the other
 keys are its keyword arguments. Every ``input_shape`` is ``(h, w)`` or ``(h, w, c)``; inputs are float32 in [0, 1] and
-outputs float32 ``(n, classes)``, probabilities. Layers have fixed names, so equal recipes give equal files.
+outputs are float32 probabilities. Layers have fixed names, so equal recipes give equal files.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from typing import Any, Literal
 import keras
 
 from advlab.errors import InvalidValue, Mismatch, unknown
+from advlab.text import SCALE
 
 Shape = tuple[int, ...]
 
@@ -147,6 +150,78 @@ def _convolution(x: Any, filters: int, name: str, stride: int = 1, size: int = 3
     """A convolution that keeps height and width, or halves them, with batch normalisation."""
     x = keras.layers.Conv2D(filters, size, stride, padding="same", use_bias=False, name=f"{name}_convolution")(x)
     return keras.layers.BatchNormalization(name=f"{name}_normalization")(x)
+
+
+def pooled_words(
+    input_shape: Shape,
+    classes: int,
+    *,
+    words: int,
+    embedding: int,
+    hidden: int,
+    embedding_dropout: float = 0.0,
+    dropout: float = 0.0,
+) -> keras.Model:
+    """Texts: an embedding of ``words`` numbers, the maximum over all positions, a dense layer, one sigmoid unit."""
+    layers = [
+        *_embedded(input_shape, words, embedding, embedding_dropout),
+        keras.layers.GlobalMaxPooling1D(name="maximum"),
+        keras.layers.Dense(hidden, activation="relu", name="hidden"),
+    ]
+    return _model("pooled_words", input_shape, [*layers, *_dropout(dropout, 2), _two_classes(classes)])
+
+
+def convolved_words(
+    input_shape: Shape,
+    classes: int,
+    *,
+    words: int,
+    embedding: int,
+    filters: int,
+    kernel_size: int,
+    hidden: int,
+    embedding_dropout: float = 0.0,
+    dropout: float = 0.0,
+) -> keras.Model:
+    """Texts: as ``pooled_words``, with a convolution over ``kernel_size`` words before the maximum."""
+    layers = [
+        *_embedded(input_shape, words, embedding, embedding_dropout),
+        keras.layers.Conv1D(filters, kernel_size, padding="same", activation="relu", name="convolution"),
+        keras.layers.GlobalMaxPooling1D(name="maximum"),
+        keras.layers.Dense(hidden, activation="relu", name="hidden"),
+    ]
+    return _model("convolved_words", input_shape, [*layers, *_dropout(dropout, 2), _two_classes(classes)])
+
+
+def recurrent_words(
+    input_shape: Shape,
+    classes: int,
+    *,
+    words: int,
+    embedding: int,
+    units: int,
+    embedding_dropout: float = 0.0,
+    dropout: float = 0.0,
+) -> keras.Model:
+    """Texts: an embedding of ``words`` numbers, an LSTM that reads them in order, one sigmoid unit."""
+    layers = [*_embedded(input_shape, words, embedding, embedding_dropout), keras.layers.LSTM(units, name="recurrent")]
+    return _model("recurrent_words", input_shape, [*layers, *_dropout(dropout, 2), _two_classes(classes)])
+
+
+def _embedded(input_shape: Shape, words: int, embedding: int, dropout: float) -> list[keras.layers.Layer]:
+    """From texts as ``advlab.text`` has them to vectors ``(l, embedding)``."""
+    return [
+        keras.layers.Rescaling(SCALE, name="numbers"),
+        keras.layers.Reshape((input_shape[0] * input_shape[1],), name="positions"),
+        keras.layers.Embedding(words, embedding, name="embedding"),
+        *_dropout(dropout, 1),
+    ]
+
+
+def _two_classes(classes: int) -> keras.layers.Layer:
+    if classes != 2:
+        raise Mismatch(f"This network tells two classes apart, by one sigmoid unit. The data has {classes}.")
+    return keras.layers.Dense(1, activation="sigmoid", dtype="float32", name="probability")
 
 
 def _activated(x: Any, name: str) -> Any:

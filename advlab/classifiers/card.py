@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 import h5py
+import numpy as np
 
 from advlab.classifiers.formats.recognize import require_hdf5
 from advlab.errors import InvalidFile, InvalidValue
-from advlab.hdf5 import attribute, open_hdf5
+from advlab.hdf5 import attribute, open_hdf5, read_array
 from advlab.validation import is_number, json_object, shown
 
 ATTRIBUTE = "advlab"
+VOCABULARY = "vocabulary"  # of a model of texts; an attribute of HDF5 would be too small for it
 _TYPES: dict[str, type | tuple[type, ...]] = {  # of what is read somewhere; a card may hold more
     "class_names": list,
     "classes": int,
@@ -37,6 +39,7 @@ _TYPES: dict[str, type | tuple[type, ...]] = {  # of what is read somewhere; a c
     "train_accuracy": (int, float),
     "validation_accuracy": (int, float),
     "versions": dict,
+    "vocabulary": list,
 }
 _MAY_BE_UNKNOWN = ("ended", "test_accuracy", "train_accuracy", "validation_accuracy")
 
@@ -51,8 +54,11 @@ def read_card(path: Path) -> dict[str, Any]:
         if ATTRIBUTE not in file.attrs:
             return {}
         text = attribute(file, ATTRIBUTE)
+        vocabulary = read_array(file[VOCABULARY], "u") if VOCABULARY in file else None
     try:
         card = json_object(text or "", "the model card", constants_as=None)
+        if vocabulary is not None:
+            card["vocabulary"] = vocabulary.astype(np.uint8).tobytes().decode("utf-8").split("\n")
         _require_types(card)
     except ValueError as error:
         raise InvalidFile(f"'{path}' cannot be read: {error}. The file is damaged: train or copy it again.") from error
@@ -85,9 +91,13 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
 
     Raises ``InvalidValue`` for what JSON cannot hold, such as an array.
     """
+    vocabulary = card.get("vocabulary")
     try:
-        text = json.dumps(card, sort_keys=True)
+        text = json.dumps({key: value for key, value in card.items() if key != "vocabulary"}, sort_keys=True)
     except (TypeError, ValueError) as error:
         raise InvalidValue(f"A model card holds only what JSON can hold. Got a card with {error}.") from error
     with h5py.File(path, "r+") as file:
         file.attrs[ATTRIBUTE] = text
+        if vocabulary:
+            content = np.frombuffer("\n".join(vocabulary).encode(), np.uint8)
+            file.create_dataset(VOCABULARY, data=content, compression="gzip")

@@ -229,6 +229,7 @@ class Classifier:
             InvalidValue: For a setting out of range, a classifier that has this defence already, or one whose image
                 shape is open.
         """
+        self.require_images("An input defence")
         layer = make_defense(defense, settings)
         called = layer.name.replace("_", "-")
         if any(type(present) is type(layer) for present in defenses_of(self.keras_model)):
@@ -302,7 +303,13 @@ class Classifier:
 
     def to_dict(self) -> dict[str, Any]:
         """Name, digest and model card, ready for JSON."""
-        return {"schema": 1, "name": self.name, "digest": self.digest, "card": self.card}
+        card = {key: value for key, value in self.card.items() if key != "vocabulary"}
+        return {"schema": 1, "name": self.name, "digest": self.digest, "card": card}
+
+    @property
+    def vocabulary(self) -> tuple[str, ...]:
+        """Of a model of texts the word of each number, see ``advlab.text``; empty for images."""
+        return tuple(self.card.get("vocabulary", ()))
 
     @property
     def classes(self) -> int:
@@ -372,10 +379,30 @@ class Classifier:
     def check(self, dataset: Dataset) -> None:
         """Raise ``Mismatch`` where the images or labels of a data set do not fit this classifier."""
         self.check_images(dataset.x.shape[1:])
+        if bool(dataset.vocabulary) != bool(self.vocabulary):
+            kinds = {True: "texts", False: "images"}
+            raise Mismatch(
+                f"Model '{self.name}' is one of {kinds[bool(self.vocabulary)]}, and data set '{dataset.name}' holds "
+                f"{kinds[bool(dataset.vocabulary)]}. Choose the data set that the model was trained on with --dataset."
+            )
+        if dataset.vocabulary != self.vocabulary:
+            raise Mismatch(
+                f"Model '{self.name}' numbers {len(self.vocabulary):,} words otherwise than data set '{dataset.name}' "
+                f"does its {len(dataset.vocabulary):,}. Load the texts with the model's: "
+                "load_dataset(path, vocabulary=classifier.vocabulary)."
+            )
         if len(dataset.y) and dataset.y.max() >= self.classes:
             raise Mismatch(
                 f"Model '{self.name}' has {self.classes} classes, but data set '{dataset.name}' has the label "
                 f"{dataset.y.max()}. Choose the data set that the model was trained on with --dataset."
+            )
+
+    def require_images(self, what: str) -> None:
+        """Raise ``InvalidValue`` for a model of texts; ``what`` works on pixels."""
+        if self.vocabulary:
+            raise InvalidValue(
+                f"{what} works on pixels, and model '{self.name}' is one of texts. Attack it with 'hotflip', or run "
+                "the suite 'text'."
             )
 
     def check_images(self, shape: Sequence[int]) -> None:

@@ -26,6 +26,7 @@ from advlab.errors import DAMAGE, InvalidFile, InvalidValue
 from advlab.hdf5 import attribute, open_hdf5, stored_values
 from advlab.validation import json_object, largest_content
 
+_LOG = logging.getLogger(__name__)
 _SUFFIXES = (".h5", ".hdf5")
 _MAX_CONFIG = 1 << 24  # bytes; that of a network of a thousand layers takes a tenth
 
@@ -51,6 +52,7 @@ def read_model(
     Keras model, or holds what this Keras cannot build, naming the layer.
     """
     devices.prepare()
+    _LOG.info("opens the model '%s'", path)
     if architecture is not None and (path.is_dir() or path.suffix in (".keras", ".onnx")):
         raise InvalidFile(f"Cannot open '{path}': {_OWN_ARCHITECTURE}")
     if path.is_dir():

@@ -8,7 +8,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import complete, json_option, print_json, relative_path, track_option
+from advlab.cli.options import complete, json_option, print_json, print_table, relative_path, track_option
 
 SECTION = "judge"
 
@@ -37,7 +37,7 @@ def benchmark(file: str, dry_run: bool, track: str | None, as_json: bool, **opti
         if as_json:
             print_json(plan.to_dict())
         else:
-            click.echo(plan.table())
+            print_table(plan.table())
         return
     result = advlab.benchmark(file, **options)
     if track:
@@ -45,6 +45,6 @@ def benchmark(file: str, dry_run: bool, track: str | None, as_json: bool, **opti
     if as_json:
         print_json(result.to_dict())
     else:
-        click.echo(result.table())
+        print_table(result.table())
     if result.failed:
         click.echo(f"Next: advlab benchmark {relative_path(file)} --resume", err=True)

@@ -9,7 +9,15 @@ from click.core import ParameterSource
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, complete, dataset_options, json_option, print_json, relative_path
+from advlab.cli.options import (
+    classifier_options,
+    complete,
+    dataset_options,
+    json_option,
+    print_json,
+    print_table,
+    relative_path,
+)
 
 SECTION = "judge"
 _OF_PROPERTIES = ("method", "time_limit", "trust")
@@ -18,8 +26,8 @@ _OF_PROPERTIES = ("method", "time_limit", "trust")
 @main.command()
 @click.argument("model", metavar="MODEL", shell_complete=complete("models"))
 @dataset_options()
-@click.option("--norm", default="linf", show_default=True, help="linf, l2 or l1.")
-@click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1], such as 0.01 or 2/255.")
+@click.option("--norm", default="linf", show_default=True, help="linf, l2 or l1; of texts l0.")
+@click.option("--epsilon", metavar="E", help="Radius for pixels in [0, 1], such as 2/255; of texts words.")
 @click.option("--samples", type=click.IntRange(1), default=1000, show_default=True, help="The first N test images.")
 @click.option(
     "--method",
@@ -56,7 +64,7 @@ def certify(model: str, archive: str | None, stated: str | None, as_json: bool, 
     if as_json:
         print_json(certificate.to_dict())
         return
-    click.echo(certificate.table({result.attack.method: result} if result else None))
+    print_table(certificate.table({result.attack.method: result} if result else None))
     click.echo(f"Wrote {relative_path(certificate.path)}.", err=True)
 
 
@@ -71,4 +79,4 @@ def _certify_property(model: str, stated: str, as_json: bool, options: dict[str,
     if as_json:
         print_json(certificate.to_dict())
     else:
-        click.echo(certificate.table())
+        print_table(certificate.table())

@@ -6,7 +6,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import complete, json_option, print_json
+from advlab.cli.options import complete, json_option, print_json, print_table
 
 SECTION = "judge"
 
@@ -30,6 +30,6 @@ def compare(archives: tuple[str, ...], epsilon: tuple[str, ...], output: str | N
     if as_json:
         print_json(result.to_dict())
         return
-    click.echo(result.table())
+    print_table(result.table())
     if output is not None:
         click.echo(f"Wrote {output}/report.html and {output}/leaderboard.html. Open them in a browser.", err=True)

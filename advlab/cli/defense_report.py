@@ -8,7 +8,15 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, complete, dataset_options, json_option, print_json, say_if_fewer
+from advlab.cli.options import (
+    classifier_options,
+    complete,
+    dataset_options,
+    json_option,
+    print_json,
+    print_table,
+    say_if_fewer,
+)
 
 SECTION = "defend"
 
@@ -43,7 +51,7 @@ def defense_report(
     if as_json:
         print_json(result.to_dict())
     else:
-        click.echo(result.table())
+        print_table(result.table())
         for finding in result.findings:
             click.echo(f"{finding.severity}: {finding.evidence}. {finding.do}", err=True)
     if figure:

@@ -14,6 +14,7 @@ from advlab.cli.options import (
     json_option,
     model_option,
     print_json,
+    print_table,
     say_if_fewer,
 )
 
@@ -48,6 +49,6 @@ def detect(detector: str, rate: float, output: str | None, as_json: bool, **opti
     if as_json:
         print_json(result.to_dict())
     else:
-        click.echo(result.table())
+        print_table(result.table())
     if output:
         click.echo(f"Wrote {advlab.figures.save(advlab.figures.roc(result), output)}.", err=True)

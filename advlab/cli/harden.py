@@ -8,7 +8,15 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, complete, json_option, print_json, relative_path, say_if_fewer
+from advlab.cli.options import (
+    classifier_options,
+    complete,
+    json_option,
+    print_json,
+    print_table,
+    relative_path,
+    say_if_fewer,
+)
 
 SECTION = "defend"
 
@@ -39,6 +47,6 @@ def harden(classifier: str, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(result.to_dict())
     else:
-        click.echo(result.table())
+        print_table(result.table())
     path = relative_path(str(result.path))
     click.echo(f"Wrote {path}. Next: advlab defense-report {relative_path(classifier)} {path}", err=True)

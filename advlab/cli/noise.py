@@ -8,7 +8,15 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, complete, dataset_options, json_option, print_json, relative_path
+from advlab.cli.options import (
+    classifier_options,
+    complete,
+    dataset_options,
+    json_option,
+    print_json,
+    print_table,
+    relative_path,
+)
 
 SECTION = "judge"
 
@@ -39,7 +47,7 @@ def noise(model: str, distributions: tuple[str, ...], as_json: bool, **options: 
     if as_json:
         print_json(evaluation.to_dict())
         return
-    click.echo(evaluation.table())
+    print_table(evaluation.table())
     if evaluation.knows_unknown and isinstance(model, str):
         click.echo(f"Next: advlab attack --method fgsm --model {relative_path(model)}", err=True)
     elif not evaluation.knows_unknown:

@@ -8,7 +8,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import complete, json_option, print_json, relative_path
+from advlab.cli.options import complete, json_option, print_json, print_table, relative_path
 
 SECTION = "make"
 
@@ -33,7 +33,7 @@ def study(name: str, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(result.to_dict())
         return
-    click.echo(result.table())
+    print_table(result.table())
     for note in result.notes():
         click.echo(note, err=True)
     if len(result.rows) < len(result.study.rows):

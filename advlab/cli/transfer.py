@@ -6,7 +6,7 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, complete, json_option, print_json
+from advlab.cli.options import classifier_options, complete, json_option, print_json, print_table
 
 SECTION = "attack"
 
@@ -41,4 +41,4 @@ def transfer(
     if as_json:
         print_json(matrix.to_dict())
     else:
-        click.echo(matrix.table())
+        print_table(matrix.table())

@@ -10,16 +10,13 @@ import contextlib
 import io
 import re
 import struct
-import tarfile
-import zlib
-from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
 
 import numpy as np
 
 from advlab import workspace
 from advlab.data import arrays, official
+from advlab.data.archives import files_of
 from advlab.data.download import is_official, md5_of, read
 from advlab.errors import DAMAGE, AdvlabError, InvalidFile
 
@@ -55,7 +52,7 @@ def _read_official_archive(path: Path, split: str) -> tuple[np.ndarray, np.ndarr
             f"'{path}' is not the official file (expected MD5 {source.md5[ARCHIVE]}): it is truncated or was changed. "
             "Delete it and repeat the command to download it again, or put the official file there."
         )
-    batches = {name[1]: batch for name, batch in _files(io.BytesIO(content), path, _BATCH_NAME, _MOST_BATCH_BYTES)}
+    batches = {name[1]: batch for name, batch in files_of(io.BytesIO(content), path, _BATCH_NAME, _MOST_BATCH_BYTES)}
     # Each record is a label and the planes of red, green and blue.
     records = np.concatenate([np.frombuffer(batches[name], np.uint8) for name in _BATCHES[split]])
     records = records.reshape(-1, 1 + 3 * _SIZE * _SIZE)
@@ -81,7 +78,7 @@ def read_jpeg_archive(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
 def _decode_jpeg_archive(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
     images: dict[tuple[int, int], np.ndarray] = {}
     with path.open("rb") as raw:
-        for name, content in _files(raw, path, _JPEG_NAME, _MOST_JPEG_BYTES):
+        for name, content in files_of(raw, path, _JPEG_NAME, _MOST_JPEG_BYTES):
             if name[1] == split and name[2] in official.PICTURES:
                 key = int(name[3]), official.PICTURES.index(name[2])
                 images[key] = _decode(content, f"'{name[0]}' in '{path}'")
@@ -89,20 +86,6 @@ def _decode_jpeg_archive(path: Path, split: str) -> tuple[np.ndarray, np.ndarray
         raise InvalidFile(f"'{path}' has no images of the {split} split, such as '{split}/cat/0000.jpg'.")
     keys = sorted(images)
     return np.stack([images[key] for key in keys]), np.array([label for _, label in keys])
-
-
-def _files(raw: IO[bytes], path: Path, names: re.Pattern[str], most: int) -> Iterator[tuple[re.Match[str], bytes]]:
-    """The regular files of a ``.tar.gz`` whose whole names match, each of ``most`` bytes, in their order."""
-    try:
-        with tarfile.open(fileobj=raw, mode="r|gz") as archive:
-            for entry in archive:
-                name, file = names.fullmatch(entry.name), archive.extractfile(entry) if entry.isfile() else None
-                if name and file is not None:
-                    if entry.size > most:
-                        raise ValueError(f"'{entry.name}' has {entry.size:,} bytes, of which at most {most:,} are read")
-                    yield name, file.read()
-    except (*DAMAGE, tarfile.TarError, zlib.error) as error:
-        raise InvalidFile(f"Cannot read '{path}': {error}. Put a complete copy there, or remove it.") from error
 
 
 def _decode(content: bytes, subject: str) -> np.ndarray:

@@ -22,8 +22,9 @@ class Dataset:
 
     ``x`` float32 ``(n, h, w, c)`` in [0, 1], an array, which may be given as ``(n, h, w)``, or ``LazyImages``; ``y``
     int64 ``(n,)`` in 0..k-1; ``indices`` int64 ``(n,)``, the position of each sample in the full split; ``classes`` the
-    k names; ``provenance`` a sentence on what distinguishes the images from those that ``name`` stands for. Writable
-    arrays are copied. Raises ``InvalidValue``.
+    k names; ``provenance`` a sentence on what distinguishes the images from those that ``name`` stands for. Of texts,
+    which are images one pixel high (``advlab.text``), ``vocabulary`` has the word of each number. Writable arrays
+    are copied. Raises ``InvalidValue``.
     """
 
     name: str
@@ -33,6 +34,7 @@ class Dataset:
     indices: np.ndarray
     classes: tuple[str, ...]
     provenance: str = ""
+    vocabulary: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         subject = f"Data set '{self.name}'"
@@ -85,7 +87,8 @@ class Dataset:
 
     def __repr__(self) -> str:
         size = "x".join(map(str, self.shape))
-        return f"Dataset {self.name} {self.split}: {len(self)} images {size}, {len(self.classes)} classes"
+        what = f"texts of {self.shape[1]} words" if self.vocabulary else f"images {size}"
+        return f"Dataset {self.name} {self.split}: {len(self)} {what}, {len(self.classes)} classes"
 
     def _repr_html_(self) -> str:
         from advlab.figures.notebook import dataset_html
@@ -106,6 +109,7 @@ class Dataset:
             sha.update(np.ascontiguousarray(self.x[rows]).data)
         for array in (self.y, self.indices):
             sha.update(array.data)
+        sha.update("\n".join(self.vocabulary).encode())
         return sha.hexdigest()[:16]
 
     def take(self, n: int | None, seed: int | None = None) -> Dataset:

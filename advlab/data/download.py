@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gzip
 import hashlib
+import logging
 import os
 import zlib
 from pathlib import Path
@@ -13,6 +14,7 @@ from advlab import workspace
 from advlab.errors import AdvlabError, InvalidFile
 from advlab.progress import Progress
 
+_LOG = logging.getLogger(__name__)
 _TIMEOUT = 30.0
 _BLOCK = 1 << 16
 MOST_BYTES = 1 << 28  # the largest official file has 170 million
@@ -102,6 +104,7 @@ def _transfer(url: str, part: Path) -> None:
 
 def read(path: Path, unpack: bool = True) -> bytes:
     """The bytes of a file, by default decompressed where they are gzip's, whatever its name, up to a limit."""
+    _LOG.info("reads '%s'", path)
     try:
         with path.open("rb") as raw:
             packed = unpack and raw.read(2) == b"\x1f\x8b"

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from advlab import workspace
-from advlab.data import arrays, cifar10, official
+from advlab.data import arrays, cifar10, imdb, official, sentences, text_files
 from advlab.data.conversion import MOST_CLASSES, ValueRange, default_class_names, to_labels
 from advlab.data.dataset import Dataset, choose
 from advlab.data.images import SPLITS, ImageShape, load_folder
@@ -33,15 +33,19 @@ def load_dataset(
     shape: ImageShape | None = None,
     classes: Sequence[str] | None = None,
     value_range: ValueRange | None = None,
+    vocabulary: Sequence[str] | None = None,
+    length: int | None = None,
 ) -> Dataset:
     """A data set by name or path, cut to ``limit`` samples as ``Dataset.take(limit, seed)`` does.
 
-    The names are ``digits``, ``cifar10``, ``fashion-mnist`` and ``mnist``. A path leads to a ``.npz`` or HDF5 file with
-    ``x``, ``y`` and perhaps ``classes`` (in HDF5 an attribute), or to a folder ``<class>/<image>``. These have a test
-    split only; both splits come as ``x_train``, ``y_train``, ``x_test``, ``y_test`` or as folders ``train/<class>/``
-    and ``test/<class>/``. The classes of a folder alternate, so that the first n are balanced. ``<name>+noise`` is any
-    of these with a noise image after every ten, of the additional last class ``unknown``. Many images of a file or
-    folder are read lazily: ``numpy.asarray(data.x)`` reads all of them.
+    The names are ``digits``, ``cifar10``, ``fashion-mnist`` and ``mnist``; of texts ``imdb`` and ``sentences``. A path
+    leads to a ``.npz`` or HDF5 file with ``x``, ``y`` and perhaps ``classes`` (in HDF5 an attribute), or to a folder
+    ``<class>/<image>``. These have a test split only; both splits come as ``x_train``, ``y_train``, ``x_test``,
+    ``y_test`` or as folders ``train/<class>/`` and ``test/<class>/``. The classes of a folder alternate, so that the
+    first n are balanced. ``<name>+noise`` is any of these with a noise image after every ten, of the additional last
+    class ``unknown``. Many images of a file or folder are read lazily: ``numpy.asarray(data.x)`` reads all of them.
+    Texts of your own come as CSV or JSON lines with ``text`` and ``label`` (and perhaps ``split``), or as a folder of
+    ``.txt`` files in place of images; each becomes an image one pixel high, see ``advlab.text``.
 
     Args:
         name: The name or path.
@@ -54,6 +58,8 @@ def load_dataset(
             them only; None: folders called by whole numbers have these as labels, other names are sorted.
         value_range: The pixels that are black and white in a ``.npz`` file, such as ``(-1, 1)``; None: 0 and 1 for
             floating point, 0 and 255 for integers.
+        vocabulary: The word of each number, as a model of texts has it; None: by frequency in the training texts.
+        length: Of your own texts, how many of the last words are kept; None: 200.
 
     Raises:
         UnknownName, InvalidValue, InvalidFile: Where the data is not there, damaged, or ambiguous.
@@ -70,6 +76,9 @@ def load_dataset(
         return _with_noise(name, split, limit, seed)
     if name == "digits":
         return _digits(split).take(limit, seed)
+    if name in ("imdb", "sentences"):
+        x, y, words, provenance = imdb.load(split) if name == "imdb" else sentences.load(split)
+        return Dataset(name, split, x, y, np.arange(len(y)), imdb.CLASSES, provenance, words).take(limit, seed)
     if name in DATASETS:
         provenance = ""
         if name == "cifar10":
@@ -80,6 +89,8 @@ def load_dataset(
         x = np.divide(pixels[rows], np.float32(255), dtype=np.float32)
         return Dataset(name, split, x, labels[rows], rows, official.SOURCES[name].classes, provenance)
     path = workspace.find_data(name, DATASETS)
+    if text_files.is_text(path):
+        return text_files.load(path, name, split, limit, seed, classes, vocabulary, length)
     if path.is_dir():
         return load_folder(path, name, split, limit, seed, shape, classes)
     if not path.is_file():

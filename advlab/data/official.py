@@ -25,7 +25,9 @@ DATASETS = {
     "cifar10": "50,000 + 10,000 colour pictures in ten classes, 32 x 32, the official files",
     "digits": "1,797 handwritten digits from scikit-learn, 28 x 28, no download",
     "fashion-mnist": "60,000 + 10,000 pictures of clothing, 28 x 28, the official files",
+    "imdb": "25,000 + 25,000 reviews of films, the last 200 words, the official files",
     "mnist": "60,000 + 10,000 handwritten digits, 28 x 28, the official files",
+    "sentences": "48 + 24 sentences about films, 16 words, no download",
 }
 WITH_NOISE = "+noise"
 
@@ -77,6 +79,12 @@ SOURCES = {
             "t10k-images-idx3-ubyte": "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
             "t10k-labels-idx1-ubyte": "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
         },
+    ),
+    "imdb": Source(
+        "https://ai.stanford.edu/~amaas/data/sentiment/",
+        ("negative", "positive"),
+        {"aclImdb_v1.tar.gz": "7c2ac02c03563afcf9b574c7e56c153a"},
+        packed=False,
     ),
     "mnist": Source(
         "https://ossci-datasets.s3.amazonaws.com/mnist/",

@@ -10,7 +10,7 @@ from advlab.errors import InvalidValue
 from advlab.threat import parse_epsilon, parse_norm
 from advlab.validation import invalid, is_number, require_choice, require_fraction, require_int
 
-ADVERSARY_NORMS = ("linf", "l2")
+ADVERSARY_NORMS = ("linf", "l2", "l0")
 # Method of an adversary: its steps, and the relative step size of its authors.
 ADVERSARIES = {
     "augment": (1, 1.0),
@@ -34,7 +34,8 @@ class Adversary:
     arXiv:1901.08573) or ``mart`` (the same with a boosted loss of the adversarial images, where images that the clean
     prediction is unsure of count more; Wang et al. 2020, openreview rklOg6EFwS). ``augment`` is the static defence of
     Strengthening Deep Neural Networks: the network is first trained plainly, FGSM images of the first
-    ``augment_images`` training images are crafted on it once, and a new one is trained with them added.
+    ``augment_images`` training images are crafted on it once, and a new one is trained with them added; of texts they
+    are those of ``hotflip``, the norm is ``l0``, and ``epsilon`` counts words.
     ``epsilon`` is in pixel units, a number or text such as ``8/255``; ``relative_step_size`` is in units of
     epsilon / steps. None: the method's own, and for ``beta`` 6, of ``mart`` 5.
     ``weight_perturbation`` is the size, relative to the weights of each layer, of the adversarial perturbation of
@@ -68,6 +69,8 @@ class Adversary:
         require_choice(f"{key}.method", self.method, tuple(ADVERSARIES))
         object.__setattr__(self, "norm", parse_norm(self.norm))
         require_choice(f"{key}.norm", self.norm, ADVERSARY_NORMS)
+        if self.norm == "l0" and self.method != "augment":
+            raise InvalidValue(f"{key}.norm 'l0' is for texts, with method 'augment'. Got '{self.method}'.")
         if self.method == "n-fgsm" and self.norm != "linf":
             raise InvalidValue(f"{key}.norm must be 'linf' with method 'n-fgsm'. Got '{self.norm}'. Use 'fgsm-rs'.")
         object.__setattr__(self, "epsilon", self._parse_epsilon(f"{key}.epsilon"))

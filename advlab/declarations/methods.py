@@ -29,6 +29,7 @@ class Method(NamedTuple):
 
     ``choices``: name of a str parameter -> the allowed values, from ``CHOICES`` where it is declared. ``source`` is
     what the docstring of the file says below its first line, ``descriptions`` what that of ``craft`` says in ``Args:``.
+    ``data`` says what it attacks, ``images`` or ``texts``, from ``DATA``.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Method(NamedTuple):
     code: str = ""
     source: str = ""
     descriptions: Mapping[str, str] = MappingProxyType({})
+    data: str = "images"
 
     def resolve(self, parameters: Mapping[str, Any]) -> dict[str, Value]:
         """Every parameter of the method with its value: the given ones, checked, and the defaults of the others."""
@@ -179,8 +181,19 @@ def _read(path: Path) -> Method:
         types[argument.arg] = annotation
     summary, _, source = (ast.get_docstring(tree) or "").partition("\n")
     norms, goal, choices = constants["NORMS"], constants["GOAL"], constants.get("CHOICES", {})
-    descriptions = _arguments(ast.get_docstring(craft) or "")
-    return Method(path.stem, summary, norms, goal, native, parameters, types, choices, "", source.strip(), descriptions)
+    return Method(
+        path.stem,
+        summary,
+        norms,
+        goal,
+        native,
+        parameters,
+        types,
+        choices,
+        source=source.strip(),
+        descriptions=_arguments(ast.get_docstring(craft) or ""),
+        data=constants.get("DATA", "images"),
+    )
 
 
 def _arguments(docstring: str) -> dict[str, str]:

@@ -63,7 +63,9 @@ class Training:
     to ``random_shift`` pixels down or up and right or left, and with ``random_flip`` every second one is mirrored.
     ``weight_averaging`` in [0, 1) is the momentum of an exponential moving average of the weights over the train steps,
     0 for none: the averaged weights are those that are validated, selected and saved, as 0.999 does for adversarial
-    training (Gowal et al. 2020, arXiv:2010.03593).
+    training (Gowal et al. 2020, arXiv:2010.03593). Of texts, ``word_substitution`` is the probability in
+    [0, 1) with which each word of a training text is replaced by a neighbour, drawn anew at each step; neighbours are
+    those of the vectors of the same network, trained plainly first (as Jia & Liang 2019, arXiv:1909.00986, augment).
     """
 
     optimizer: str
@@ -84,6 +86,7 @@ class Training:
     random_shift: int = 0
     random_flip: bool = False
     weight_averaging: float = 0.0
+    word_substitution: float = 0.0
 
     def __post_init__(self) -> None:
         require_choice("training.optimizer", self.optimizer, OPTIMIZERS)
@@ -109,6 +112,7 @@ class Training:
         require_fraction("training.label_smoothing", self.label_smoothing)
         require_fraction("training.gaussian_noise", self.gaussian_noise)
         require_fraction("training.weight_averaging", self.weight_averaging)
+        require_fraction("training.word_substitution", self.word_substitution)
         if self.adversary is not None and self.gaussian_noise:
             raise InvalidValue(
                 "training.gaussian_noise is a baseline without an adversary. Leave it out, or training.adversary."

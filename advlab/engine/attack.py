@@ -202,6 +202,7 @@ def _result(run: Run) -> AttackResult:
         execution=run.execution,
         notes=classifier.notes,
         provenance=dataset.provenance,
+        vocabulary=dataset.vocabulary,
         diagnostics=diagnostics,
     )
 

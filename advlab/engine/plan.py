@@ -14,6 +14,7 @@ from advlab.classifiers.classifier import Classifier
 from advlab.classifiers.devices import device_name
 from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
+from advlab.declarations.methods import load_method, method_names
 from advlab.engine import steps
 from advlab.engine.compile import Slices, rows_at_once, slices, xla_pays
 from advlab.errors import AdvlabError, InvalidValue
@@ -238,6 +239,8 @@ def _choose_targets(spec: Attack, given: np.ndarray | None, dataset: Dataset, cl
 def _refuse_impossible(
     classifier: Classifier, dataset: Dataset, craft: Craft, spec: Attack, loop: Any, given: PerImage
 ) -> None:
+    if spec.craft is None:
+        _refuse_other_data(dataset, spec)
     if isinstance(loop, UniversalLoop) and spec.early_stop:
         raise InvalidValue(
             f"Method '{spec.method}' seeks one perturbation of all images; no image can stop by itself. "
@@ -269,6 +272,17 @@ def _refuse_impossible(
         )
 
 
+def _refuse_other_data(dataset: Dataset, spec: Attack) -> None:
+    """Raise for an attack on pixels where texts are to be attacked, and the other way round."""
+    holds, methods = "texts" if dataset.vocabulary else "images", {name: load_method(name) for name in method_names()}
+    if methods[spec.method].data != holds:
+        names = ", ".join(name for name, method in methods.items() if method.data == holds)
+        raise InvalidValue(
+            f"Method '{spec.method}' attacks {methods[spec.method].data}, and data set '{dataset.name}' holds {holds}. "
+            f"Choose one of: {names}."
+        )
+
+
 def _refuse_loss(loss: Any, classes: int) -> None:
     """Raise unless the user's loss takes logits and labels and returns one number for each image."""
     if isinstance(loss, str):
@@ -291,6 +305,7 @@ def _is_random(classifier: Classifier, dataset: Dataset, craft: Craft, spec: Att
         batch = steps.Batch(x, labels, aim=-restart, target=-restart, streams=streams, restart=restart, nearest=x)
         epsilon = tf.constant(spec.threat.epsilon, tf.float64)
         problem = steps.build_problem(batch, spec.threat.norm, epsilon, classifier.logits)
+        problem = problem._replace(words=steps.words_of(classifier))
         loop = craft(problem, **spec.parameters)
         state = loop.start()
         return loop.update(state, problem.query(state["x"], loop.loss, loop.gradient), step) if loop.steps else state

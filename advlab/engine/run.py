@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 import time
 from collections.abc import Generator, Iterator, Mapping
@@ -23,6 +24,7 @@ from advlab.problem.problem import Problem
 from advlab.progress import Progress, patient_interrupt
 from advlab.results.execution import Execution
 
+_LOG = logging.getLogger(__name__)
 _CHUNK_STEPS = 500
 _CHUNK_WORK = 5e8  # activations: a second or so of dense or convolutional layers on a processor
 _SAVE_AFTER = 5.0  # seconds of work that are worth an unfinished archive
@@ -49,6 +51,17 @@ class Run:
     def execute(self, unfinished: Path | None, progress: bool | None, label: str) -> None:
         """Do the remaining work, keeping it in a file where it is interrupted."""
         plan = self.plan
+        _LOG.info(
+            "%s: %s of %s images in %s batches of at most %s, %s steps each, %s, on %s",
+            label,
+            f"{int(plan.pending.sum()):,}",
+            f"{len(plan.dataset):,}",
+            plan.batches,
+            plan.size,
+            f"{plan.total_steps:,}",
+            "by another library" if plan.is_external else "compiled by XLA" if plan.xla else "as a graph",
+            device_name(),
+        )
         # One perturbation of all images is not worth a file: interrupted, it begins again.
         file = None if plan.is_universal else unfinished
         if file is not None:
@@ -281,4 +294,5 @@ class Run:
         end = {"batch": plan.batches, "restart": plan.rounds + 1, "step": longest, "computed": math.inf}
         checkpoint = resume.load(partial, self._specification(), self.best, end)
         if checkpoint is not None:
+            _LOG.info("continues from '%s'", partial)
             self.position, self.seconds, self.best, self.rows, self.carry = checkpoint

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, NamedTuple
@@ -10,11 +11,13 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.classifiers.classifier import Classifier
+from advlab.classifiers.words import word_model
 from advlab.declarations.attack import Attack
 from advlab.engine.compile import compile_function, parallelize
 from advlab.problem.balls import BALLS
 from advlab.problem.norms import total
 from advlab.problem.problem import Craft, ExternalLoop, Loop, Problem, Query, UniversalLoop, rounding_margin
+from advlab.problem.words import Words
 
 TRACE = 100  # at most so many points of the loss are stored for each sample
 _DIRECTION_DRAW = 63  # the draw reserved for random directions, where the gradient is zero or not finite
@@ -73,6 +76,16 @@ def build_problem(
     )
 
 
+def words_of(classifier: Classifier) -> Words | None:
+    """What attacks on words work on; None for a classifier of images."""
+    if not classifier.vocabulary:
+        return None
+    if "words" not in classifier.compiled:
+        model = word_model(classifier)
+        classifier.compiled["words"] = Words(model.table, model.logits, functools.cache(model.neighbours))
+    return classifier.compiled["words"]
+
+
 def trace_steps(steps: int) -> np.ndarray:
     """int32: the queries (0 to ``steps``) whose loss is stored."""
     return np.unique(np.linspace(0, steps, min(steps + 1, TRACE)).round().astype(np.int32))
@@ -111,11 +124,11 @@ def _trace(
     xla: bool,
 ) -> CompiledMethod:
     traces: list[str] = []
-    logits = (low_precision or classifier).logits
+    logits, words = (low_precision or classifier).logits, words_of(classifier)
 
     def build_loop(batch: Batch, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor]) -> tuple[Problem, Any]:
         problem = build_problem(batch, attack.threat.norm, epsilon, logits, attack.threat.top)
-        problem = problem._replace(passes=attack.passes, loss=attack.loss_function)
+        problem = problem._replace(passes=attack.passes, loss=attack.loss_function, words=words)
         return problem, craft(problem, **constants, **floats)
 
     def begin(batch: Batch, epsilon: tf.Tensor, floats: Mapping[str, tf.Tensor]) -> Carry:

@@ -10,7 +10,7 @@ import tensorflow as tf
 
 from advlab.classifiers.classifier import Classifier
 from advlab.declarations.attack import Attack
-from advlab.engine.steps import Batch, build_problem
+from advlab.engine.steps import Batch, build_problem, words_of
 from advlab.problem.problem import START, Craft, Problem, State, UniversalLoop
 
 
@@ -61,7 +61,8 @@ class UniversalRun:
         fixed = {name: v for name, v in self.spec.parameters.items() if not isinstance(v, float)}
         threat = self.spec.threat
         problem = build_problem(batch, threat.norm, self.epsilon, self.classifier.logits, threat.top)
-        problem = problem._replace(passes=self.spec.passes, loss=self.spec.loss_function)
+        words = words_of(self.classifier)
+        problem = problem._replace(passes=self.spec.passes, loss=self.spec.loss_function, words=words)
         return problem, self.craft(problem, **fixed, **self.floats)
 
     def _step(self, batch: Batch, state: dict[str, Any], progress: tf.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:

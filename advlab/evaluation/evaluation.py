@@ -164,10 +164,11 @@ class Evaluation:
     @property
     def images(self) -> str:
         """The samples in words: ``1,000 test images of fashion-mnist``."""
+        noun = "text" if self.result.vocabulary else "image"
         words = (
             f"{len(self):,}",
             self.result.split,
-            "image" if len(self) == 1 else "images",
+            noun if len(self) == 1 else f"{noun}s",
             "of",
             self.result.dataset,
         )

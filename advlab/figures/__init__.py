@@ -12,7 +12,7 @@ from advlab.figures.curve import security_curve
 from advlab.figures.defense import defense
 from advlab.figures.files import save
 from advlab.figures.flow import class_flow
-from advlab.figures.images import data_uri, perturbation_image, png
+from advlab.figures.images import change_uri, data_uri, perturbation_image, png, sample_uri
 from advlab.figures.predictions import predictions
 from advlab.figures.roc import roc
 from advlab.figures.study import study
@@ -28,6 +28,7 @@ __all__ = [
     "addition",
     "attribution_image",
     "attributions",
+    "change_uri",
     "class_flow",
     "comparison",
     "confidence_shift",
@@ -38,6 +39,7 @@ __all__ = [
     "predictions",
     "reliability",
     "roc",
+    "sample_uri",
     "save",
     "security_curve",
     "study",

@@ -25,6 +25,8 @@ def addition(result: AttackResult, rows: Sequence[int] | None = None) -> Figure:
     The change is drawn around grey, amplified as the caption says. ``rows`` are positions in the result, at most 20;
     None: the first two images that the attack turns from right to wrong. Raises ``InvalidValue``.
     """
+    if result.vocabulary:
+        raise InvalidValue("This figure adds pixels, and the result holds texts. Show them with result.show().")
     if rows is None:
         rows = np.flatnonzero(result.correct & result.success)[:2].tolist()
     numbers = [int(row) for row in rows]

@@ -5,10 +5,14 @@ from __future__ import annotations
 import io
 import math
 from base64 import b64encode
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.image import imsave
+
+from advlab.figures.texts import replacements_uri, text_uri
+from advlab.text import decode
 
 _NO_SOFTWARE: dict[str, Any] = {"Software": None}
 
@@ -26,6 +30,20 @@ def data_uri(image: np.ndarray, side: int = 96) -> str:
     """The PNG of an image ``(h, w, c)`` as an address for ``<img src>``: every n-th pixel, no side above ``side``."""
     stride = math.ceil(max(image.shape[:2]) / side)
     return f"data:image/png;base64,{b64encode(png(image[::stride, ::stride])).decode()}"
+
+
+def change_uri(x: np.ndarray, x_adv: np.ndarray, vocabulary: Sequence[str], scale: float | None, side: int = 96) -> str:
+    """The change of an image made visible, or of a text what became of which word, for ``<img src>``."""
+    if vocabulary:
+        return replacements_uri(decode(x, vocabulary), decode(x_adv, vocabulary))
+    return data_uri(perturbation_image(x, x_adv, scale), side)
+
+
+def sample_uri(x: np.ndarray, vocabulary: Sequence[str], compared: np.ndarray | None = None, side: int = 96) -> str:
+    """An image, or a text whose words that differ from ``compared`` are marked, for ``<img src>``."""
+    if vocabulary:
+        return text_uri(decode(x, vocabulary), None if compared is None else decode(compared, vocabulary))
+    return data_uri(x, side)
 
 
 def perturbation_image(x: np.ndarray, x_adv: np.ndarray, scale: float | None = None) -> np.ndarray:

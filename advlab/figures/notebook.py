@@ -21,7 +21,9 @@ _CELL = "text-align:center;vertical-align:top;font-size:85%"
 
 def dataset_html(dataset: Dataset) -> str:
     """The first images with the names of their classes."""
-    cells = [_cell(dataset.x[row], dataset.classes[dataset.y[row]]) for row in range(min(_MAX_IMAGES, len(dataset)))]
+    rows = range(min(_MAX_IMAGES, len(dataset)))
+    sources = (figures.sample_uri(dataset.x[row], dataset.vocabulary) for row in rows)
+    cells = [_cell(source, dataset.classes[dataset.y[row]]) for source, row in zip(sources, rows, strict=True)]
     return _table(repr(dataset), {"": cells})
 
 
@@ -43,18 +45,21 @@ def result_html(result: AttackResult, rows: np.ndarray | None = None) -> str:
 def _change_cell(result: AttackResult, row: int) -> str:
     clean, perturbed = np.asarray(result.x[row]), np.asarray(result.x_adv[row])
     largest = float(np.abs(perturbed - clean).max())
-    return _cell(figures.perturbation_image(clean, perturbed), f"× {0.5 / largest:.3g}" if largest else "none")
+    caption = "none" if not largest else "" if result.vocabulary else f"× {0.5 / largest:.3g}"
+    return _cell(figures.change_uri(clean, perturbed, result.vocabulary, None), caption)
 
 
 def _prediction_cell(result: AttackResult, row: int, images: Images, probabilities: np.ndarray) -> str:
     predicted = int(probabilities[row].argmax())
     sign = "✓" if predicted == result.labels[row] else "✗"
-    return _cell(images[row], f"{sign} {result.class_names[predicted]} {probabilities[row, predicted]:.0%}")
+    compared = None if images is result.x else np.asarray(result.x[row])
+    source = figures.sample_uri(np.asarray(images[row]), result.vocabulary, compared)
+    return _cell(source, f"{sign} {result.class_names[predicted]} {probabilities[row, predicted]:.0%}")
 
 
-def _cell(image: np.ndarray, caption: str) -> str:
+def _cell(source: str, caption: str) -> str:
     text = html.escape(caption)
-    return f'<td style="{_CELL}"><img src="{figures.data_uri(image)}" alt="{text}" style="{_IMAGE}"><br>{text}</td>'
+    return f'<td style="{_CELL}"><img src="{source}" alt="{text}" style="{_IMAGE}"><br>{text}</td>'
 
 
 def _table(caption: str, rows: dict[str, list[str]]) -> str:

@@ -13,6 +13,7 @@ from advlab.problem.balls import Ball, masked, restricted
 from advlab.problem.gradients import value_and_gradient
 from advlab.problem.losses import LOSSES, TARGETED_LOSSES, Loss, margin
 from advlab.problem.passes import mean_over_passes
+from advlab.problem.words import Words
 
 START = -1  # the step number of whatever is drawn before the first query
 ROUNDING = 2e-5  # of the largest logit: several times the rounding of float32 through a small network
@@ -42,7 +43,8 @@ class Problem(NamedTuple):
     ``ball`` the admissible set around ``x``; ``streams`` uint32 ``(b, 2)``; ``restart`` int32 ``(b,)``, from 0;
     ``nearest`` the nearest success of the restarts before, ``x`` itself where there is none; ``logits`` the classifier;
     without a target success is a label that is not among the ``top`` likeliest classes. ``passes`` of the classifier
-    are averaged in each query. ``loss`` is raised in place of the method's own where it is not None.
+    are averaged in each query. ``loss`` is raised in place of the method's own where it is not None. ``words`` are
+    those of a classifier of texts, None for images.
     """
 
     x: tf.Tensor
@@ -57,6 +59,7 @@ class Problem(NamedTuple):
     top: int = 1
     passes: int = 1
     loss: Loss | None = None
+    words: Words | None = None
 
     def query(self, x: tf.Tensor, loss: str = "ce", gradient: bool = True) -> Query:
         """Logits, loss (larger is better for the attacker), success and, where asked for, the loss's gradient.
@@ -68,7 +71,7 @@ class Problem(NamedTuple):
 
         def logits_and_loss(x: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             logits = self.logits(self.restrict(x))
-            return logits, self._loss(logits, loss)
+            return logits, self.loss_of(logits, loss)
 
         def one_pass(x: tf.Tensor) -> tuple[tf.Tensor, ...]:
             return value_and_gradient(logits_and_loss, x) if gradient else logits_and_loss(x)
@@ -118,7 +121,8 @@ class Problem(NamedTuple):
         """
         return 2 * rounding_margin(logits)
 
-    def _loss(self, logits: tf.Tensor, name: str) -> tf.Tensor:
+    def loss_of(self, logits: tf.Tensor, name: str = "ce") -> tf.Tensor:
+        """float32 ``(b,)``: what a query says of the logits ``(b, k)`` of some point; larger is better."""
         has_aim = self.aim >= 0
         if name in TARGETED_LOSSES and self.loss is None:
             targeted = TARGETED_LOSSES[name](logits, self.labels, tf.maximum(self.aim, 0))
@@ -126,6 +130,12 @@ class Problem(NamedTuple):
         towards = tf.where(has_aim, self.aim, self.labels)
         value = LOSSES[name](logits, towards, self.top) if self.loss is None else self.loss(logits, towards)
         return tf.where(has_aim, -value, value)
+
+    def words_or_refuse(self) -> Words:
+        """The words of a classifier of texts; raises ``ValueError`` for images, which the engine has refused before."""
+        if self.words is None:
+            raise ValueError("This problem is one on images.")
+        return self.words
 
     def _success(self, logits: tf.Tensor) -> tf.Tensor:
         predicted = tf.argmax(logits, -1, tf.int32)

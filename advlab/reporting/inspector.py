@@ -15,6 +15,7 @@ from advlab.evaluation.evaluation import Evaluation
 from advlab.reporting.phrases import NORMS
 from advlab.reporting.pictures import Sample
 from advlab.reporting.sections import CurveGroup
+from advlab.text import decode
 
 MAX_BARS = 10
 SLIDER_STEPS = 200
@@ -101,8 +102,17 @@ def _entry(evaluation: Evaluation, sample: Sample, sources: dict[str, int]) -> d
         "outcome": sample.outcome,
         "certified": None if certified is None else str(certified[row]),
         "counts": counts,
+        "words": _words(result.x[row], result.x_adv[row], result.vocabulary),
         **{name: sources.setdefault(source, len(sources)) for name, source in pictures.items()},
     }
+
+
+def _words(x: np.ndarray, x_adv: np.ndarray, vocabulary: Sequence[str]) -> list[list[str]]:
+    """Of a text each word, clean and perturbed; where it stays the same once. Empty for an image."""
+    if not vocabulary:
+        return []
+    pairs = zip(decode(x, vocabulary), decode(x_adv, vocabulary), strict=True)
+    return [[old] if old == new else [old, new] for old, new in pairs if old or new]
 
 
 def _slider(curve: SecurityCurve) -> dict[str, Any]:

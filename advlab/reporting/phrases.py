@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 from advlab.evaluation.evaluation import Evaluation
 from advlab.evaluation.metrics import Rate
@@ -36,8 +37,10 @@ def _ball(threat: ThreatModel, size: str) -> str:
     return NORMS[threat.norm] if threat.norm == "none" else f"smallest {NORMS[threat.norm]}"
 
 
-def allowance(threat: ThreatModel) -> str:
-    """What an attacker may do under a threat model, for readers who know no norms."""
+def allowance(threat: ThreatModel, vocabulary: Sequence[str] = ()) -> str:
+    """What an attacker may do under a threat model, for readers who know no norms; to texts with a vocabulary."""
+    if vocabulary:
+        return f"may replace at most {threat.epsilon_text} words"
     if threat.any_of:
         return f"chooses for each image: it {', or '.join(map(allowance, threat.any_of))}"
     if threat.norm == "none":

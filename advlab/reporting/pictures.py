@@ -31,7 +31,7 @@ class Sample(NamedTuple):
     ``position``: in the full split; ``amplified``: the factor of the perturbation as shown, 0 where there is none;
     ``outcome``: ``adversarial``, still ``robust``, ``misclassified`` when clean, or ``skipped``, because an earlier
     attack of the same cascade had succeeded; ``counts``: what counts in the clean and in the adversarial image, as
-    data URIs, None where the archive does not hold it.
+    data URIs, None where the archive does not hold it; ``is_text``: the perturbation shows which words were replaced.
     """
 
     row: int
@@ -43,6 +43,7 @@ class Sample(NamedTuple):
     adversarial: Picture
     outcome: str
     counts: tuple[str, str] | None
+    is_text: bool
 
 
 def samples(evaluations: Sequence[Evaluation]) -> list[list[Sample]]:
@@ -66,17 +67,18 @@ def _sample(evaluation: Evaluation, row: int) -> Sample:
     bounded = threat.norm == "linf" and math.isfinite(threat.epsilon)
     scale = threat.epsilon if bounded else float(np.abs(x_adv - x).max())
     clean = picture(evaluation, result.clean_probabilities[row], x, row)
-    adversarial = picture(evaluation, result.adversarial_probabilities[row], x_adv, row)
+    adversarial = picture(evaluation, result.adversarial_probabilities[row], x_adv, row, compared=x)
     return Sample(
         row=row,
         position=int(result.indices[row]),
         label=evaluation.per_class[result.labels[row]].name,
         clean=clean,
-        perturbation=figures.data_uri(figures.perturbation_image(x, x_adv, scale), SIDE),
-        amplified=1 / (2 * scale) if scale else 0.0,
+        perturbation=figures.change_uri(x, x_adv, result.vocabulary, scale, SIDE),
+        amplified=1 / (2 * scale) if scale and not result.vocabulary else 0.0,
         adversarial=adversarial,
         outcome=_outcome(clean, adversarial, bool(result.left_out[row])),
         counts=_counts(evaluation, row),
+        is_text=bool(result.vocabulary),
     )
 
 
@@ -95,9 +97,12 @@ def _outcome(clean: Picture, adversarial: Picture, skipped: bool) -> str:
     return "skipped" if skipped else "robust" if adversarial.correct else "adversarial"
 
 
-def picture(evaluation: Evaluation, probabilities: np.ndarray, image: np.ndarray, row: int) -> Picture:
-    """One image, clean or perturbed, with what the classifier of the evaluation makes of it."""
+def picture(
+    evaluation: Evaluation, probabilities: np.ndarray, image: np.ndarray, row: int, compared: np.ndarray | None = None
+) -> Picture:
+    """One image, clean or perturbed, with what the classifier makes of it; in a text what differs is marked."""
     predicted = int(probabilities.argmax())
     correct = evaluation.attack.threat.accepts(probabilities[None], evaluation.result.labels[row : row + 1])[0]
     name = evaluation.per_class[predicted].name
-    return Picture(figures.data_uri(image, SIDE), name, float(probabilities[predicted]), bool(correct))
+    source = figures.sample_uri(image, evaluation.result.vocabulary, compared, SIDE)
+    return Picture(source, name, float(probabilities[predicted]), bool(correct))

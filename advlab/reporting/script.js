@@ -83,6 +83,12 @@
     byId("adversarial").src = source(isChanged && !swapped ? sample.adversarial : sample.clean);
     byId("adversarial").alt = `${isChanged && !swapped ? "Adversarial" : "Clean"} image, predicted ${after}`;
     byId("caption").textContent = isChanged && !swapped ? "adversarial" : isChanged ? "clean" : "clean: still robust";
+    byId("words").hidden = !sample.words.length;
+    byId("pictures").hidden = sample.words.length > 0;
+    byId("words").replaceChildren(...sample.words.flatMap(([old, now]) => {
+      if (now === undefined || !isChanged) return [`${old} `];
+      return swapped ? [make("del", "", old || "∅"), " "] : [make("del", "", old || "∅"), " ", make("ins", "", now || "∅"), " "];
+    }));
     byId("counts").hidden = !sample.counts.length;
     if (sample.counts.length) {
       byId("counts-clean").src = source(sample.counts[0]);

@@ -43,6 +43,7 @@ ARCHIVE = Layout(
         "forward_passes": Array("iu", "n", 0),
         "backward_passes": Array("iu", "n", 0),
         "patch": Array("f", "abc", 0, 1, required=False),
+        "vocabulary": Array("u", "v", required=False),
         "attributions/rows": Array("iu", "r", 0, required=False),
         "attributions/clean": Array("f", "rhwc", required=False),
         "attributions/adversarial": Array("f", "rhwc", required=False),

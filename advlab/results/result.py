@@ -66,8 +66,8 @@ class AttackResult:
     ``attack`` is what was asked, ``per_image`` what of it differs from image to image, ``execution`` how it was run,
     ``diagnostics`` what findings need, ``notes`` codes of findings about the classifier. Of several attacks joined
     ``parts`` names them and ``selftest`` tests them together. ``source_digest`` is that of the classifier the images
-    were crafted against, where it is another one, ``provenance`` the data set's, and ``location`` the path of the
-    archive, where there is one.
+    were crafted against, where it is another one, ``provenance`` and ``vocabulary`` the data set's, and
+    ``location`` the path of the archive, where there is one.
     """
 
     attack: Attack
@@ -99,6 +99,7 @@ class AttackResult:
     parts: tuple[str, ...] = ()
     source_digest: str = ""
     provenance: str = ""
+    vocabulary: tuple[str, ...] = ()
     location: Path | None = None
 
     def __len__(self) -> int:
@@ -216,6 +217,8 @@ class AttackResult:
         arrays = {name: getattr(self, name) for name in _ARRAYS}
         arrays |= {f"diagnostics/{name}": array for name, array in self.diagnostics.arrays().items()}
         arrays |= {} if self.patch is None else {"patch": self.patch}
+        if self.vocabulary:
+            arrays["vocabulary"] = np.frombuffer("\n".join(self.vocabulary).encode(), np.uint8)
         if self.attributions is not None:
             arrays |= {f"attributions/{name}": getattr(self.attributions, name) for name in _ATTRIBUTIONS}
         arrays |= {f"per_image/{name}": array for name, array in self.per_image.arrays().items()}
@@ -255,6 +258,8 @@ def load_result(path: str | PathLike[str]) -> AttackResult:
         fields |= {"classes": tuple(header["classes"]), "notes": tuple(header["notes"])}
         fields["diagnostics"] = Diagnostics.from_arrays(renamed.diagnostics(stored))
         fields["patch"] = arrays.get("patch")
+        if "vocabulary" in arrays:
+            fields["vocabulary"] = tuple(arrays["vocabulary"].astype(np.uint8).tobytes().decode("utf-8").split("\n"))
         if "attribution_method" in header:
             explained = [arrays[f"attributions/{name}"] for name in _ATTRIBUTIONS]
             fields["attributions"] = Attributions(header["attribution_method"], *explained)

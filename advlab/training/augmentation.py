@@ -1,13 +1,15 @@
-"""Augmentation: the images of each train step shifted and mirrored at random, inside that compiled step."""
+"""Augmentation inside the compiled train step: images shifted and mirrored at random, words replaced by neighbours."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 
 from advlab.declarations.recipes import Training
+from advlab.problem.words import as_images, as_numbers
 
 
 def attach(model: keras.Model, settings: Training, image_shape: tuple[int, int, int]) -> None:
@@ -25,6 +27,28 @@ def attach(model: keras.Model, settings: Training, image_shape: tuple[int, int, 
         return step((tf.ensure_shape(tf.reshape(images, tf.shape(x)), x.shape), labels))
 
     model.train_step = step_on_augmented
+
+
+def attach_words(model: keras.Model, settings: Training, neighbours: np.ndarray) -> None:
+    """Let the train step of a model of texts see each word replaced, now and then, by one of its neighbours.
+
+    ``neighbours`` int32 ``(v, m)``: what may take the place of each word, -1 for nothing.
+    """
+    step, table = model.train_step, tf.constant(neighbours)
+    counts = tf.constant((neighbours >= 0).sum(1).astype(np.int32))
+
+    def step_on_substituted(data: tuple[tf.Tensor, tf.Tensor]) -> Any:
+        x, labels = data
+        numbers = as_numbers(x)
+        seed = tf.stack([tf.cast(settings.seed, tf.int64), tf.cast(model.optimizer.iterations, tf.int64)])
+        chance, choice = tf.unstack(tf.random.stateless_uniform([2, *tf.unstack(tf.shape(numbers))], seed))
+        count = tf.gather(counts, numbers)
+        index = tf.minimum(tf.cast(choice * tf.cast(count, tf.float32), tf.int32), tf.maximum(count - 1, 0))
+        new = tf.gather(tf.gather(table, numbers), index, batch_dims=2)
+        is_replaced = (chance < settings.word_substitution) & (count > 0)
+        return step((tf.ensure_shape(as_images(tf.where(is_replaced, new, numbers)), x.shape), labels))
+
+    model.train_step = step_on_substituted
 
 
 def augmented(images: tf.Tensor, settings: Training, step: tf.Tensor) -> tf.Tensor:

@@ -21,11 +21,12 @@ def plain(recipe: Recipe) -> Recipe:
     settings, stopping = recipe.training, recipe.training.early_stopping
     if stopping is not None and stopping.monitor == "val_robust_accuracy":
         stopping = replace(stopping, monitor="val_accuracy")
-    return replace(recipe, training=replace(settings, adversary=None, early_stopping=stopping))
+    return replace(recipe, training=replace(settings, adversary=None, word_substitution=0.0, early_stopping=stopping))
 
 
 def crafted(base: Classifier, data: Dataset, adversary: Adversary, seed: int, progress: bool | None) -> Dataset:
-    """FGSM images of the first training images, as many as the adversary says, with their labels."""
+    """FGSM images (of texts, those of HotFlip) of as many first training images as the adversary says."""
     images = data.take(adversary.augment_images)
-    spec = Attack("fgsm", norm=adversary.norm, epsilon=adversary.epsilon, seed=seed)
+    method = "hotflip" if data.vocabulary else "fgsm"
+    spec = Attack(method, norm=adversary.norm, epsilon=adversary.epsilon, seed=seed)
     return replace(images, x=craft(base, images, spec, progress=progress).x_adv)

@@ -19,6 +19,7 @@ import tensorflow as tf
 from advlab.classifiers import architectures, devices
 from advlab.classifiers.classifier import Classifier
 from advlab.classifiers.inputs import as_size
+from advlab.classifiers.words import word_model
 from advlab.data.conversion import ValueRange
 from advlab.data.dataset import Dataset
 from advlab.data.loading import load_dataset
@@ -32,6 +33,7 @@ from advlab.training.callback import TrainingCallback
 
 # Listing a model reads its card: it need not hold each of a thousand epochs.
 _MAX_POINTS = 200
+_NEIGHBOURS = 50  # of a word, that may take its place: as many as the attacks on words begin with
 _RISING, _START_DIVISOR = 0.2, 25  # of one cycle: the fraction of steps in which the rate rises, and from where
 
 
@@ -57,9 +59,11 @@ def fit_recipe(
     settings = recipe.training
     _check_adversary(settings, data)
     train_count = _train_count(len(data), settings)
-    added = None
-    if settings.adversary is not None and settings.adversary.method == "augment":
+    added, base = None, None
+    is_augmented = settings.adversary is not None and settings.adversary.method == "augment"
+    if is_augmented or settings.word_substitution:
         base = fit_recipe(fixed_set.plain(recipe), resize=resize, value_range=value_range, progress=progress)
+    if is_augmented and base is not None and settings.adversary is not None:
         added = fixed_set.crafted(base, data.take(train_count), settings.adversary, settings.seed, progress)
     fit_count = train_count + (0 if added is None else len(added))
     keras.utils.set_random_seed(settings.seed)
@@ -67,7 +71,7 @@ def fit_recipe(
         start_time = time.perf_counter()
         model = build(recipe, data)
         batches = fit.batch_count(fit_count, settings.batch_size)
-        model.compile(optimizer=_optimizer(settings, batches), loss=_loss(settings, data), metrics=["accuracy"])
+        model.compile(optimizer=_optimizer(settings, batches), loss=_loss(settings, data, model), metrics=["accuracy"])
         x = np.asarray(data.x).reshape(-1, *model.input_shape[1:])
         fit.prepare(model, x, data.y)
         recovering = None
@@ -75,6 +79,8 @@ def fit_recipe(
             recovering = adversary.attach(model, settings, data.shape, batches)
         if settings.certified is not None:
             certified.attach(model, settings.certified, data.shape, batches, settings.seed)
+        if settings.word_substitution and base is not None:
+            augmentation.attach_words(model, settings, word_model(base).neighbours(_NEIGHBOURS, "substitute", "", ""))
         if settings.random_shift or settings.random_flip:
             augmentation.attach(model, settings, data.shape)
         specification = checkpoint.specification(recipe, data)
@@ -134,7 +140,16 @@ def _with(x: np.ndarray, y: np.ndarray, added: Dataset | None) -> tuple[np.ndarr
 def build(recipe: Recipe, data: Dataset) -> keras.Model:
     """The untrained network of a recipe for images and classes like those of ``data``."""
     arguments = dict(recipe.architecture)
-    function = getattr(architectures, arguments.pop("name"))
+    name = arguments.pop("name")
+    function = getattr(architectures, name)
+    words = arguments.get("words")
+    if bool(data.vocabulary) != (words is not None) or len(data.vocabulary) > (words or 0):
+        found = f"texts of {len(data.vocabulary):,} words" if data.vocabulary else "images"
+        wanted = "images" if words is None else f"texts of at most {words:,} words"
+        raise Mismatch(
+            f"Architecture '{name}' of recipe '{recipe.name}' is for {wanted}, and data set '{data.name}' holds "
+            f"{found}. Choose other data, or change the recipe."
+        )
     return function(data.x.shape[1:], len(data.classes), **arguments)
 
 
@@ -169,6 +184,18 @@ def _training_data(recipe: Recipe, resize: tuple[int, int] | None, value_range: 
 
 def _check_adversary(settings: Training, data: Dataset) -> None:
     adversary = settings.adversary
+    of_images = ("certified", "gaussian_noise", "random_shift", "random_flip")
+    given = next((name for name in of_images if getattr(settings, name)), None)
+    if adversary is not None and adversary.norm != "l0":
+        given = "adversary.norm"
+    if data.vocabulary and given is not None:
+        raise Mismatch(
+            f"training.{given} is for images, and data set '{data.name}' holds texts. Leave it out; of texts there are "
+            "training.word_substitution, and training.adversary with method 'augment' and norm 'l0'."
+        )
+    if not data.vocabulary and (settings.word_substitution or (adversary is not None and adversary.norm == "l0")):
+        name = "word_substitution" if settings.word_substitution else "adversary.norm 'l0'"
+        raise Mismatch(f"training.{name} is for texts, and data set '{data.name}' holds images. Leave it out.")
     farthest = math.sqrt(math.prod(data.shape))
     if adversary is not None and adversary.norm == "l2" and adversary.epsilon > farthest:
         raise Mismatch(
@@ -227,7 +254,9 @@ def _optimizer(settings: Training, batches: int) -> keras.optimizers.Optimizer:
     return keras.optimizers.get({"class_name": settings.optimizer, "config": config})
 
 
-def _loss(settings: Training, data: Dataset) -> Any:
+def _loss(settings: Training, data: Dataset, model: keras.Model) -> Any:
+    if model.output_shape[-1] == 1:
+        return keras.losses.BinaryCrossentropy(label_smoothing=settings.label_smoothing)
     if not settings.label_smoothing:
         return "sparse_categorical_crossentropy"
 
@@ -242,7 +271,7 @@ def _judges(
     model: keras.Model, x: np.ndarray, labels: np.ndarray, settings: Training
 ) -> list[keras.callbacks.Callback]:
     """What is measured on the validation images after each epoch, besides Keras' own."""
-    if settings.adversary is not None:
+    if settings.adversary is not None and settings.adversary.norm != "l0":
         count = settings.adversary.validation_images
         classifier = Classifier.from_keras(model)
         return [adversary.RobustValidation(classifier, settings.adversary, x[:count], labels[:count], settings.seed)]
@@ -282,6 +311,7 @@ def _card(recipe: Recipe, data: Dataset, model: keras.Model) -> dict[str, Any]:
         "class_names": list(data.classes),
         "data_digest": data.digest,
         "data_provenance": data.provenance,
+        **({"vocabulary": list(data.vocabulary)} if data.vocabulary else {}),
         "parameters": model.count_params(),
         "published": dict(recipe.published),
         "versions": versions(),

@@ -21,7 +21,7 @@ from advlab.workflows.cost import require_room
 from advlab.workflows.inputs import (
     MethodLike,
     for_each_image,
-    is_folder,
+    must_fit,
     require_archive,
     resolve_attack,
     resolve_classifier,
@@ -182,7 +182,7 @@ def attack(
         weights = workspace.find_weights(str(classifier))
         dataset = dataset or training_dataset(classifier)
         # What a folder of images holds is known only with the classifier, whose size and classes it takes.
-        if not is_folder(dataset):
+        if not must_fit(dataset):
             dataset = load_dataset(dataset, limit=samples)
             asked, _ = for_each_image(spec, dataset, target, mask, epsilon_per_image)
             if save or path is not None:

@@ -168,6 +168,7 @@ def audit(
     from advlab.engine.attack import craft
 
     classifier = resolve_classifier(classifier, trust)
+    classifier.require_images("An audit")
     distilled = isinstance(surrogate, str) and surrogate == DISTILLED
     surrogate = None if surrogate is None or distilled else resolve_classifier(surrogate, trust)
     data = resolve_dataset(dataset, classifier, samples).take(samples)

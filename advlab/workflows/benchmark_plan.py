@@ -10,7 +10,7 @@ from advlab.data.dataset import Dataset
 from advlab.declarations import toml
 from advlab.declarations.benchmarks import Benchmark, Cell, load_benchmark
 from advlab.formatting import aligned, in_time, plain, printable
-from advlab.workflows.inputs import is_folder, resolve_classifier, resolve_dataset
+from advlab.workflows.inputs import must_fit, resolve_classifier, resolve_dataset
 
 if TYPE_CHECKING:
     from advlab.classifiers.classifier import Classifier
@@ -113,7 +113,7 @@ def make_plan(benchmark: Benchmark, trust: bool = False) -> BenchmarkPlan:
             classifier = classifiers[cell.classifier]
             name = cell.dataset or classifier.dataset
             # A folder of images is made to fit each model.
-            key = (name, cell.classifier if is_folder(name) else "", cell.samples)
+            key = (name, cell.classifier if must_fit(name) else "", cell.samples)
             if key not in data:
                 data[key] = resolve_dataset(name, classifier, cell.samples)
             classifier.check(data[key])

@@ -16,12 +16,13 @@ from advlab.validation import invalid, is_number, require_int
 from advlab.workflows.inputs import resolve_classifier, resolve_dataset
 
 if TYPE_CHECKING:
+    from advlab.classifiers.classifier import Classifier
     from advlab.workflows.inputs import ClassifierLike, DatasetLike
 
 NORMS = {  # method: the norms whose balls it bounds
-    "ibp": ("linf", "l2", "l1"),
-    "crown": ("linf", "l2", "l1"),
-    "alpha": ("linf", "l2", "l1"),
+    "ibp": ("linf", "l2", "l1", "l0"),  # l0: of texts, where it counts words
+    "crown": ("linf", "l2", "l1", "l0"),
+    "alpha": ("linf", "l2", "l1", "l0"),
     "exact": ("linf", "l2", "l1"),
     "smoothing": ("l2",),
 }
@@ -55,6 +56,8 @@ def certify(
       with optimised slopes (arXiv:2011.13824). Each is at least as tight as the one before, and slower.
     - ``exact``: what ``crown`` leaves open is attacked, then decided by branch and bound on the ReLUs
       (arXiv:2103.06624) for piecewise-linear networks under Linf; elsewhere ``alpha`` has the last word.
+    - Of texts the norm is ``l0``: ``epsilon`` words may be replaced by any of their 50 neighbours, as the attacks on
+      words do it; for networks that take the maximum over positions after the embedding (arXiv:1909.00986).
     - ``smoothing``: randomised smoothing (arXiv:1902.02918) with Gaussian noise ``sigma``, ``draws`` and
       ``confidence``, for any classifier under L2. It certifies the smoothed classifier, another model.
 
@@ -83,7 +86,10 @@ def certify(
         raise invalid("time_limit", time_limit, "a number of seconds above 0")
     settings = _smoothing(sigma, draws, confidence, seed)
     model = resolve_classifier(classifier, trust)
+    _require_fitting_norm(model, norm)
     data = resolve_dataset(dataset, model, samples).take(samples)
+    if radii and norm == "l0":
+        raise InvalidValue("Norm 'l0' counts words, one certificate for each count. Leave radii out.")
     if radii and method == "smoothing":
         raise InvalidValue("Method 'smoothing' gives each image's radius anyway. Leave radii out.")
     slug = certificate_slug(method, threat, radii)
@@ -113,6 +119,16 @@ def certify(
             certificate.save(force=force)
             unfinished.unlink(missing_ok=True)
     return certificate
+
+
+def _require_fitting_norm(model: Classifier, norm: str) -> None:
+    if model.vocabulary and norm != "l0":
+        raise InvalidValue(
+            f"Norm '{norm}' measures pixels, and model '{model.name}' is one of texts. Use norm 'l0', which counts the "
+            "words that may be replaced: norm='l0', epsilon=1."
+        )
+    if not model.vocabulary and norm == "l0":
+        raise InvalidValue(f"Images have no bounds under norm 'l0'. Got model '{model.name}'; use linf, l2 or l1.")
 
 
 def _positive(epsilon: float | str) -> float:

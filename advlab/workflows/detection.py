@@ -77,6 +77,7 @@ def evaluate_detector(
 
     specs = [Attack(method, norm=threat.norm, epsilon=threat.epsilon, seed=seed) for method in attacks]
     classifier = resolve_classifier(classifier, trust)
+    classifier.require_images("A detector")
     images = resolve_dataset(dataset, classifier, samples + _FITTED_ON)
     classifier.check(images)
     data = images.take(samples)

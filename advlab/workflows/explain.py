@@ -54,6 +54,7 @@ def attribute(
     if not 0 <= baseline <= 1:
         raise InvalidValue(f"baseline must be a float in the range [0, 1], a grey. Got {baseline}.")
     network = resolve_classifier(classifier, trust)
+    network.require_images("An attribution")
     x = np.asarray(images, np.float32)
     x = x[..., None] if x.ndim == 3 else x
     if x.ndim != 4 or not len(x) or not (x.min() >= 0 and x.max() <= 1):

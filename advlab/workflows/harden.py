@@ -156,6 +156,7 @@ def harden(
     from advlab.training import harden as training
 
     classifier = resolve_classifier(classifier, trust)
+    classifier.require_images("Hardening")
     source = classifier.dataset if dataset is None else dataset
     data, test = (load_fitting(source, classifier, split=split) for split in ("train", "test"))
     for part in (data, test):

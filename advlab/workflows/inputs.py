@@ -19,6 +19,7 @@ from advlab.data.dataset import Dataset
 from advlab.data.images import load_image
 from advlab.data.loading import load_dataset
 from advlab.data.official import DATASETS
+from advlab.data.text_files import SUFFIXES as TEXT_SUFFIXES
 from advlab.declarations.attack import Attack
 from advlab.errors import AdvlabWarning, InvalidFile, InvalidValue, unknown
 from advlab.results.per_image import PerImage, as_epsilons, as_mask, as_targets
@@ -112,7 +113,11 @@ def load_fitting(
     The other arguments are ``load_dataset``'s. Raises ``InvalidValue`` for a folder with some of the classes where
     nothing tells which.
     """
-    if not is_folder(name):
+    if classifier.vocabulary and str(name) not in DATASETS:
+        words, shape = classifier.vocabulary, classifier.image_shape
+        names, length = classifier.card.get("class_names"), None if shape is None else shape[1]
+        return load_dataset(name, split=split, limit=limit, classes=names, vocabulary=words, length=length)
+    if not must_fit(name):
         return load_dataset(name, split=split, limit=limit, value_range=value_range)
     shape, classes = classifier.image_shape, classifier.card.get("class_names")
     fits = shape is not None and shape[2] in (1, 3)
@@ -127,9 +132,10 @@ def load_fitting(
     return data
 
 
-def is_folder(name: str | PathLike[str]) -> bool:
-    """Whether a data set is a folder of the user's, which a classifier must fit."""
-    return str(name) not in DATASETS and Path(name).expanduser().is_dir()
+def must_fit(name: str | PathLike[str]) -> bool:
+    """Whether a data set is a folder or texts of the user's, which are made to fit a classifier."""
+    path = Path(name).expanduser()
+    return str(name) not in DATASETS and (path.is_dir() or path.suffix in TEXT_SUFFIXES)
 
 
 def _pairs(dataset: Any, samples: int | None) -> tuple[np.ndarray, np.ndarray]:

@@ -54,6 +54,7 @@ def evaluate_noise(
         )
 
     classifier = resolve_classifier(classifier, trust)
+    classifier.require_images("Noise")
     real_images, left_out = None, None
     if dataset is not None or SHUFFLED in names:
         try:

@@ -16,13 +16,15 @@ from advlab.data.conversion import ValueRange
 from advlab.data.dataset import Dataset
 from advlab.data.images import ImageShape, load_image
 from advlab.data.official import WITH_NOISE
-from advlab.errors import InvalidValue, Mismatch
+from advlab.errors import InvalidFile, InvalidValue, Mismatch
 from advlab.evaluation.predictions import Predictions
+from advlab.text import encode, words_of
 from advlab.workflows.inputs import load_fitting, resolve_classifier
 
 Reference = str | os.PathLike[str] | int
 _INDEX = re.compile(r"(?:(?P<dataset>.+):)?(?P<first>\d+)(?:-(?P<last>\d+))?")
 _WHITE_ON_BLACK = ("digits", "fashion-mnist", "mnist")
+_MAX_SHOWN = 60  # characters of a text
 _MAX_NAMED = 3  # files or classes that a note names
 
 
@@ -47,14 +49,17 @@ def predict(
     """The predictions of a classifier (or its name or path) for images.
 
     ``images``: a ``Dataset``; an array float ``(n, h, w)`` or ``(n, h, w, c)`` in [0, 1]; or one reference or several:
-    the path of an image file, ``fashion-mnist:6`` for test image 6 of a data set (name or path), ``6`` for one of the
-    data set that the model card names, ``0-14`` for fifteen. Files are converted and resized to what the model takes;
-    ``notes`` of the result say so. ``invert`` swaps black and white in files. ``value_range`` are the pixels that are
-    black and white in arrays and ``.npz`` files, such as (-1, 1). ``trust`` allows code in the model file.
+    the path of an image file, for a model of texts a text itself or a ``.txt`` file, ``fashion-mnist:6`` for test image
+    6 of a data set (name or path), ``6`` for one of the data set that the model card names, ``0-14`` for fifteen. Files
+    are converted and resized to what the model takes; ``notes`` of the result say so. ``invert`` swaps black and white
+    in files. ``value_range`` are the pixels that are black and white in arrays and ``.npz`` files, such as (-1, 1).
+    ``trust`` allows code in the model file.
     The true class is known where the data set's class has the name of one of the model's. Raises ``UnknownName``,
     ``InvalidFile``, ``InvalidValue`` or ``Mismatch``.
     """
     model = resolve_classifier(classifier, trust)
+    if model.vocabulary and _is_reference(images):
+        images = [images]
     if isinstance(images, Dataset):
         loaded, classes = _from_dataset(images, np.arange(len(images))), images.classes
     elif _is_reference(images):
@@ -109,7 +114,7 @@ def _load(
     images: list[_Image] = []
     for source in sources:
         if isinstance(source, Path):
-            images.append(_from_file(model, source, invert))
+            images.append(_from_text(model, source) if model.vocabulary else _from_file(model, source, invert))
             continue
         name, rows = source
         if rows.stop > len(data[name]):
@@ -139,6 +144,25 @@ def _parse(model: Classifier, reference: str) -> tuple[str, range] | Path:
 def _from_dataset(data: Dataset, rows: np.ndarray) -> list[_Image]:
     name = data.name if data.split == "test" else f"{data.name} {data.split}"
     return [_Image(data.x[row], f"{name}:{data.indices[row]}", data.classes[data.y[row]]) for row in rows]
+
+
+def _from_text(model: Classifier, text: Path) -> _Image:
+    """A text as it is given, or the content of a file: what the model reads of it, and what it does not know."""
+    content = str(text)
+    if text.suffix == ".txt" and text.is_file():
+        try:
+            content = text.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            raise InvalidFile(f"'{text}' is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+    words = words_of(content)
+    if not words:
+        raise InvalidValue(f"'{content[:60]}' has no word. Give a text in quotes, such as \"a wonderful film\".")
+    length = int(np.prod([side for side in model.adapted.shape if side]))
+    unknown = [word for word in words if word not in model.vocabulary]
+    notes = [f"{len(words) - length + 1:,} words at its beginning are not read"] * (len(words) >= length)
+    notes += [f"not known: {', '.join(dict.fromkeys(unknown[:5]))}"] * bool(unknown)
+    shown = content if len(content) <= _MAX_SHOWN else f"{content[:_MAX_SHOWN]}…"
+    return _Image(encode([words], model.vocabulary, length)[0], shown, None, tuple(notes))
 
 
 def _from_file(model: Classifier, path: Path, invert: bool) -> _Image:

@@ -135,6 +135,7 @@ def selftest(
     from advlab.engine.attack import craft
 
     classifier = resolve_classifier(classifier, trust)
+    classifier.require_images("The self-test")
     data = resolve_dataset(dataset, classifier, samples)
 
     data = data.take(samples)
