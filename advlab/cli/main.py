@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import keyword
+import logging
 import os
 import re
+import sys
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -13,10 +16,11 @@ from typing import Any
 import click
 
 import advlab
+from advlab.cli.defaults import default_map
 from advlab.errors import AdvlabError, for_terminal, in_words, unknown
 
 _FOLDER = Path(__file__).parent
-_NOT_COMMANDS = ("main", "options")
+_NOT_COMMANDS = ("defaults", "main", "options")
 _HELP = """How robust is a Keras image classifier, and can that number be believed?
 
 \b
@@ -29,6 +33,8 @@ First steps:
 The Tab key completes commands and names after this line in ~/.bashrc:
   eval "$(_ADVLAB_COMPLETE=bash_source advlab)"    (in ~/.zshrc: zsh_source)
   _ADVLAB_COMPLETE=fish_source advlab | source     (in fish's config.fish)
+
+Defaults of options are read from advlab.toml, or [tool.advlab] of pyproject.toml, in the current folder.
 """
 SECTIONS = {  # what a command's SECTION says -> the title that the help shows
     "make": "Make a model",
@@ -100,6 +106,15 @@ class _Group(_OnceOnly, click.Group):
             del rest[position : position + count]
         return super().parse_args(ctx, [*ahead, *rest])
 
+    def make_context(self, info_name: str | None, args: list[str], *rest: Any, **extra: Any) -> click.Context:
+        """As click makes it, with the defaults of a file in the current folder."""
+        if not rest and not extra.get("resilient_parsing"):
+            try:
+                extra["default_map"] = default_map(self, click.Context(self, info_name=info_name))
+            except AdvlabError as error:
+                raise click.ClickException(for_terminal(in_words(error))) from error
+        return super().make_context(info_name, args, *rest, **extra)
+
     def list_commands(self, ctx: click.Context) -> list[str]:
         """The names of the files in this folder."""
         return sorted(_command(path.stem) for path in _FOLDER.glob("[a-z]*.py") if path.stem not in _NOT_COMMANDS)
@@ -155,6 +170,8 @@ class _Group(_OnceOnly, click.Group):
 @click.option(
     "--ray", is_flag=False, flag_value="local", metavar="[HOST:PORT]", help="Let Ray do so, here or in a cluster."
 )
+@click.option("--quiet", "-q", is_flag=True, help="Print the result and errors alone.")
+@click.option("--verbose", "-v", is_flag=True, help="Say what is read, how it is run, and what is written.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
 @click.version_option(advlab.__version__, prog_name="advlab")
 @click.pass_context
@@ -164,9 +181,19 @@ def main(
     device: str | None,
     workers: int | None,
     ray: str | None,
+    quiet: bool,
+    verbose: bool,
     debug: bool,
 ) -> None:
     """Run the command line."""
+    if quiet and verbose:
+        raise click.UsageError("--quiet and --verbose are opposites. Keep one of them.")
+    if verbose:
+        logging.basicConfig(format="%(message)s", stream=sys.stderr)
+        logging.getLogger("advlab").setLevel(logging.INFO)
+    if quiet:
+        nowhere = Path(os.devnull).open("w", encoding="utf-8")  # noqa: SIM115  the context closes it
+        ctx.with_resource(contextlib.redirect_stderr(ctx.with_resource(nowhere)))
     if device:
         os.environ["ADVLAB_DEVICE"] = device
     if workspace:
