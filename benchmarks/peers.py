@@ -2,11 +2,11 @@
 
     python benchmarks/peers.py [--samples N] [--repeat 3] [--quick] [--cnn PATH] [--write]
 
-The suite `standard` on `fashion`, PGD on it and on a convolutional network trained here for one epoch (stored in PATH,
-if given), then the smallest Euclidean perturbation on `fashion`. Each run is repeated, and its fastest counts, until
-`--repeat` runs or two minutes are spent; the first, which includes compilation, is reported too. Every peer is given
-the same compiled function of logits. Prints Markdown, which `--write` stores in benchmarks/RESULTS.md. Needs the real
-data (ADVLAB_DATA).
+The suite `standard` on `fashion`, PGD on it, on a convolutional network trained here for one epoch (stored in PATH, if
+given), on `cifar10` and on MobileNetV2 with random weights, then the smallest Euclidean perturbation on `fashion`. Each
+run is repeated, and its fastest counts, until `--repeat` runs or two minutes are spent; the first, which includes
+compilation, is reported too. Every peer is given the same compiled function of logits. Prints Markdown, which `--write`
+stores in benchmarks/RESULTS.md. Needs the real data (ADVLAB_DATA).
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import keras
 import numpy as np
 import tensorflow as tf
 from blocks import RESULTS, machine, write_block
@@ -315,6 +316,19 @@ def convolutional(path: Path | None) -> advlab.Classifier:
     return classifier
 
 
+def mobile_net() -> advlab.Classifier:
+    """MobileNetV2 for pictures of 224 x 224, with random weights: what is timed does not depend on them."""
+    keras.utils.set_random_seed(0)
+    return advlab.Classifier.from_keras(keras.applications.MobileNetV2(weights=None), preprocess="tf")
+
+
+def noise(classifier: advlab.Classifier, images: int) -> advlab.Dataset:
+    """Random pictures, labelled as the classifier sees them."""
+    x = np.random.default_rng(0).uniform(size=(images, 224, 224, 3)).astype(np.float32)
+    labels, names = classifier.probabilities(x).argmax(1), [str(number) for number in range(classifier.classes)]
+    return advlab.Dataset.from_arrays(x, labels, names, name="noise")
+
+
 def report(arguments: argparse.Namespace) -> Iterator[str]:
     """The lines of the whole report, each as soon as it is measured."""
     divisor = 10 if arguments.quick else 1
@@ -330,6 +344,10 @@ def report(arguments: argparse.Namespace) -> Iterator[str]:
     yield from cascade_table(task(dense, 1000), arguments.repeat)
     yield from bounded_table(task(dense, 10_000), arguments.repeat)
     yield from bounded_table(task(convolutional(arguments.cnn), 1000), arguments.repeat)
+    colours = advlab.load_dataset("cifar10", limit=min(arguments.samples, 500 // divisor))
+    yield from bounded_table(Task.of(advlab.load_classifier("cifar10"), colours), arguments.repeat)
+    large = mobile_net()
+    yield from bounded_table(Task.of(large, noise(large, min(arguments.samples, 16))), arguments.repeat)
     yield from minimal_table(task(dense, 1000), 1000 // divisor, arguments.repeat)
 
 
