@@ -10,6 +10,7 @@ from advlab.evaluation.evaluation import evaluate
 from advlab.evaluation.findings import trace
 from advlab.evaluation.findings.checks import CHECKS, SEVERITIES
 from advlab.results.diagnostics import SelfTestCounts
+from advlab.text import encode
 
 N = 500
 LABELS = np.arange(N) % 3
@@ -67,6 +68,14 @@ def returned_last(lower):
     return {"loss_trace": losses, "trace_steps": np.array([0, 5, 10], np.int32)}
 
 
+def texts(clean, perturbed, parameters=None):
+    """The same text everywhere; the model knows three words."""
+    vocabulary = ("", "<start>", "<unknown>", "<free>", "a", "film", "movie")
+    x, x_adv = (np.repeat(encode([text.split()], vocabulary, 6), N, 0) for text in (clean, perturbed))
+    attack = {"parameters": parameters or {}}
+    return result(x=x, x_adv=x_adv, vocabulary=vocabulary, norm="l0", epsilon=6, attack=attack)
+
+
 RAISED = {
     "budget-exceeded": [
         result(change=0.11),
@@ -94,6 +103,8 @@ RAISED = {
     ],
     "log-probabilities": [result(notes=("log-probabilities",))],
     "independent-sigmoids": [result(notes=("independent-sigmoids",))],
+    "unknown-words": [texts("zzz yyy a film", "zzz yyy a movie"), texts("zzz", "film")],
+    "unchecked-neighbours": [texts("a film", "a movie", {"vectors": "", "edit": "substitute"})],
     "altered-data": [result(provenance="every second image was mirrored")],
     "training-images": [result(split="train")],
     "step-budget-too-small": [

@@ -14,7 +14,7 @@ from advlab.reporting.pictures import Sample
 from advlab.threat import ThreatModel
 
 MAX_SHEET = 12
-_CONTROLS = ("noise", "fgsm")  # not the attack to show where another one is as strong
+_CONTROLS = ("noise", "random_words", "fgsm")  # not the attack to show where another one is as strong
 _Pair = tuple[Evaluation, Sequence[Sample]]
 
 

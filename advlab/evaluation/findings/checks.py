@@ -221,4 +221,20 @@ CHECKS: tuple[Check[Facts], ...] = (
         "Put the official files below ADVLAB_DATA before you compare with published figures.",
         evidence.altered_data,
     ),
+    Check(
+        "unknown-words",
+        "warning",
+        "more than a tenth of the words of the clean texts are not in the model's vocabulary",
+        "The model does not read them: it was trained on other texts, or words are split otherwise.",
+        "Read some texts in the report, and take a model whose vocabulary is that of the texts.",
+        evidence.unknown_words,
+    ),
+    Check(
+        "unchecked-neighbours",
+        "info",
+        "words were replaced by neighbours in the model's own vectors",
+        "Words that a model treats alike are no synonyms: some replacements change what a text says.",
+        "Read some texts in the report before you quote the number, or give other vectors: --set vectors=FILE.",
+        evidence.unchecked_neighbours,
+    ),
 )

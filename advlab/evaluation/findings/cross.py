@@ -27,7 +27,7 @@ from advlab.threat import ThreatModel
 if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation
 
-NOISE = ("noise", "naive")
+NOISE = ("noise", "naive", "random_words")
 POINT = 0.01
 LEFT_BY_WHITE_BOX = 0.002  # of all images: what the reference AutoAttack warns of where Square still succeeds on more
 FAR = 0.10  # of all images: far more than a minimal and a bounded attack with the same gradients differ by

@@ -18,6 +18,7 @@ from advlab.evaluation.metrics import Rate
 from advlab.evaluation.significance import SIGNIFICANCE, at_most, mcnemar
 from advlab.lazy import by_batches
 from advlab.results.result import AttackResult
+from advlab.text import START, UNKNOWN, as_numbers
 
 ZERO_GRADIENT_FRACTION = 0.05
 REPEAT_TOLERANCE = 1e-3
@@ -27,6 +28,7 @@ LATE_RISE = 0.05
 MISSED_SUCCESSES = 0.01
 BELOW_HIGHEST_LOSS = 0.10
 LEAST = next(n for n in count(1) if 2 / 2**n < SIGNIFICANCE)  # images on one side only, that are not taken for chance
+UNKNOWN_WORDS = 0.10  # of all words of the clean texts
 LARGE_EPSILON = 0.25  # of the way to the nearest image of another class; at 0.5 no classifier can be robust at both
 
 
@@ -239,6 +241,24 @@ def noted(code: str) -> Callable[[Facts], str]:
 
 def altered_data(facts: Facts) -> str:
     return facts.result.provenance
+
+
+def unknown_words(facts: Facts) -> str:
+    result = facts.result
+    if not result.vocabulary:
+        return ""
+    numbers = as_numbers(np.asarray(result.x))
+    count, total = int((numbers == UNKNOWN).sum()), int((numbers > START).sum())
+    return f"{count:,} of {total:,} words are unknown" if count > UNKNOWN_WORDS * total else ""
+
+
+def unchecked_neighbours(facts: Facts) -> str:
+    result = facts.result
+    parameters = result.attack.parameters
+    if not result.vocabulary or parameters.get("vectors", None) != "" or parameters.get("edit") in ("typo", "delete"):
+        return ""
+    changed = int((as_numbers(np.asarray(result.x)) != as_numbers(np.asarray(result.x_adv))).sum())
+    return f"{changed:,} words were replaced" if changed else ""
 
 
 def _images(flags: np.ndarray) -> str:
