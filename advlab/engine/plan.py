@@ -163,7 +163,8 @@ def make_plan(
     pending = in_scope & ~(succeeds & (spec.goal == "minimal" or spec.early_stop))
     rounds = spec.restarts * max(classes, 1)
     xla = compile == "xla" or (compile == "auto" and xla_pays(classifier, n * rounds * count * spec.passes))
-    max_rows = fixed_rows or batch_size or rows_at_once(classifier, dataset.shape)
+    one_pass = isinstance(loop, Loop) and loop.extra == (0, 0)
+    max_rows = fixed_rows or batch_size or rows_at_once(classifier, dataset.shape, one_pass)
     batches = max(1, math.ceil(pending.sum() / max_rows))
     rows = fixed_rows or max(1, math.ceil(pending.sum() / batches))
     return Plan(
