@@ -45,6 +45,21 @@ def test_the_first_of_the_two_files_counts_and_a_project_without_the_table_is_no
     assert run("list", "methods").exit_code == 0
 
 
+def test_the_words_in_a_comment_are_no_table(here):
+    (here / "pyproject.toml").write_text("tool = 3 # [tool.advlab]\n")
+    assert run("list", "methods").exit_code == 0
+    (here / "pyproject.toml").write_text("# [tool.advlab]\n[tool.ruff]\n")
+    assert run("list", "methods").exit_code == 0
+
+
+def test_a_folder_of_a_stranger_runs_no_code(here):
+    (here / "evil.py").write_text("import pathlib; pathlib.Path('ran').touch()\ndef craft(problem): ...\n")
+    for text in ('method = "evil.py"', 'method = "./evil.py"', 'custom = "evil.py"\ntrust = true'):
+        (here / "advlab.toml").write_text(f'[attack]\nmodel = "digits"\nsamples = 5\n{text}\n')
+        assert run("attack").exit_code == 1
+        assert not (here / "ran").exists()
+
+
 def test_options_of_the_program_have_defaults_and_the_environment_counts_more(here, workspace, monkeypatch):
     (here / "advlab.toml").write_text('workspace = "elsewhere"\n')
     assert run(*ATTACK).exit_code == 0
@@ -60,7 +75,12 @@ def test_options_of_the_program_have_defaults_and_the_environment_counts_more(he
         ('[attack]\nmethd = "pgd"\n', "Unknown option 'attack.methd'. Did you mean 'attack.method'?"),
         ("[atack]\n", "Unknown command 'atack'. Did you mean 'attack'?"),
         ("wrkspace = 1\n", "Unknown option 'wrkspace'"),
-        ("[attack]\nforce = 1\n", "attack.force must be true or false. Got 1."),
+        ("[attack]\nearly-stop = 1\n", "attack.early-stop must be true or false. Got 1."),
+        ("[attack]\ntrust = true\n", "attack.trust cannot be set in a file"),
+        ('[attack]\ncustom = "evil.py"\n', "attack.custom cannot be set in a file"),
+        ('[attack]\nmethod = "evil.py"\n', "attack.method cannot be set in a file"),
+        ("[train]\nforce = true\n", "train.force cannot be set in a file"),
+        ('ray = "10.0.0.1:6379"\n', "ray cannot be set in a file"),
         ("[attack]\nsamples = true\n", "attack.samples must be a number or a text. Got True."),
         ("[attack]\nmodel = [1, 2]\n", "attack.model takes one value. Got 2."),
         ("[attack]\nmodel = 1979-05-27\n", "attack.model must be a number, a text"),

@@ -14,6 +14,9 @@ from advlab.errors import AdvlabError, InvalidFile, InvalidValue, unknown
 
 FILES = ("advlab.toml", "pyproject.toml")
 _MOST_BYTES = 1 << 20
+# The file may lie in a folder that came from a stranger: what runs code, replaces files or sends something elsewhere is
+# asked for on the command line.
+_ASKED_FOR = ("custom", "force", "ray", "track", "trust", "upload")
 
 
 def read_defaults() -> tuple[Path, dict[str, Any]] | None:
@@ -23,9 +26,13 @@ def read_defaults() -> tuple[Path, dict[str, Any]] | None:
             continue
         table = _read(path)
         if path.name == "pyproject.toml":
-            table = table.get("tool", {}).get("advlab", {})
-        if not isinstance(table, dict):
-            raise InvalidFile(f"'{path}' has 'advlab' = {table!r:.40}, which is no table. Write [tool.advlab].")
+            tool = table.get("tool")
+            inner = tool.get("advlab") if isinstance(tool, dict) else None
+            if inner is None:
+                continue  # the words stood in a comment
+            if not isinstance(inner, dict):
+                raise InvalidFile(f"'{path}' has 'advlab' = {inner!r:.40}, which is no table. Write [tool.advlab].")
+            table = inner
         return path, table
     return None
 
@@ -78,6 +85,12 @@ def _of_command(command: click.Command, values: Mapping[str, Any], prefix: str) 
         option = options.get(name)
         if option is None or option.name is None:
             raise unknown("option", f"{prefix}{name}", (f"{prefix}{known}" for known in options))
+        runs_code = option.name == "method" and str(value).endswith(".py")
+        if name in _ASKED_FOR or runs_code:
+            raise InvalidValue(
+                f"{prefix}{name} cannot be set in a file: what runs code, replaces files or sends something elsewhere "
+                f"is asked for on the command line, --{name}."
+            )
         defaults[option.name] = _checked(option, f"{prefix}{name}", value)
     return defaults
 
