@@ -18,6 +18,7 @@ from click.testing import CliRunner
 import advlab
 from advlab import workspace as advlab_workspace
 from advlab.certification.words import word_subject
+from advlab.classifiers.card import read_card, write_card
 from advlab.classifiers.words import FUNCTION_WORDS, word_model
 from advlab.cli import main
 from advlab.data import imdb, official, sentences
@@ -72,6 +73,72 @@ def test_the_vocabulary_travels_in_the_file(tiny, tmp_path):
     assert "vocabulary" not in json.dumps(copy.to_dict())
 
 
+def test_a_card_written_twice_has_the_last_vocabulary(tiny, tmp_path):
+    path = tiny.save(tmp_path / "copy.h5")
+    write_card(path, {**tiny.card, "vocabulary": ["", "other"]})
+    assert read_card(path)["vocabulary"] == ["", "other"]
+    write_card(path, {"name": "without"})
+    assert "vocabulary" not in read_card(path)
+
+
+def test_a_vocabulary_that_does_not_fit_the_model_is_refused(tiny):
+    words = [*tiny.vocabulary, *(f"w{number}" for number in range(100))]
+    with pytest.raises(InvalidValue, match="vectors for 200 words, and its vocabulary has 287"):
+        advlab.Classifier.from_keras(tiny.keras_model, card={"vocabulary": words})
+
+
+def test_words_are_not_rounded_to_sixteen_bits(tiny, data, tmp_path):
+    with pytest.raises(InvalidValue, match="bfloat16"):
+        advlab.attack(tiny, data, "hotflip", epsilon=1, precision="bfloat16")
+    with pytest.raises(InvalidValue, match="precision must be 'float32' for texts"):
+        trained_with('precision = "mixed_bfloat16"\n', tmp_path)
+
+
+def test_an_attack_follows_weights_that_changed_since_the_last_one(tiny, data):
+    def copied(weights):
+        network = keras.models.clone_model(tiny.keras_model)
+        network.set_weights(weights)
+        return advlab.Classifier.from_keras(network, card=tiny.card)
+
+    before = tiny.keras_model.get_weights()
+    draw = np.random.default_rng(0)
+    after = [draw.normal(size=before[0].shape).astype(np.float32), *before[1:]]
+    changing = copied(before)
+    advlab.attack(changing, data, "hotflip", epsilon=2)
+    changing.keras_model.set_weights(after)
+    found, expected = (advlab.attack(c, data, "hotflip", epsilon=2) for c in (changing, copied(after)))
+    assert (found.x_adv == expected.x_adv).all()
+
+
+def test_the_passes_that_importance_takes_are_counted(tiny, data):
+    result = advlab.attack(tiny, data, "word_importance", epsilon=16, candidates=1)
+    length, steps = 16, 16
+    assert result.forward_passes.max() <= length + steps * (1 + 1) + 1
+    assert result.forward_passes.min() > length
+    cost = advlab.cost(tiny, data, "word_importance", epsilon=16, candidates=1).attacks[0].passes
+    assert cost == length + steps * (1 + 1) + 1
+
+
+def test_two_processes_attack_texts_as_one(tiny, data, monkeypatch):
+    from advlab.engine import slices
+
+    alone = advlab.attack(tiny, data, "hotflip", epsilon=2)
+    monkeypatch.setattr(slices, "_MIN_WORK", 1.0)
+    monkeypatch.setattr(slices, "_MIN_ROWS", 8)
+    with advlab.use_workers(2):
+        together = advlab.attack(tiny, data, "hotflip", epsilon=2)
+    assert (together.execution.workers, together.vocabulary) == (2, data.vocabulary)
+    assert (together.success == alone.success).all()
+
+
+def test_texts_are_not_judged_by_a_model_of_another_vocabulary(tiny, data):
+    result = advlab.attack(tiny, data, "hotflip", epsilon=1)
+    words = [*tiny.vocabulary[:4], *tiny.vocabulary[:3:-1]]
+    other = advlab.Classifier.from_keras(tiny.keras_model, name="other", card={"vocabulary": words})
+    with pytest.raises(Mismatch, match="'other' numbers words otherwise"):
+        advlab.evaluate(result, other)
+
+
 def test_the_two_halves_of_a_network_are_the_network(tiny, data):
     model = word_model(tiny)
     vectors = tf.gather(model.table, as_numbers(data.x))
@@ -94,7 +161,7 @@ def test_neighbours_are_those_of_the_largest_cosine(tiny):
 
 def test_a_file_of_vectors_decides_which_words_are_neighbours(tiny, tmp_path):
     path = tmp_path / "vectors.txt"
-    path.write_text("great 1 0\nlovely 0.9 0.1\nawful -1 0\nunheard 1 1\n")
+    path.write_text("great 1 0\nlovely 0.9 0.1\n\nawful -1 0\nunheard 1 1\n")
     found = word_model(tiny).neighbours(1, "substitute", "", str(path))
     words = tiny.vocabulary
     assert words[found[words.index("great")][0]] == "lovely"
@@ -201,6 +268,7 @@ def test_what_works_on_pixels_is_refused(tiny, data):
         lambda: advlab.harden(tiny, minutes=0.01),
         lambda: advlab.evaluate_detector(tiny, "energy", data),
         lambda: advlab.explain(result, model=tiny),
+        lambda: advlab.import_images(np.asarray(data.x), tiny, data),
         lambda: tiny.with_defense("jpeg"),
         lambda: advlab.figures.addition(result),
     ]
@@ -255,6 +323,12 @@ def test_an_archive_knows_its_words_and_the_report_shows_them(archive, tmp_path)
     assert "<svg" in result._repr_html_() or "svg+xml" in result._repr_html_()
 
 
+def test_texts_are_no_pictures(archive, tmp_path):
+    with pytest.raises(InvalidValue, match="no pictures"):
+        advlab.export(archive, png=tmp_path / "pictures")
+    assert advlab.export(archive, csv=tmp_path / "a.csv")
+
+
 def test_an_evaluation_counts_words(archive):
     evaluation = advlab.evaluate(archive)
     assert evaluation.attack.threat.norm == "l0"
@@ -280,6 +354,21 @@ def test_a_text_is_predicted_as_it_stands(tmp_path):
     assert "12 words at its beginning are not read" in " ".join(result.notes)
     with pytest.raises(InvalidValue, match="has no word"):
         advlab.predict("sentiment-tiny", "!!!")
+
+
+@pytest.mark.parametrize(
+    "text", ["a lovely film " * 100, "a lovely film, my rating:8", "lovely // superb /", "./lovely"]
+)
+def test_a_text_of_any_form_is_one(text):
+    result = advlab.predict("sentiment-tiny", text)
+    assert len(result.probabilities) == 1
+    assert result.probabilities[0, 1] > 0.5
+
+
+def test_texts_of_the_data_set_are_named_by_their_number(data):
+    for reference in ("3", "sentences:3"):
+        result = advlab.predict("sentiment-tiny", reference)
+        assert (result.x[0] == data.x[3]).all()
 
 
 def write_csv(folder):
@@ -327,6 +416,25 @@ def test_bad_texts_are_refused_by_their_place(tmp_path, name, content, said):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(InvalidFile, match=said):
         advlab.load_dataset(tmp_path / name)
+
+
+def test_texts_are_not_trained_on_what_they_are_tested_on(tmp_path):
+    """A file that says no split has test texts alone, as other data of the user's."""
+    path = write_csv(tmp_path)
+    assert len(advlab.load_dataset(path)) == 2
+    with pytest.raises(InvalidFile, match=r"no text of the train split.*'split' in each record"):
+        advlab.load_dataset(path, split="train")
+    records = [{"text": f"{word} film", "label": word, "split": split} for split in ("train", "test") for word in "ab"]
+    (tmp_path / "both.jsonl").write_text("\n".join(map(json.dumps, records)))
+    train, test = (advlab.load_dataset(tmp_path / "both.jsonl", split=split) for split in ("train", "test"))
+    assert len(train) == len(test) == 2
+    assert train.vocabulary == test.vocabulary
+
+
+def test_a_line_of_json_ends_where_a_line_feed_stands(tmp_path):
+    record = json.dumps({"text": "a lovely\u2028film", "label": "good"}, ensure_ascii=False)
+    (tmp_path / "own.jsonl").write_text(f"{record}\n\n{record}\r\n", "utf-8")
+    assert len(advlab.load_dataset(tmp_path / "own.jsonl")) == 2
 
 
 def test_a_text_of_an_unknown_class_is_refused(tmp_path):

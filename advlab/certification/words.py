@@ -62,7 +62,17 @@ class WordSubject(NamedTuple):
 
 
 def word_subject(classifier: Classifier) -> WordSubject:
-    """What certificates of a classifier of texts work on; raises ``InvalidValue`` for other networks of texts."""
+    """What certificates of a classifier of texts work on, made once for it and its weights.
+
+    Raises ``InvalidValue`` for other networks of texts.
+    """
+    known, digest = classifier.compiled.get("word subject"), classifier.digest
+    if known is None or known[0] != digest:
+        known = classifier.compiled["word subject"] = digest, _word_subject(classifier)
+    return known[1]
+
+
+def _word_subject(classifier: Classifier) -> WordSubject:
     model = classifier.keras_model
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.Dropout)]
     names = [type(layer).__name__ for layer in layers]

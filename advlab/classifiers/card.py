@@ -72,6 +72,8 @@ def _require_types(card: Mapping[str, Any]) -> None:
             raise ValueError(f"the model card has '{key}' = {shown(value)}")
     if not all(isinstance(name, str) for name in card.get("class_names") or ()):
         raise ValueError("the model card names a class by something else than a text")
+    if not all(isinstance(word, str) for word in card.get("vocabulary") or ()):
+        raise ValueError("the model card has a word that is no text")
     for key in ("scale", "offset"):
         values = card.get(key)
         if isinstance(values, list) and not all(map(is_number, values)):
@@ -98,6 +100,8 @@ def write_card(path: Path, card: Mapping[str, Any]) -> None:
         raise InvalidValue(f"A model card holds only what JSON can hold. Got a card with {error}.") from error
     with h5py.File(path, "r+") as file:
         file.attrs[ATTRIBUTE] = text
+        if VOCABULARY in file:
+            del file[VOCABULARY]
         if vocabulary:
             content = np.frombuffer("\n".join(vocabulary).encode(), np.uint8)
             file.create_dataset(VOCABULARY, data=content, compression="gzip")

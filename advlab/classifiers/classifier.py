@@ -88,6 +88,7 @@ class Classifier:
                     "each, in the order of the model's outputs."
                 )
             self.card["class_names"] = class_names
+        self._require_vocabulary_that_fits()
         self._predict = tf.function(self._probabilities, autograph=False, reduce_retracing=True)
 
     @classmethod
@@ -260,6 +261,7 @@ class Classifier:
                 return layer  # an operation computes in the type of its inputs
             return type(layer).from_config({**layer.get_config(), "dtype": "mixed_bfloat16"})
 
+        self.require_images("Arithmetic in bfloat16")  # the numbers of words would be rounded
         if self._bfloat16 is None:
             model = keras.models.clone_model(self.keras_model, clone_function=clone)
             self._bfloat16 = self.with_network(model).with_backward(self.backward)
@@ -403,6 +405,16 @@ class Classifier:
             raise InvalidValue(
                 f"{what} works on pixels, and model '{self.name}' is one of texts. Attack it with 'hotflip', or run "
                 "the suite 'text'."
+            )
+
+    def _require_vocabulary_that_fits(self) -> None:
+        known = [
+            layer.input_dim for layer in _all_layers(self.keras_model) if isinstance(layer, keras.layers.Embedding)
+        ]
+        if known and (size := len(self.vocabulary)) > min(known):
+            raise InvalidValue(
+                f"Model '{self.name}' has vectors for {min(known):,} words, and its vocabulary has {size:,}. Give it "
+                "the one that it was trained with."
             )
 
     def check_images(self, shape: Sequence[int]) -> None:

@@ -69,7 +69,7 @@ class WordModel(NamedTuple):
         found: dict[int, np.ndarray] = {}
         try:
             with open(path, encoding="utf-8") as file:
-                for line in file:
+                for line in filter(str.strip, file):
                     word, *values = line.split()
                     if word in numbers and len(values) > 1:
                         found[numbers[word]] = np.array(values, np.float32)

@@ -21,7 +21,7 @@ from advlab.errors import AdvlabError, for_terminal, in_words, unknown
 
 _FOLDER = Path(__file__).parent
 _NOT_COMMANDS = ("defaults", "main", "options")
-_HELP = """How robust is a Keras image classifier, and can that number be believed?
+_HELP = """How robust is a Keras classifier of images or texts, and can that number be believed?
 
 \b
 First steps:

@@ -61,7 +61,8 @@ def run(
     """
     backward = take_stand_ins(options)
     if dry_run:
-        attacks = advlab.load_suite(suite).under(options["norm"], options["epsilon"])
+        declared = advlab.load_suite(suite).under(options["norm"], options["epsilon"])
+        attacks = [attack.replace(passes=options["passes"] or attack.passes) for attack in declared]
         inputs = {name: options[name] for name in ("samples", "trust")}
         print_cost(advlab.cost(model, dataset, attacks, **inputs), as_json)
         return

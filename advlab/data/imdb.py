@@ -39,7 +39,8 @@ def load(split: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], str]:
     """
     (path,) = official.locate("imdb", [ARCHIVE])
     index = official.find("imdb", WORD_INDEX)
-    content = _cached(path, index)
+    digest = md5_of(read(path, unpack=False))
+    content = _cached(path, digest, index)
     ends = content[f"{split}_ends"].astype(np.int64)
     starts = np.concatenate([[0], ends[:-1]])
     numbers = np.zeros((len(ends), LENGTH), np.int64)
@@ -49,15 +50,15 @@ def load(split: str) -> tuple[np.ndarray, np.ndarray, tuple[str, ...], str]:
         row[LENGTH - len(text) :] = text
     vocabulary = tuple(bytes(content["vocabulary"]).decode("utf-8").split("\n"))
     source = "Keras' own index" if index else "their frequency in the training reviews, not by Keras' own index"
-    is_original = md5_of(read(path, unpack=False)) == official.SOURCES["imdb"].md5[ARCHIVE]
+    is_original = digest == official.SOURCES["imdb"].md5[ARCHIVE]
     other = "" if is_original else "the archive is not the official one (its checksum differs); "
     provenance = f"{other}words are numbered by {source}; of longer reviews the last {LENGTH} words are kept"
     return as_images(numbers), content[f"{split}_labels"].astype(np.int64), vocabulary, provenance
 
 
-def _cached(path: Path, index: Path | None) -> dict[str, np.ndarray]:
+def _cached(path: Path, digest: str, index: Path | None) -> dict[str, np.ndarray]:
     """The numbered words of all reviews, kept in the user's cache: reading 50,000 texts takes half a minute."""
-    digests = [md5_of(read(path, unpack=False)), *([md5_of(read(index))] if index else [])]
+    digests = [digest, *([md5_of(read(index))] if index else [])]
     cached = workspace.cache_folder("imdb") / f"{'-'.join(digest[:16] for digest in digests)}.npz"
     names = [f"{split}_{kind}" for split in _SPLITS for kind in ("words", "ends", "labels")]
     if cached.is_file():

@@ -44,7 +44,7 @@ def load_dataset(
     ``y_test`` or as folders ``train/<class>/`` and ``test/<class>/``. The classes of a folder alternate, so that the
     first n are balanced. ``<name>+noise`` is any of these with a noise image after every ten, of the additional last
     class ``unknown``. Many images of a file or folder are read lazily: ``numpy.asarray(data.x)`` reads all of them.
-    Texts of your own come as CSV or JSON lines with ``text`` and ``label`` (and perhaps ``split``), or as a folder of
+    Texts of your own come as CSV or JSON lines with ``text``, ``label`` and perhaps ``split``, or as a folder of
     ``.txt`` files in place of images; each becomes an image one pixel high, see ``advlab.text``.
 
     Args:

@@ -45,7 +45,7 @@ def load(
     vocabulary: Sequence[str] | None,
     length: int | None,
 ) -> Dataset:
-    """The texts of one split: those that say ``train`` or ``test``, or all of a file that does not.
+    """The texts of one split. Texts that do not say theirs are those of ``test``, as those of other data of the user's.
 
     Without a ``vocabulary`` words are numbered by their frequency in the training texts, at most 10,000; None as
     ``length`` keeps the last 200. Raises ``InvalidFile`` for what is empty, or of another encoding or form.
@@ -54,14 +54,18 @@ def load(
     empty = next((number for number, (text, _, _) in enumerate(texts, 1) if not words_of(text)), None)
     if empty is not None:
         raise InvalidFile(f"Text {empty} of '{path}' has no word. Remove it.")
-    own = [text for text in texts if text[2] in ("", split)]
+    chosen = [number for number, text in enumerate(texts) if (text[2] or "test") == split]
+    own = [texts[number] for number in chosen]
     if not own:
-        raise InvalidFile(f"'{path}' has no text of the {split} split. Give some the split '{split}', or none a split.")
+        raise InvalidFile(
+            f"'{path}' has no text of the {split} split. Say which are: by 'split' in each record, or by folders "
+            "train/ and test/."
+        )
     if vocabulary is None:
-        training = [text for text in texts if text[2] in ("", "train")] or texts
+        training = [text for text in texts if text[2] == "train"] or texts
         vocabulary = vocabulary_of((words_of(text) for text, _, _ in training), VOCABULARY)
     y, found = to_labels(np.array([label for _, label, _ in texts]), classes, f"data set '{name}'")
-    labels = y[[number for number, text in enumerate(texts) if text[2] in ("", split)]]
+    labels = y[chosen]
     rows = choose(len(own), limit, seed)
     cut = length or LENGTH
     long = sum(len(words_of(own[row][0])) >= cut for row in rows)
@@ -79,7 +83,7 @@ def _of_file(path: Path) -> list[_Text]:
         if path.suffix == ".csv":
             records = list(csv.DictReader(io.StringIO(content), strict=True))
         else:
-            records = [json.loads(line) for line in content.splitlines() if line.strip()]
+            records = [json.loads(line) for line in content.split("\n") if line.strip()]
     except (csv.Error, ValueError, RecursionError) as error:
         raise InvalidFile(f"Cannot read '{path}': {error}. Give CSV or JSON lines with 'text' and 'label'.") from error
     texts = [_record(record, number, path) for number, record in enumerate(records, 1)]

@@ -167,6 +167,11 @@ class Recipe:
         if self.classes is not None:
             require_int("classes", self.classes, 2)
         _check_architecture(self.architecture)
+        if "words" in self.architecture and self.training.precision != "float32":
+            raise InvalidValue(
+                "training.precision must be 'float32' for texts, whose words are numbers that 16 bits do not hold. "
+                f"Got '{self.training.precision}'."
+            )
         for key, value in self.published.items():
             if key not in PUBLISHED:
                 raise unknown("key in [published]", key, PUBLISHED)

@@ -36,12 +36,13 @@ def xla_pays(classifier: Classifier, samples_times_steps: int) -> bool:
 def rows_at_once(classifier: Classifier, image_shape: Sequence[int], one_pass: bool = False) -> int:
     """Images of a full batch: as many as keep a GPU busy, or as fit a processor, by network and image ``(h, w, c)``.
 
-    A method of ``one_pass`` in each step has room for more: of a residual network 140 images at a time take a fifth
-    less than 35. Others have several passes in memory, one for each class they look at.
+    A method of ``one_pass`` in each step has room for more on a processor: of a residual network 140 images at a time
+    take a fifth less than 35. Others have several passes in memory, one for each class they look at.
     """
-    # A method keeps about a dozen tensors of the size of its images.
-    fitting = min(2 ** (26 if one_pass else 24) // classifier.activation_size, 2**22 // math.prod(image_shape))
     on_gpu = bool(tf.config.list_logical_devices("GPU"))
+    activations = 2**26 if one_pass and not on_gpu else 2**24
+    # A method keeps about a dozen tensors of the size of its images.
+    fitting = min(activations // classifier.activation_size, 2**22 // math.prod(image_shape))
     return int(np.clip(16 * fitting if on_gpu else fitting, 16, 10_000 if on_gpu else 1000))
 
 

@@ -14,6 +14,7 @@ from advlab.declarations.attack import Attack
 from advlab.engine import steps
 from advlab.engine.compile import rows_at_once
 from advlab.problem.problem import Loop, UniversalLoop
+from advlab.problem.words import as_numbers
 
 _FEW = 64  # images that are timed
 _REPEATS = 3
@@ -37,18 +38,23 @@ def most_passes(spec: Attack, shape: tuple[int, ...], classes: int) -> Passes | 
     if not isinstance(loop, Loop):
         return None
     forward, backward = loop.extra
-    return Passes(rounds * (loop.steps * (1 + forward) + 1), rounds * loop.steps * (int(loop.gradient) + backward))
+    forwards = loop.first_passes + loop.steps * (1 + forward) + 1
+    return Passes(rounds * forwards, rounds * loop.steps * (int(loop.gradient) + backward))
 
 
 def seconds_per_pass(classifier: Classifier, dataset: Dataset) -> float:
     """Of one forward, and about as much of one backward pass, for one image in a batch: measured here and now."""
     x = tf.constant(dataset.x[: min(_FEW, rows_at_once(classifier, dataset.shape))])
+    words = steps.words_of(classifier)
+    if words is not None:  # whose numbers have no gradient: that of their vectors costs the same
+        x = words.vectors(as_numbers(x))
+    logits = classifier.logits if words is None else words.logits
 
     @tf.function(autograph=False)
     def forward_and_backward(x: tf.Tensor) -> tf.Tensor:
         with tf.GradientTape() as tape:
             tape.watch(x)
-            total = tf.reduce_sum(classifier.logits(x))
+            total = tf.reduce_sum(logits(x))
         return tape.gradient(total, x)
 
     forward_and_backward(x)

@@ -300,13 +300,14 @@ def _refuse_loss(loss: Any, classes: int) -> None:
 
 def _is_random(classifier: Classifier, dataset: Dataset, craft: Craft, spec: Attack) -> bool:
     """Whether the method reads its random streams, at the start or in any step: its graph shows that without a run."""
+    words = steps.words_of(classifier)
 
     def start_and_step(streams: tf.Tensor, restart: tf.Tensor, step: tf.Tensor) -> Any:
         x, labels = tf.constant(dataset.x[:1]), tf.constant(dataset.y[:1], tf.int32)
         batch = steps.Batch(x, labels, aim=-restart, target=-restart, streams=streams, restart=restart, nearest=x)
         epsilon = tf.constant(spec.threat.epsilon, tf.float64)
         problem = steps.build_problem(batch, spec.threat.norm, epsilon, classifier.logits)
-        problem = problem._replace(words=steps.words_of(classifier))
+        problem = problem._replace(words=words)
         loop = craft(problem, **spec.parameters)
         state = loop.start()
         return loop.update(state, problem.query(state["x"], loop.loss, loop.gradient), step) if loop.steps else state

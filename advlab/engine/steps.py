@@ -80,10 +80,12 @@ def words_of(classifier: Classifier) -> Words | None:
     """What attacks on words work on; None for a classifier of images."""
     if not classifier.vocabulary:
         return None
-    if "words" not in classifier.compiled:
+    known, digest = classifier.compiled.get("words"), classifier.digest
+    if known is None or known[0] != digest:
         model = word_model(classifier)
-        classifier.compiled["words"] = Words(model.table, model.logits, functools.cache(model.neighbours))
-    return classifier.compiled["words"]
+        known = digest, Words(model.table, model.logits, functools.cache(model.neighbours))
+        classifier.compiled["words"] = known
+    return known[1]
 
 
 def trace_steps(steps: int) -> np.ndarray:
@@ -107,7 +109,9 @@ def compile_method(classifier: Classifier, craft: Craft, attack: Attack, goal: s
     constants = {name: v for name, v in attack.parameters.items() if not isinstance(v, float)}
     threat = attack.threat
     variant = (threat.norm, threat.top, attack.early_stop, attack.precision, attack.passes, attack.loss)
-    key = (craft, variant, goal, xla, tuple(sorted(constants.items())))
+    # A method on words holds their vectors as they are now, not as variables.
+    weights = classifier.digest if classifier.vocabulary else ""
+    key = (craft, variant, goal, xla, weights, tuple(sorted(constants.items())))
     low_precision = classifier.in_bfloat16() if attack.precision == "bfloat16" else None
     if key not in classifier.compiled:
         classifier.compiled[key] = _trace(classifier, low_precision, craft, attack, constants, goal, xla)
@@ -143,7 +147,7 @@ def _trace(
             "loss": tf.fill([rows], -np.inf),
             "success": false,
             "distance": tf.fill([rows], np.float32(np.inf)),
-            "forward": tf.zeros([rows], tf.int32),
+            "forward": tf.fill([rows], attack.passes * loop.first_passes),
             "backward": tf.zeros([rows], tf.int32),
             "loss_trace": tf.fill([rows, len(trace_steps(loop.steps))], np.float32(np.nan)),
             "first_success": never,

@@ -22,7 +22,7 @@ class UniversalRun:
 
     def __init__(self, classifier: Classifier, craft: Craft, spec: Attack, batches: Sequence[Batch], rows: int):
         self.classifier, self.craft, self.spec, self.batches, self.rows = classifier, craft, spec, batches, rows
-        self.epsilon = tf.constant(spec.threat.epsilon, tf.float64)
+        self.epsilon, self.words = tf.constant(spec.threat.epsilon, tf.float64), words_of(classifier)
         self.floats = {n: tf.constant(v, tf.float32) for n, v in spec.parameters.items() if isinstance(v, float)}
         self.best: dict[str, np.ndarray] = {}
         self.patch: np.ndarray | None = None
@@ -61,8 +61,7 @@ class UniversalRun:
         fixed = {name: v for name, v in self.spec.parameters.items() if not isinstance(v, float)}
         threat = self.spec.threat
         problem = build_problem(batch, threat.norm, self.epsilon, self.classifier.logits, threat.top)
-        words = words_of(self.classifier)
-        problem = problem._replace(passes=self.spec.passes, loss=self.spec.loss_function, words=words)
+        problem = problem._replace(passes=self.spec.passes, loss=self.spec.loss_function, words=self.words)
         return problem, self.craft(problem, **fixed, **self.floats)
 
     def _step(self, batch: Batch, state: dict[str, Any], progress: tf.Tensor) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -303,6 +303,11 @@ def _median_distance(sizes: np.ndarray, norm: str, success: np.ndarray, scope: n
 
 
 def _predicted(classifier: Predictor, x: Images, result: AttackResult) -> np.ndarray:
+    if getattr(classifier, "vocabulary", result.vocabulary) != result.vocabulary:
+        raise Mismatch(
+            f"'{classifier.name}' numbers words otherwise than '{result.classifier}', against which these texts were "
+            "crafted, or one of them is for images. Choose a classifier of the same vocabulary."
+        )
     try:
         probabilities = classifier.probabilities(x)
     except ValueError as error:

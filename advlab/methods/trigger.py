@@ -30,8 +30,8 @@ def craft(problem: Problem, *, epochs: int = 5, length: int = 3, tries: int = 20
     """
 
     def start() -> State:
-        clean = as_numbers(problem.x)
-        return {"delta": as_images(tf.fill([1, length], tf.reduce_max(clean))), "step": tf.constant(0)}
+        rarest = tf.reduce_max(as_numbers(problem.x))  # of these texts: a word that says little to the model
+        return {"delta": as_images(tf.fill([1, length], rarest)), "step": tf.constant(0)}
 
     def show(state: State) -> tf.Tensor:
         return as_images(with_trigger(problem, as_numbers(state["delta"])[0])[0])
@@ -40,11 +40,11 @@ def craft(problem: Problem, *, epochs: int = 5, length: int = 3, tries: int = 20
         words = problem.words_or_refuse()
         trigger, place = as_numbers(state["delta"])[0], state["step"] % length
         numbers, is_trigger = with_trigger(problem, trigger)
-        vectors_ = words.vectors(numbers)
+        vectors = words.vectors(numbers)
         with tf.GradientTape() as tape:
-            tape.watch(vectors_)
-            losses = problem.loss_of(words.logits(vectors_))
-        gradient = tape.gradient(losses, vectors_)
+            tape.watch(vectors)
+            losses = problem.loss_of(words.logits(vectors))
+        gradient = tape.gradient(losses, vectors)
         at_place = is_trigger & (tf.cumsum(tf.cast(is_trigger, tf.int32), 1) == place + 1)
         mean = tf.reduce_sum(tf.where(at_place[..., None], gradient, 0.0), [0, 1])
         gain = tf.where(usable(words, protect), tf.linalg.matvec(tf.constant(words.table), mean), tf.float32.min)

@@ -59,4 +59,4 @@ def craft(
         numbers = tf.where((is_better & ~is_over)[:, None], replaced(numbers, position, best), numbers)
         return {"x": as_images(numbers), "order": state["order"], "done": is_over}
 
-    return Loop(length, start, update, gradient=False, extra=(candidates, 0))
+    return Loop(length, start, update, gradient=False, extra=(candidates, 0), first_passes=length)

@@ -151,8 +151,9 @@ class Loop(NamedTuple):
     has ``done``, bool ``(b,)``, the rows for which that is True are not queried again.
     ``update(state, query, step)`` gives the next state. ``keep`` is ``best``, or ``last`` for the last iterate.
     Iterates before step ``counts_from`` may lie outside the ball: they are never kept. ``extra`` counts the forward and
-    backward passes that each update spends by itself. Only a success whose margin is at least ``confidence`` counts:
-    a minimal method's queries are told so, and the image it returns has that margin. With ``refine`` the engine takes
+    backward passes that each update spends by itself, ``first_passes`` the forward ones of ``start``. Only a success
+    whose margin is at least ``confidence`` counts: a minimal method's queries are told so, and the image it returns has
+    that margin. With ``refine`` the engine takes
     the nearest success of a minimal method further by a few steps along the boundary. ``distance(x)``, float32
     ``(b,)``, is what the nearest success has least of, if not the distance of the norm.
     """
@@ -165,6 +166,7 @@ class Loop(NamedTuple):
     keep: str = "best"
     counts_from: int = 0
     extra: tuple[int, int] = (0, 0)
+    first_passes: int = 0
     confidence: float | tf.Tensor = 0.0
     refine: bool = True
     distance: Callable[[tf.Tensor], tf.Tensor] | None = None

@@ -83,6 +83,8 @@ def export(
         raise InvalidValue(f"samples must be an int in the range [1, inf). Got {samples}.")
     if not isinstance(result, AttackResult):
         result = load_result(result)
+    if result.vocabulary and (png is not None or patch is not None):
+        raise InvalidValue("Texts are no pictures. Write them with csv or npy, or read them in a report.")
     csv_path, png_folder, npy_path, patch_path = (
         None if path is None else Path(path) for path in (csv, png, npy, patch)
     )

@@ -65,6 +65,7 @@ def import_images(
     data = dataset.take(len(array))
 
     classifier = resolve_classifier(classifier, trust)
+    classifier.require_images("An import")
     classifier.check(data)
     start = time.perf_counter()
     clean = classifier.probabilities(data.x)

@@ -15,7 +15,7 @@ from advlab.classifiers.classifier import Classifier
 from advlab.data.conversion import ValueRange
 from advlab.data.dataset import Dataset
 from advlab.data.images import ImageShape, load_image
-from advlab.data.official import WITH_NOISE
+from advlab.data.official import DATASETS, WITH_NOISE
 from advlab.errors import InvalidFile, InvalidValue, Mismatch
 from advlab.evaluation.predictions import Predictions
 from advlab.text import encode, words_of
@@ -24,7 +24,7 @@ from advlab.workflows.inputs import load_fitting, resolve_classifier
 Reference = str | os.PathLike[str] | int
 _INDEX = re.compile(r"(?:(?P<dataset>.+):)?(?P<first>\d+)(?:-(?P<last>\d+))?")
 _WHITE_ON_BLACK = ("digits", "fashion-mnist", "mnist")
-_MAX_SHOWN = 60  # characters of a text
+_MAX_SHOWN, _MAX_PATH = 60, 250  # characters of a text, and of the path of one
 _MAX_NAMED = 3  # files or classes that a note names
 
 
@@ -104,7 +104,7 @@ def _load(
     model: Classifier, references: Sequence[Reference], invert: bool, value_range: ValueRange | None
 ) -> tuple[list[_Image], tuple[str, ...]]:
     """The images in the order of the references, and the classes of the first data set among them."""
-    sources: list[tuple[str, range] | Path] = [_parse(model, str(reference)) for reference in references]
+    sources: list[tuple[str, range] | Path | str] = [_parse(model, str(reference)) for reference in references]
     limits: dict[str, int] = {}
     for source in sources:
         if isinstance(source, tuple):
@@ -113,8 +113,8 @@ def _load(
     data = {name: load_fitting(name, model, limit, value_range) for name, limit in limits.items()}
     images: list[_Image] = []
     for source in sources:
-        if isinstance(source, Path):
-            images.append(_from_text(model, source) if model.vocabulary else _from_file(model, source, invert))
+        if not isinstance(source, tuple):
+            images.append(_from_text(model, source) if isinstance(source, str) else _from_file(model, source, invert))
             continue
         name, rows = source
         if rows.stop > len(data[name]):
@@ -126,8 +126,10 @@ def _load(
     return images, next((dataset.classes for dataset in data.values()), ())
 
 
-def _parse(model: Classifier, reference: str) -> tuple[str, range] | Path:
+def _parse(model: Classifier, reference: str) -> tuple[str, range] | Path | str:
     match = _INDEX.fullmatch(reference)
+    if model.vocabulary and not (match and match["dataset"] in (None, *DATASETS)):
+        return reference
     if Path(reference).is_file() or not match:
         return Path(reference)
     if not match["dataset"] and "dataset" not in model.card:
@@ -146,23 +148,23 @@ def _from_dataset(data: Dataset, rows: np.ndarray) -> list[_Image]:
     return [_Image(data.x[row], f"{name}:{data.indices[row]}", data.classes[data.y[row]]) for row in rows]
 
 
-def _from_text(model: Classifier, text: Path) -> _Image:
-    """A text as it is given, or the content of a file: what the model reads of it, and what it does not know."""
-    content = str(text)
-    if text.suffix == ".txt" and text.is_file():
+def _from_text(model: Classifier, content: str) -> _Image:
+    """A text, or that of a ``.txt`` file: what the model reads of it, and what it does not know."""
+    if content.endswith(".txt") and len(content) < _MAX_PATH and Path(content).is_file():
         try:
-            content = text.read_text("utf-8")
+            content = Path(content).read_text("utf-8")
         except UnicodeDecodeError as error:
-            raise InvalidFile(f"'{text}' is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
-    words = words_of(content)
-    if not words:
-        raise InvalidValue(f"'{content[:60]}' has no word. Give a text in quotes, such as \"a wonderful film\".")
-    length = int(np.prod([side for side in model.adapted.shape if side]))
-    unknown = [word for word in words if word not in model.vocabulary]
-    notes = [f"{len(words) - length + 1:,} words at its beginning are not read"] * (len(words) >= length)
-    notes += [f"not known: {', '.join(dict.fromkeys(unknown[:5]))}"] * bool(unknown)
+            raise InvalidFile(f"'{content}' is not UTF-8 (byte {error.start}). Save it as UTF-8.") from error
+    words, vocabulary = words_of(content), model.vocabulary
     shown = content if len(content) <= _MAX_SHOWN else f"{content[:_MAX_SHOWN]}…"
-    return _Image(encode([words], model.vocabulary, length)[0], shown, None, tuple(notes))
+    if not words:
+        raise InvalidValue(f"'{shown}' has no word. Give a text in quotes, such as \"a wonderful film\".")
+    length = int(np.prod([side for side in model.adapted.shape if side]))
+    known = frozenset(vocabulary)
+    unknown = list(dict.fromkeys(word for word in words if word not in known))
+    notes = [f"{len(words) - length + 1:,} words at its beginning are not read"] * (len(words) >= length)
+    notes += [f"not known: {', '.join(unknown[:_MAX_NAMED])}"] * bool(unknown)
+    return _Image(encode([words], vocabulary, length)[0], shown, None, tuple(notes))
 
 
 def _from_file(model: Classifier, path: Path, invert: bool) -> _Image:

@@ -81,7 +81,8 @@ def study(
                 if stored is None or force or not stored.is_of(row, declaration):
                     if stored is not None and stored.error is None and not force:
                         bar.say(f"{row.name}: its settings have changed, it is computed again")
-                    with exclusive(workspace.study_path(declaration.name, f"-{row.name}") if save else None):
+                    place = workspace.study_path(declaration.name, f"-{workspace.as_file_name(row.name)}")
+                    with exclusive(place if save else None):
                         measured = _measure(row, declaration, force, progress)
                     if save and path.exists():
                         # Another process may have finished other rows meanwhile.

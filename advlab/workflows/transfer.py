@@ -58,7 +58,7 @@ class _CachedClassifier:
     """A classifier that predicts each of the given arrays of clean images only once."""
 
     def __init__(self, classifier: Classifier, clean: Sequence[Images]):
-        self.name, self.digest = classifier.name, classifier.digest
+        self.name, self.digest, self.vocabulary = classifier.name, classifier.digest, classifier.vocabulary
         self._classifier = classifier
         self._clean = {id(x): x for x in clean}
         self._cache: dict[int, np.ndarray] = {}
