@@ -203,7 +203,7 @@ def training(recipe: Recipe, epochs_run: int | None = None) -> str:
     if options.adversary is not None:
         words.append(f"adversary {options.adversary.method}, {options.adversary.norm} {options.adversary.epsilon:g}")
     if options.certified is not None:
-        words.append(f"interval bounds, linf {options.certified.epsilon:g}")
+        words.append(f"interval bounds, linf {options.certified.train_epsilon or options.certified.epsilon:g}")
     words += [f"{options.schedule} schedule"] if options.schedule != "constant" else []
     words += [f"shifted by up to {options.random_shift}"] if options.random_shift else []
     words += ["mirrored at random"] if options.random_flip else []

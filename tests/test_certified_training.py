@@ -97,6 +97,15 @@ def test_it_proves_what_plain_training_does_not(train):
     assert history["val_certified_accuracy"][0] < history["val_certified_accuracy"][-1]
 
 
+def test_training_in_a_larger_ball_proves_more_in_the_larger_ball(train):
+    smaller, larger = train(), train(certified=CERTIFIED + "train_epsilon = 0.15", name="larger")
+    proven = [
+        advlab.certify(one, epsilon=0.15, samples=200, method="ibp", progress=False).proven.mean()
+        for one in (smaller, larger)
+    ]
+    assert proven[0] + 0.05 < proven[1]
+
+
 def test_the_epoch_that_proves_most_is_kept(train):
     stopping = 'early_stopping = { patience = 16, monitor = "val_certified_accuracy" }'
     card = train(stopping).card
@@ -126,6 +135,8 @@ def test_interrupted_training_continues_as_if_it_had_not_been(train, monkeypatch
         ("", CERTIFIED.replace("0.05", "0"), "training.certified.epsilon"),
         ("", CERTIFIED.replace("0.05", "8"), "at most 1"),
         ("", CERTIFIED + "clean_weight = 1.5", "clean_weight"),
+        ("", CERTIFIED + "train_epsilon = 0.01", "at least epsilon, 0.05"),
+        ("", CERTIFIED + "train_epsilon = 2", "training.certified.train_epsilon"),
         ("", CERTIFIED + "ramp = 3", "Did you mean 'training.certified.ramp_epochs'"),
         ("", CERTIFIED + '\n[training.adversary]\nmethod = "pgd"\nepsilon = 0.1', "a training of its own"),
         ("gaussian_noise = 0.1", CERTIFIED, "a training of its own"),

@@ -50,7 +50,7 @@ def attach(model: keras.Model, certified: Certified, image_shape: Shape, steps_p
         images = tf.reshape(tf.cast(x, tf.float32), [-1, *image_shape])
         labels = tf.cast(tf.reshape(y, [-1]), tf.int32)
         network = trainable_network(classifier, image_shape)
-        worst = worst_logits(network, images, labels, risen * certified.epsilon)
+        worst = worst_logits(network, images, labels, risen * (certified.train_epsilon or certified.epsilon))
         worst_loss = tf.reduce_mean(tf.nn.sparse_softmax_cross_entropy_with_logits(labels, worst))
         share = 1 - risen * (1 - certified.clean_weight)
         return share * loss + (1 - share) * worst_loss
