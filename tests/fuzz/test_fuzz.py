@@ -94,7 +94,7 @@ def explore(name: str, strategy: st.SearchStrategy[Any], use: Callable[[Any], ob
                 refused += 1
 
     end = time.monotonic() + 60 * MINUTES / TARGETS
-    first = int(time.time()) if MINUTES else 0
+    first = time.time_ns() if MINUTES else 0
     options = settings(
         max_examples=500 if MINUTES else EXAMPLES,
         deadline=None,
