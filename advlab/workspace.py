@@ -240,9 +240,20 @@ def part_path(partial: Path, number: int) -> Path:
     return partial.with_name(f"{partial.name.removesuffix('.partial.h5')}.part-{number:04}.partial.h5")
 
 
+def finished_path(partial: Path) -> Path:
+    """Where an attack that is still running keeps an archive of the images that it has finished."""
+    return partial.with_name(f"{partial.name.removesuffix('.partial.h5')}.finished.partial.h5")
+
+
+def unfinished_archives() -> list[Path]:
+    """The archives of finished images of attacks that are running or were interrupted, sorted."""
+    return sorted((root() / "attacks").glob("*/**/*.finished.partial.h5"))
+
+
 def forget_unfinished(partial: Path) -> None:
-    """Delete what is stored of an unfinished attack, its whole parts included."""
+    """Delete what is stored of an unfinished attack, its whole parts and finished images included."""
     stem = partial.name.removesuffix(".partial.h5")
+    finished_path(partial).unlink(missing_ok=True)
     for part in partial.parent.glob(f"{glob.escape(stem)}.part-*.partial.h5"):
         part.unlink(missing_ok=True)
     partial.unlink(missing_ok=True)

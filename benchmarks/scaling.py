@@ -235,7 +235,10 @@ def driver() -> None:
 
         edges = [slice(start, start + rows) for start in range(0, n, rows)]
         start, used = time.perf_counter(), time.process_time()
-        specification = {"attack": spec.to_dict(), "classifier_digest": model.digest}
+
+        def subject_of(rows: slice, attack: advlab.Attack = spec, digest: str = model.digest) -> dict[str, object]:
+            return {"attack": attack.to_dict(), "classifier_digest": digest}
+
         cut.craft_in_slices(
             Shared("", b""),
             data,
@@ -244,7 +247,7 @@ def driver() -> None:
             craft_slice,
             task,
             folder / "a.partial.h5",
-            specification,
+            subject_of,
             False,
             "",
         )

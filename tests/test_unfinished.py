@@ -9,6 +9,7 @@ import h5py
 import numpy as np
 import pytest
 
+import advlab
 from advlab import workspace as advlab_workspace
 from advlab.engine import run
 from advlab.errors import AdvlabWarning
@@ -148,3 +149,81 @@ def test_one_that_is_whole_is_continued(partial, trained, hundred, uninterrupted
     result = attack(trained, hundred, save=True, **OPTIONS)
     np.testing.assert_array_equal(result.x_adv, uninterrupted.x_adv)
     assert not partial.with_suffix(".damaged").exists()
+
+
+def interrupted(classifier, data, monkeypatch, chunks, **options):
+    """Attack until the bar has moved so often, with all work kept at once."""
+    calls = []
+
+    def advance(self, amount=1, **facts):
+        calls.append(amount)
+        if len(calls) == chunks:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_SAVE_AFTER", -1.0)
+        patch.setattr(run, "_SAVE_EVERY", -1.0)
+        patch.setattr(Progress, "advance", advance)
+        with pytest.raises(KeyboardInterrupt, match="the same command continues"):
+            attack(classifier, data, save=True, **options)
+
+
+@pytest.mark.parametrize("restarts", [1, 2])
+@pytest.mark.parametrize("method", ["universal", "patch"])
+def test_one_perturbation_of_all_images_is_continued(trained, hundred, monkeypatch, method, restarts):
+    """To the same images, and without the epochs that were done."""
+    options = {"method": method, "epochs": 6, "restarts": restarts, "batch_size": 40}
+    whole = attack(trained, hundred, **options)
+    interrupted(trained, hundred, monkeypatch, 6 * restarts - 2, **options)
+    epochs = []
+    monkeypatch.setattr(Progress, "advance", lambda self, amount=1, **facts: epochs.append(amount))
+    continued = attack(trained, hundred, save=True, **options)
+    assert sum(epochs[1:]) < 3 * len(hundred) < sum(epochs)
+    np.testing.assert_array_equal(continued.x_adv, whole.x_adv)
+    np.testing.assert_array_equal(continued.diagnostics.zero_gradient, whole.diagnostics.zero_gradient)
+    if method == "patch":
+        np.testing.assert_array_equal(continued.patch, whole.patch)
+
+
+@pytest.mark.parametrize(
+    "damage", [edited(lambda f: f["carry"].move("score", "scores")), edited(lambda f: f.pop("carry/state"))]
+)
+def test_a_damaged_perturbation_of_all_images_starts_over(trained, hundred, monkeypatch, damage):
+    options = {"method": "universal", "epochs": 4}
+    whole = attack(trained, hundred, **options)
+    interrupted(trained, hundred, monkeypatch, 3, **options)
+    damage(advlab_workspace.partial_path(trained.name, whole.attack.slug))
+    with pytest.warns(AdvlabWarning, match="starts over"):
+        again = attack(trained, hundred, save=True, **options)
+    np.testing.assert_array_equal(again.x_adv, whole.x_adv)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"method": "pgd", "steps": 5, "batch_size": 30},
+        {"method": "ddn", "steps": 5, "batch_size": 30, "epsilon": None},
+        {"method": "pgd", "steps": 5, "batch_size": 30, "target": "least-likely"},
+        {"method": "pgd", "steps": 5, "batch_size": 30, "epsilon": None, "epsilon_per_image": np.linspace(0, 0.2, 100)},
+    ],
+    ids=["bounded", "minimal", "targets", "epsilons"],
+)
+def test_an_attack_that_is_running_can_be_read_up_to_its_last_finished_batch(trained, hundred, monkeypatch, options):
+    """As an archive of the first images, equal to that of an attack on them alone; it goes when all are there."""
+    options = {"epsilon": 0.1} | options
+    batches_and_rounds = 6 if options["method"] == "ddn" else 3
+    whole = attack(trained, hundred, **options)
+    interrupted(trained, hundred, monkeypatch, batches_and_rounds, **options)
+    (path,) = advlab_workspace.unfinished_archives()
+    so_far = advlab.load_result(path)
+    assert 0 < len(so_far) < len(hundred)
+    first = hundred.take(len(so_far))
+    assert so_far.dataset_digest == first.digest
+    np.testing.assert_array_equal(so_far.x_adv, whole.x_adv[: len(so_far)])
+    np.testing.assert_array_equal(so_far.success, whole.success[: len(so_far)])
+    assert advlab.evaluate(so_far).clean_accuracy.total == len(so_far)
+    (entry,) = advlab.available("archives", details=True).values()
+    assert entry.unfinished
+    assert f"{len(so_far)} images so far" in str(entry)
+    np.testing.assert_array_equal(attack(trained, hundred, save=True, **options).x_adv, whole.x_adv)
+    assert not advlab_workspace.unfinished_archives()

@@ -127,6 +127,20 @@ def test_what_differs_from_image_to_image_is_cut_as_well(trained, digits):
     assert (together.epsilons == alone.epsilons).all()
 
 
+def test_finished_slices_of_what_differs_from_image_to_image_are_taken_up(trained, digits, recwarn):
+    from advlab.workflows.attack import attack
+
+    options = {"epsilon_per_image": np.linspace(0.01, 0.1, 449), "progress": False, "steps": 5, "save": True}
+    with executor.using(Here(most=2)), pytest.raises(KeyboardInterrupt, match="2 of . slices are saved"):
+        attack(trained, digits, "pgd", **options)
+    again = Here()
+    with executor.using(again):
+        together = attack(trained, digits, "pgd", **options)
+    assert not [w for w in recwarn if issubclass(w.category, AdvlabWarning)]
+    assert (together.epsilons == options["epsilon_per_image"]).all()
+    assert load_result(together.path).attack.to_dict() == together.attack.to_dict()
+
+
 def test_finished_slices_are_kept_and_the_same_call_continues(trained, digits):
     data, spec = digits, SPECS["pgd"]
     unfinished = workspace.partial_path("digits", spec.slug)

@@ -6,12 +6,15 @@ progress, storage of unfinished work: once, for all methods.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
+from advlab import workspace
 from advlab.classifiers.classifier import Classifier
 from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
@@ -30,7 +33,7 @@ from advlab.provenance import command_line, versions
 from advlab.results.diagnostics import Diagnostics
 from advlab.results.per_image import PerImage
 from advlab.results.result import AttackResult
-from advlab.threat import GIVEN, ThreatModel
+from advlab.threat import GIVEN, NAMED_TARGETS, ThreatModel
 from advlab.validation import as_int
 
 COMPILE = ("auto", "xla", "graph")
@@ -103,16 +106,22 @@ def craft(
 
     whole = Task(dataset, spec, batch_size, compile, attempted, judged, given)
 
+    def spec_of(rows: slice) -> Attack:
+        return _spec_of(spec, given.take(rows))
+
     def task(images: Dataset, rows: slice) -> Task:
         scope = None if attempted is None else attempted[rows]
-        return whole._replace(dataset=images, attempted=scope, per_image=given.take(rows))
+        return whole._replace(dataset=images, spec=spec_of(rows), attempted=scope, per_image=given.take(rows))
 
     def run_on(images: Dataset, rows: slice, place: str = "") -> AttackResult:
         label = ", ".join(filter(None, (f"{spec.method} on {classifier.name}", place)))
         return _run(classifier, task(images, rows), method, unfinished, progress, label)
 
     loop, executor = steps.plan(method, spec, dataset.shape), current()
-    specification = {"attack": spec.to_dict(), "classifier_digest": classifier.digest}
+
+    def specification(rows: slice) -> dict[str, Any]:
+        return {"attack": spec_of(rows).to_dict(), "classifier_digest": classifier.digest}
+
     # The random draws of another library depend on the batch, and one perturbation of all images needs all of them.
     if executor is not None and isinstance(loop, Loop):
         steps_of_image = spec.restarts * loop.steps * spec.passes
@@ -126,12 +135,13 @@ def craft(
             longest = max(part.stop - part.start for part in rows)
             whole = whole._replace(compile=in_turn, rows=longest if in_turn == "xla" else None)
             label = f"{spec.method} on {classifier.name}"
-            return craft_in_slices(
+            result = craft_in_slices(
                 shared, dataset, rows, executor, craft_slice, task, unfinished, specification, progress, label
             )
+            return replace(result, attack=spec)
     if fits_in_memory(dataset.x.shape) or isinstance(loop, UniversalLoop):
         return run_on(dataset, slice(None))
-    return craft_in_parts(dataset, run_on, unfinished, specification)
+    return replace(craft_in_parts(dataset, run_on, unfinished, specification), attack=spec)
 
 
 def craft_slice(classifier: Classifier, task: Task) -> AttackResult:
@@ -158,16 +168,38 @@ def _run(
         task.rows,
     )
     run = Run(plan)
-    run.execute(unfinished, progress, label)
+
+    def keep_finished(partial: Path, images: int) -> None:
+        with contextlib.suppress(AdvlabError):  # it must not cost the result
+            _result(run, images).save(workspace.finished_path(partial), force=True)
+
+    run.execute(unfinished, progress, label, keep_finished)
     return _result(run)
 
 
-def _result(run: Run) -> AttackResult:
-    """The finished result: re-predicted on exactly the stored images, its bounds checked in float64."""
-    plan, best = run.plan, run.best
-    classifier, dataset, spec = plan.classifier, plan.dataset, plan.spec
-    x, x_adv = np.asarray(dataset.x), best["x"]
-    _refuse_outside(spec, plan.per_image, x, x_adv)
+def _spec_of(spec: Attack, per_image: PerImage) -> Attack:
+    """The same attack on some of its images, which names what was given for those."""
+    if not spec.threat.per_image:
+        return spec
+    # Targets that the attack chooses itself are named by it, not by their digest.
+    given = replace(per_image, target=None) if spec.threat.targets in NAMED_TARGETS else per_image
+    return spec.replace(threat=replace(spec.threat, per_image=given.digest))
+
+
+def _result(run: Run, images: int | None = None) -> AttackResult:
+    """The result on the first ``images``, None for all: re-predicted on the stored ones, bounds checked in float64."""
+    plan, rows = run.plan, slice(images)
+    classifier, dataset, best = plan.classifier, plan.dataset, {name: array[rows] for name, array in run.best.items()}
+    given, spec = plan.per_image, plan.spec
+    if images is not None:
+        dataset, given = dataset.take(images), given.take(rows)
+        spec = _spec_of(spec, given)
+    x, x_adv = np.asarray(dataset.x), best["x"] if images is None else best["x"].copy()
+    if spec.goal == "minimal":
+        # A sample that is still robust gets its clean image back: there is no smallest perturbation to show.
+        failed = ~best["success"]
+        x_adv[failed] = x[failed]
+    _refuse_outside(spec, given, x, x_adv)
     diagnostics = Diagnostics(
         loss_trace=best["loss_trace"],
         trace_steps=plan.trace_steps,
@@ -189,15 +221,15 @@ def _result(run: Run) -> AttackResult:
         x_adv=x_adv,
         labels=dataset.y,
         indices=dataset.indices,
-        clean_probabilities=plan.clean_probabilities,
+        clean_probabilities=plan.clean_probabilities[rows],
         adversarial_probabilities=classifier.probabilities(x_adv),
-        attempted=plan.attempted,
+        attempted=plan.attempted[rows],
         forward_passes=best["forward"],
         backward_passes=best["backward"],
         seconds=round(run.seconds, 3),
         versions=versions(),
         command=command_line(),
-        per_image=plan.per_image,
+        per_image=given,
         patch=run.patch,
         execution=run.execution,
         notes=classifier.notes,

@@ -23,7 +23,7 @@ def craft_in_parts(
     dataset: Dataset,
     craft: Callable[[Dataset, slice, str], AttackResult],
     unfinished: Path | None = None,
-    specification: Mapping[str, Any] | None = None,
+    specification: Callable[[slice], Mapping[str, Any]] = lambda rows: {},
 ) -> AttackResult:
     """What ``craft`` returns for all images, where it is given some of them at a time; the images are read lazily.
 
@@ -32,7 +32,7 @@ def craft_in_parts(
         craft: Given a part, the rows of it, and its place in words.
         unfinished: The file where ``craft`` keeps its own unfinished work: the parts are kept beside it, and those
             that an earlier call left whole are taken. None keeps nothing.
-        specification: What must be equal in a part for it to be taken.
+        specification: Given the rows of a part, what must be equal in it for it to be taken.
 
     Raises:
         FileExists: Where a part is of another specification.
@@ -42,7 +42,11 @@ def craft_in_parts(
     for number, rows in enumerate(slices):
         part = replace(dataset, x=np.asarray(dataset.x[rows]), y=dataset.y[rows], indices=dataset.indices[rows])
         path = None if unfinished is None else workspace.part_path(unfinished, number)
-        subject = {**(specification or {}), "dataset": dataset.name, "dataset_digest": part.digest}
+        subject = {
+            **specification(rows),
+            "dataset": dataset.name,
+            "dataset_digest": part.digest,
+        }
         place = f"part {number + 1} of {len(slices)}"
         try:
             result = kept_or_crafted(path, subject, partial(craft, part, rows, place))

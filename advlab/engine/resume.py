@@ -49,11 +49,16 @@ def save(partial: Path, specification: Mapping[str, Any], checkpoint: Checkpoint
 
 
 def load(
-    partial: Path, specification: Mapping[str, Any], best: Mapping[str, np.ndarray], end: Mapping[str, float]
+    partial: Path,
+    specification: Mapping[str, Any],
+    best: Mapping[str, np.ndarray],
+    end: Mapping[str, float],
+    carry: Mapping[str, np.ndarray] | None = None,
 ) -> Checkpoint | None:
     """The checkpoint of an earlier call, None where it left none.
 
-    ``best`` is the best of each image before the first step, ``end`` the largest value of each part of the position.
+    ``best`` is the best of each image before the first step, ``end`` the largest value of each part of the position,
+    ``carry`` the state of one perturbation of all images before its first epoch, None where each image has its own.
     A damaged file is set aside with a warning, and the attack starts over; one with other settings raises ``Mismatch``.
     """
     if not partial.exists():
@@ -74,29 +79,41 @@ def load(
         checkpoint = Checkpoint(
             header["position"], header["seconds"], groups["best"], arrays["rows"], groups["carry"] or None
         )
-        _require_consistent(checkpoint, best, end)
+        _require_consistent(checkpoint, best, end, carry)
     except InvalidFile as error:
         set_aside(partial, error)
         return None
     return checkpoint
 
 
-def _require_consistent(checkpoint: Checkpoint, best: Mapping[str, np.ndarray], end: Mapping[str, float]) -> None:
+def _require_consistent(
+    checkpoint: Checkpoint,
+    best: Mapping[str, np.ndarray],
+    end: Mapping[str, float],
+    carry: Mapping[str, np.ndarray] | None,
+) -> None:
     """Raise ``InvalidFile`` unless the checkpoint is one that this attack can have written."""
     position = checkpoint.position
     if position.keys() != end.keys() or not all(is_int(position[n]) and 0 <= position[n] <= end[n] for n in end):
         raise InvalidFile(f"its position is {position}")
-    expected = {name: (array.shape, array.dtype) for name, array in best.items()}
-    if {name: (array.shape, array.dtype) for name, array in checkpoint.best.items()} != expected:
+    if _forms(checkpoint.best) != _forms(best):
         raise InvalidFile("it lacks an array, or has one of another shape or type")
     rows = checkpoint.rows
     if len(np.unique(rows)) < len(rows) or rows.max(initial=-1) >= len(best["x"]):
         raise InvalidFile("it names images that there are not")
+    if carry is not None:
+        if checkpoint.carry is not None and _forms(checkpoint.carry) != _forms(carry):
+            raise InvalidFile("its state between two epochs has parts of another shape or type")
+        return
     lengths = {array.shape[:1] for array in (checkpoint.carry or {}).values()}
     if checkpoint.carry is not None and (len(lengths) != 1 or "success" not in checkpoint.carry):
         raise InvalidFile("its state between two steps has parts of another length")
     if checkpoint.carry is not None and not 0 < len(rows) <= len(checkpoint.carry["success"]):
         raise InvalidFile("its state between two steps is of other images")
+
+
+def _forms(arrays: Mapping[str, Any]) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    return {name: (array.shape, array.dtype) for name, array in arrays.items()}
 
 
 def set_aside(partial: Path, error: InvalidFile, noun: str = "attack") -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import time
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -48,8 +48,17 @@ class Run:
         self._finished = 0  # samples that were, when batches were made smaller
         self._streams: dict[int, np.ndarray] = {}  # by restart
 
-    def execute(self, unfinished: Path | None, progress: bool | None, label: str) -> None:
-        """Do the remaining work, keeping it in a file where it is interrupted."""
+    def execute(
+        self,
+        unfinished: Path | None,
+        progress: bool | None,
+        label: str,
+        keep_finished: Callable[[Path, int], None],
+    ) -> None:
+        """Do the remaining work, keeping it in a file where it is interrupted.
+
+        ``keep_finished`` is given that file and the number of first images that are finished, whenever it has grown.
+        """
         plan = self.plan
         _LOG.info(
             "%s: %s of %s images in %s batches of at most %s, %s steps each, %s, on %s",
@@ -62,13 +71,12 @@ class Run:
             "by another library" if plan.is_external else "compiled by XLA" if plan.xla else "as a graph",
             device_name(),
         )
-        # One perturbation of all images is not worth a file: interrupted, it begins again.
-        file = None if plan.is_universal else unfinished
+        file = unfinished
         if file is not None:
             self._resume_from(file)
         started = last_saved = time.perf_counter()
         interval = _SAVE_EVERY
-        earlier_seconds = self.seconds
+        earlier_seconds, kept_images = self.seconds, 0
         total = int(plan.pending.sum()) * plan.total_steps
         # Between two chunks the state is whole; a second Ctrl-C, which ends at once, may find it half merged.
         is_whole = False
@@ -87,6 +95,9 @@ class Run:
                         raise KeyboardInterrupt
                     if file is not None and now - last_saved > interval:
                         self._save(file)
+                        if (images := self._finished_images) > kept_images:
+                            keep_finished(file, images)
+                            kept_images = images
                         last_saved = time.perf_counter()
                         interval = max(_SAVE_EVERY, 10 * (last_saved - now))
                     is_whole = plan.is_external
@@ -95,10 +106,6 @@ class Run:
                 raise KeyboardInterrupt(f"The work so far is saved in '{file}'; the same command continues.") from None
             raise
         self.seconds = earlier_seconds + time.perf_counter() - started
-        if plan.spec.goal == "minimal":
-            # A sample that is still robust gets its clean image back: there is no smallest perturbation to show.
-            failed = ~self.best["success"]
-            self.best["x"][failed] = plan.dataset.x[failed]
 
     @property
     def execution(self) -> Execution:
@@ -113,6 +120,17 @@ class Run:
             computed_fraction=round(computed, 4),
             **plan.classifier.record,
         )
+
+    @property
+    def _finished_images(self) -> int:
+        """How many first images need no more work."""
+        plan = self.plan
+        if plan.is_universal:
+            return 0
+        is_last = self.position["restart"] == plan.rounds + bool(plan.refinement)
+        batches = np.array_split(np.flatnonzero(plan.pending), plan.batches)
+        remaining = batches[self.position["batch"] + is_last :]
+        return int(remaining[0][0]) if remaining and len(remaining[0]) else len(plan.dataset)
 
     def _work_through_in_memory(self) -> Iterator[None]:
         """Go through all batches; where one does not fit into memory, go on with half as many images at a time."""
@@ -161,17 +179,36 @@ class Run:
         rows = np.flatnonzero(plan.attempted)
         if not len(rows):
             return
-        # Rows are repeated to fill the last batch: every batch then has one shape.
-        padded = np.resize(rows, plan.size * plan.batches).reshape(plan.batches, -1)
-        for restart in range(plan.spec.restarts):
-            batches = [self._batch(part, plan.size, restart)[0] for part in padded]
-            universal_run = UniversalRun(plan.classifier, plan.craft, plan.spec, batches, len(rows))
+        for restart in range(self.position["restart"], plan.spec.restarts):
+            universal_run = self._universal_run(rows, restart)
+            if self.carry is not None:
+                universal_run.restore(self.carry, self.position["step"])
+                self.patch = self.carry.get("earlier_patch") if restart else None
+            self._steps_done = len(rows) * (restart * plan.steps + universal_run.epoch)
             for _ in universal_run.epochs():
+                self.carry = self._universal_carry(universal_run)
+                self.position["step"] = universal_run.epoch
                 self._steps_done += len(rows)
                 yield
             is_better = not restart or universal_run.best["success"].sum() > self.best["success"].sum()
             best.merge(self.best, plan.spec.goal, rows, universal_run.best, replace_all=is_better)
             self.patch = universal_run.patch if is_better else self.patch
+            self.position |= {"restart": restart + 1, "step": 0}
+            self.carry = None
+
+    def _universal_carry(self, universal_run: UniversalRun) -> dict[str, np.ndarray]:
+        """What the next epoch needs, and the patch that earlier restarts left."""
+        if universal_run.patch is None:
+            return universal_run.carry()
+        earlier = universal_run.patch if self.patch is None else self.patch
+        return universal_run.carry() | {"earlier_patch": earlier}
+
+    def _universal_run(self, rows: np.ndarray, restart: int) -> UniversalRun:
+        plan = self.plan
+        # Rows are repeated to fill the last batch: every batch then has one shape.
+        padded = np.resize(rows, plan.size * plan.batches).reshape(plan.batches, -1)
+        batches = [self._batch(part, plan.size, restart)[0] for part in padded]
+        return UniversalRun(plan.classifier, plan.craft, plan.spec, batches, len(rows))
 
     def _run_external(self, rows: np.ndarray, restart: int) -> tuple[np.ndarray, Mapping[str, Any]]:
         problem = self._problem(*self._batch(rows, len(rows), restart))
@@ -292,7 +329,10 @@ class Run:
         plan = self.plan
         longest = max(plan.steps, plan.refinement.steps if plan.refinement else 0)
         end = {"batch": plan.batches, "restart": plan.rounds + 1, "step": longest, "computed": math.inf}
-        checkpoint = resume.load(partial, self._specification(), self.best, end)
+        carry = None
+        if plan.is_universal and plan.attempted.any() and partial.exists():
+            carry = self._universal_carry(self._universal_run(np.flatnonzero(plan.attempted), 0))
+        checkpoint = resume.load(partial, self._specification(), self.best, end, carry)
         if checkpoint is not None:
             _LOG.info("continues from '%s'", partial)
             self.position, self.seconds, self.best, self.rows, self.carry = checkpoint

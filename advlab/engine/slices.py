@@ -104,7 +104,7 @@ def craft_in_slices(
     work: Callable[[Classifier, Task], AttackResult],
     task: Callable[[Dataset, slice], Task],
     unfinished: Path | None,
-    specification: Mapping[str, Any],
+    specification: Callable[[slice], Mapping[str, Any]],
     progress: bool | None,
     label: str,
 ) -> AttackResult:
@@ -118,7 +118,7 @@ def craft_in_slices(
         work: Run by a worker.
         task: Of the images of a slice, and its rows.
         unfinished: Finished slices are kept beside this file, and those of an earlier call are taken; None keeps none.
-        specification: What must be equal in a kept slice.
+        specification: Given the rows of a slice, what must be equal in a kept one.
         progress: Whether to show a bar over the images.
         label: What the bar is about.
     """
@@ -145,7 +145,7 @@ def craft_in_slices(
             bar.advance(rows[number].stop - rows[number].start, robust=f"{robust / len(dataset):.1%} so far")
 
         for number in range(len(rows)) if unfinished is not None else ():
-            kept = _kept(unfinished, number, specification, part) if unfinished else None
+            kept = _kept(unfinished, number, specification(rows[number]), part) if unfinished else None
             if kept is not None:
                 keep(number, kept)
                 advance(number)

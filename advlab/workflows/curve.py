@@ -111,7 +111,7 @@ def curve(
                 return _bisect(classifier, images, spec, whole, int(rounds), None, progress)
 
             asked = {"attack": whole.to_dict(), "classifier_digest": classifier.digest}
-            result = craft_in_parts(data, bisect, unfinished, asked)
+            result = craft_in_parts(data, bisect, unfinished, lambda rows: asked)
         return SecurityCurve.from_results([finish(result, path, unfinished, force) if save else result])
 
 

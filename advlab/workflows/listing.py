@@ -79,13 +79,17 @@ class ListedMethod(NamedTuple):
 
 
 class ListedArchive(NamedTuple):
-    """An archive; all but ``bytes`` is None where it cannot be read."""
+    """An archive; ``classifier`` to ``robust_accuracy`` are None where it cannot be read.
+
+    Where ``unfinished`` it holds the images that an attack has finished, which is running or was interrupted.
+    """
 
     bytes: int
     classifier: str | None = None
     samples: int | None = None
     clean_accuracy: float | None = None
     robust_accuracy: float | None = None
+    unfinished: bool = False
 
     def to_dict(self) -> dict[str, Any]:
         """As ``docs/json.md`` says."""
@@ -97,6 +101,7 @@ class ListedArchive(NamedTuple):
             return f"{size:>8}  cannot be read as an archive"
         return (
             f"{size:>8}  robust {self.robust_accuracy:.1%}, clean {self.clean_accuracy:.1%} of {self.samples:,} images"
+            f"{' so far' if self.unfinished else ''}"
         )
 
 
@@ -134,7 +139,9 @@ def _entries(category: str) -> dict[str, Any]:
         return _titles(workspace.benchmarks())
     if category == "datasets":
         return DATASETS | {f"<dataset>{WITH_NOISE}": "any of these, with noise after every ten images, class 'unknown'"}
-    return {str(path): _archive(path) for path in workspace.archives()}
+    entries = {str(path): _archive(path) for path in workspace.archives()}
+    unfinished = {str(path): _archive(path) for path in workspace.unfinished_archives()}
+    return entries | {path: archive._replace(unfinished=True) for path, archive in unfinished.items()}
 
 
 def _models() -> dict[str, ListedModel]:
