@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+import subprocess
+import sys
+import textwrap
 from collections import namedtuple
 
 import pytest
@@ -10,6 +14,7 @@ from click.testing import CliRunner
 
 import advlab
 from advlab.cli import main
+from advlab.engine import cost as engine_cost
 from advlab.errors import InvalidValue, UnknownName
 from advlab.workflows.cost import archive_bytes, cost
 
@@ -54,6 +59,38 @@ def test_an_archive_that_the_disk_cannot_hold_is_refused_before_the_attack(train
         advlab.run(trained, digits, "quick", save=True)
     assert not list(workspace.rglob("*.h5"))
     advlab.attack(trained, digits.take(20), save=True)
+
+
+def test_a_batch_that_the_memory_cannot_hold_is_refused_with_one_that_fits(trained, digits, monkeypatch):
+    """Before it is tried: a processor has no memory to run out of, the system ends the process."""
+    monkeypatch.setattr(engine_cost, "available_memory", lambda: 10**6)
+    for use in (advlab.attack, advlab.cost):
+        with pytest.raises(InvalidValue, match=r"A batch of 449 images takes at least 1\.8 MB.*--batch-size 100 ") as e:
+            use(trained, digits, "fgsm", batch_size=10_000)
+    fitting = int(re.search(r"--batch-size (\d+)", str(e.value))[1])
+    assert len(advlab.attack(trained, digits, "fgsm", batch_size=fitting)) == len(digits)
+    advlab.attack(trained, digits, "fgsm")  # the size that is chosen by the network is bounded
+
+
+def test_the_memory_that_was_said_is_enough(tmp_path):
+    """In a process of its own, with a convolutional network, whose activations count."""
+    code = """
+        import resource, keras, numpy as np, advlab
+        model = keras.Sequential([keras.Input((28, 28, 1)), keras.layers.Conv2D(64, 3, activation="relu"),
+                                  keras.layers.Conv2D(64, 3, activation="relu"), keras.layers.Flatten(),
+                                  keras.layers.Dense(10)])
+        data = advlab.Dataset.from_arrays(np.zeros((200, 28, 28, 1), np.float32), np.zeros(200, int))
+        said = advlab.cost(model, data, "pgd", steps=2).memory
+        advlab.attack(model, data, "pgd", steps=2, progress=False)
+        print(said, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+    """
+    run = subprocess.run([sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True)
+    said, used = map(int, run.stdout.split())
+    assert used < said < 3 * used
+
+
+def test_free_memory_is_that_of_this_machine():
+    assert engine_cost.available_memory() is None or 10**7 < engine_cost.available_memory() < 10**14
 
 
 @pytest.mark.parametrize("words", [["attack", "--method", "pgd"], ["run", "quick"]])

@@ -131,7 +131,7 @@ def test_finished_slices_of_what_differs_from_image_to_image_are_taken_up(traine
     from advlab.workflows.attack import attack
 
     options = {"epsilon_per_image": np.linspace(0.01, 0.1, 449), "progress": False, "steps": 5, "save": True}
-    with executor.using(Here(most=2)), pytest.raises(KeyboardInterrupt, match="2 of . slices are saved"):
+    with executor.using(Here(most=2)), pytest.raises(KeyboardInterrupt, match=r"2 of \d slices are saved"):
         attack(trained, digits, "pgd", **options)
     again = Here()
     with executor.using(again):

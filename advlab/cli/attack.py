@@ -109,7 +109,7 @@ def attack(
     options["backward"] = take_stand_ins(options)
     if dry_run:
         chosen = {name: options[name] for name in _SETTINGS if options[name] is not None}
-        inputs = {name: options[name] for name in ("samples", "trust")}
+        inputs = {name: options[name] for name in ("samples", "batch_size", "trust")}
         print_cost(advlab.cost(model, dataset, method, epsilon=epsilon, **inputs, **chosen, **parameters), as_json)
         return
     result = advlab.attack(model, dataset, method, epsilon=epsilon, save=True, **options, **parameters)

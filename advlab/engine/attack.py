@@ -21,6 +21,7 @@ from advlab.declarations.attack import Attack
 from advlab.distances import distance, exceeds
 from advlab.engine import steps
 from advlab.engine.compile import xla_pays
+from advlab.engine.cost import require_memory
 from advlab.engine.executor import current
 from advlab.engine.parts import craft_in_parts
 from advlab.engine.plan import make_plan
@@ -75,6 +76,7 @@ def craft(
     if batch_size is not None:
         batch_size = as_int("batch_size", batch_size, 1)
     classifier.check(dataset)
+    require_memory(classifier, len(dataset), batch_size)
     target = spec.threat.target
     if target is not None and target >= classifier.classes:
         raise InvalidValue(f"target must be a class in 0..{classifier.classes - 1}. Got {target}.")

@@ -34,12 +34,17 @@ class AttackCost:
 
 @dataclass(frozen=True)
 class Cost:
-    """What attacks on ``images`` images take at most; ``disk`` bytes, of which ``free`` are there."""
+    """What attacks on ``images`` images take at most: ``memory`` bytes the largest of them, ``disk`` bytes all.
+
+    ``available`` bytes of memory can still be had, None where the system does not say; ``free`` are on the disk.
+    """
 
     classifier: str
     dataset: str
     images: int
     attacks: tuple[AttackCost, ...]
+    memory: int
+    available: int | None
     disk: int
     free: int
 
@@ -58,10 +63,11 @@ class Cost:
             ]
             for cost in self.attacks
         ]
+        available = "" if self.available is None else f" ({in_bytes(self.available)} are free)"
         sums = (
             f"{self.images:,} images of {printable(self.dataset)} on {printable(self.classifier)}: at most "
-            f"{in_time(self.seconds)} on this machine, as if no image ended early, and {in_bytes(self.disk)} on the "
-            f"disk ({in_bytes(self.free)} are free)."
+            f"{in_time(self.seconds)} on this machine, as if no image ended early, {in_bytes(self.memory)} of "
+            f"memory{available} and {in_bytes(self.disk)} on the disk ({in_bytes(self.free)} are free)."
         )
         return "\n".join([*aligned(["attack", "passes for an image", "time"], rows, ["attack"]), "", sums])
 
@@ -76,17 +82,18 @@ def cost(
     attacks: MethodLike | Sequence[Attack],
     *,
     samples: int | None = None,
+    batch_size: int | None = None,
     trust: bool = False,
     **settings: Any,
 ) -> Cost:
-    """What attacks would take at most: passes for an image, seconds on this machine, and bytes on the disk.
+    """What attacks would take at most: passes for an image, seconds on this machine, bytes of memory and on the disk.
 
-    The passes are counted, and one is timed; nothing is attacked. ``classifier``, ``dataset``, ``samples`` and
-    ``trust`` as in ``advlab.attack``, and for the name of a method ``settings`` as in ``advlab.Attack``; the attacks of
-    a suite are ``load_suite(name).under(norm, epsilon)``. Raises ``InvalidValue`` without an attack, and what
-    ``attack`` raises for inputs that do not fit.
+    The passes are counted, and one is timed; nothing is attacked. ``classifier``, ``dataset``, ``samples``,
+    ``batch_size`` and ``trust`` as in ``advlab.attack``, and for the name of a method ``settings`` as in
+    ``advlab.Attack``; the attacks of a suite are ``load_suite(name).under(norm, epsilon)``. Raises ``InvalidValue``
+    without an attack, and what ``attack`` raises for inputs that do not fit.
     """
-    from advlab.engine.cost import most_passes, seconds_per_pass
+    from advlab.engine.cost import available_memory, most_memory, most_passes, require_memory, seconds_per_pass
 
     if isinstance(attacks, Sequence) and not isinstance(attacks, str):
         specs = list(attacks)
@@ -98,6 +105,7 @@ def cost(
     network = resolve_classifier(classifier, trust)
     images = resolve_dataset(dataset, network, samples).take(samples)
     network.check(images)
+    require_memory(network, len(images), batch_size)
     second = seconds_per_pass(network, images)
     costs = []
     for spec in specs:
@@ -106,7 +114,9 @@ def cost(
         costs.append(AttackCost(spec.slug, passes, None if passes is None else passes * len(images) * second))
     folder = workspace.archive_path(network.name, specs[0].slug)
     disk = len(specs) * archive_bytes(len(images), images.shape, network.classes)
-    return Cost(network.name, images.name, len(images), tuple(costs), disk, workspace.free_bytes(folder))
+    memory = most_memory(network, images.x.shape, batch_size)
+    bytes_free = available_memory(), disk, workspace.free_bytes(folder)
+    return Cost(network.name, images.name, len(images), tuple(costs), memory, *bytes_free)
 
 
 def archive_bytes(images: int, shape: Sequence[int], classes: int) -> int:
