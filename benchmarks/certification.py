@@ -1,26 +1,38 @@
 """Prove the robustness of ``fashion`` by every method, and see what each leaves unknown and how long it takes.
 
-    python benchmarks/certification.py [--samples 1000] [--time-limit 480] [--write]
+    python benchmarks/certification.py [--samples 1000] [--time-limit 480] [--python INTERPRETER] [--write]
 
 Prints a Markdown table; ``--write`` keeps it in benchmarks/RESULTS.md. Needs the real data (ADVLAB_DATA). Beside it
 stands what alpha-beta-CROWN 0.7.0 (PyTorch, one core, float32) needed on another training run of the same recipe.
+``--python`` names an interpreter with ``pip install torch "numpy<2"`` and ``pip install --no-deps auto_LiRPA``, and a
+second table then has the bounds of auto_LiRPA on the same weights, images and balls.
 """
 
 from __future__ import annotations
 
 import argparse
+import itertools
+import json
 import os
 import platform
+import subprocess
 import sys
+import tempfile
 from collections.abc import Iterator
 from datetime import date
 from importlib import metadata
+from pathlib import Path
+from typing import Any
 
+import keras
+import numpy as np
 from blocks import RESULTS, machine, write_block
 
 import advlab
 
 MODEL, EPSILONS, METHODS = "fashion", (0.01, 0.02), ("ibp", "crown", "alpha", "exact")
+BOUNDS = METHODS[:3]
+PEERS = {"fashion": ((0.01, 0.02), 200), "mnist-robust": ((0.1,), 50)}  # epsilons, images
 LARGE = 10_000  # all test images
 REFERENCE = {  # epsilon: proven by the bounds, then proven / misclassified / unknown and seconds of the complete search
     0.01: "IBP 77, CROWN 738, alpha 743; complete 782 / 218 / 0, 28 s for the 44 left open by bounds and PGD",
@@ -46,6 +58,61 @@ def rows(samples: int, time_limit: float) -> Iterator[str]:
     yield ""
     yield f"CROWN on all {LARGE:,} test images, all nine margins, at {EPSILONS[0]:g}: {found.seconds:.1f} s."
     yield f"Load when it ended: {os.getloadavg()[0]:.1f}."
+
+
+def peers(samples: int, python: str) -> Iterator[str]:
+    """A line for each network, epsilon and method of bounds: ours beside auto_LiRPA's."""
+    head = (
+        "| model | Linf | images | method | ours proves | auto_LiRPA | only ours | only theirs "
+        "| of these within our margin for rounding | seconds | auto_LiRPA | times ours |"
+    )
+    yield from ("", "## Beside auto_LiRPA", "", head, f"|{'---|' * (head.count('|') - 1)}")
+    for name, (epsilons, most) in PEERS.items():
+        classifier = advlab.load_classifier(name)
+        data = advlab.load_dataset(classifier.card["recipe"]["dataset"], limit=min(samples, most))
+        for epsilon in epsilons:
+            theirs = lirpa(classifier, data, epsilon, python)
+            for method in BOUNDS:
+                options: dict[str, Any] = {"epsilon": epsilon, "method": method, "progress": False, "save": False}
+                advlab.certify(classifier, data.take(250), **options)  # traced before it is timed
+                ours = advlab.certify(classifier, data, **options)
+                proves = theirs[method] > 0
+                within = proves & ~ours.proven & (ours.margin > -ours.rounding)
+                seconds = float(theirs[f"{method}_seconds"])
+                yield (
+                    f"| {name} | {epsilon:g} | {len(data):,} | {method} | {ours.proven.sum():,} | {proves.sum():,} "
+                    f"| {(ours.proven & ~proves).sum():,} | {(proves & ~ours.proven).sum():,} | {within.sum():,} "
+                    f"| {ours.seconds:.1f} | {seconds:.1f} | {seconds / ours.seconds:.1f} |"
+                )
+
+
+def lirpa(classifier: advlab.Classifier, data: advlab.Dataset, epsilon: float, python: str) -> dict[str, np.ndarray]:
+    """What ``torch_certification.py`` answers."""
+    model = classifier.keras_model
+    known = [layer for layer in model.layers if not isinstance(layer, keras.layers.InputLayer)]
+    layers = [
+        {
+            "type": type(layer).__name__,
+            "activation": "relu" if getattr(layer, "activation", None) is keras.activations.relu else "linear",
+            "stride": getattr(layer, "strides", (1,))[0],
+        }
+        for layer in known
+        if not isinstance(layer, keras.layers.Dropout)
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        task, answer = Path(folder, "task.npz"), Path(folder, "answer.npz")
+        weights = {f"weight_{number}": value for number, value in enumerate(model.get_weights())}
+        np.savez(task, x=data.x, y=data.y, epsilon=epsilon, layers=json.dumps(layers), **weights)
+        subprocess.run(
+            [python, "-W", "ignore", str(Path(__file__).with_name("torch_certification.py")), str(task), str(answer)],
+            check=True,
+        )
+        with np.load(answer) as found:
+            answers = dict(found)
+    logits = classifier.logits(data.x[:100]).numpy()
+    if not np.allclose(answers["clean"][:100], logits, atol=1e-3):
+        raise SystemExit(f"PyTorch was given another network than '{classifier.name}'.")
+    return answers
 
 
 def report(samples: int, time_limit: float) -> Iterator[str]:
@@ -78,10 +145,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--samples", type=int, default=1000, help="the first N test images")
     parser.add_argument("--time-limit", type=float, default=480, help="seconds for each method and epsilon")
+    parser.add_argument("--python", help="an interpreter with auto_LiRPA")
     parser.add_argument("--write", action="store_true", help=f"put the table into benchmarks/{RESULTS.name}")
     given = parser.parse_args()
     lines = []
-    for line in report(given.samples, given.time_limit):
+    compared = peers(given.samples, given.python) if given.python else ()
+    for line in itertools.chain(report(given.samples, given.time_limit), compared):
         print(line, flush=True)
         lines.append(line)
     if given.write:
