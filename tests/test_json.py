@@ -90,8 +90,9 @@ def printed(tmp_path_factory):
         patch.setenv("ADVLAB_WORKSPACE", str(folder))
         patch.setattr("advlab.workflows.harden._SUITE", "quick")
         small = ["--model", "digits", "--samples", "12"]
+        texts = ["--model", "sentiment-tiny", "--method", "hotflip", "--epsilon", 1, "--samples", 3]
         return {
-            "attack": call(*workspace, "attack", *small),
+            "attack": call(*workspace, "attack", *small) + call(*workspace, "attack", *texts),
             "attack --dry-run": call("attack", *small, "--dry-run"),
             "benchmark": call("benchmark", small_benchmark(folder)),
             "benchmark --dry-run": call("benchmark", small_benchmark(folder), "--dry-run"),

@@ -24,6 +24,8 @@ from advlab.cli import main
 from advlab.data import imdb, official, sentences
 from advlab.declarations.methods import load_method, method_names
 from advlab.errors import InvalidFile, InvalidValue, Mismatch
+from advlab.evaluation import records
+from advlab.results import combine
 from advlab.text import FIRST, SCALE, as_images, as_numbers, decode, encode, vocabulary_of, words_of
 
 METHODS = [name for name in method_names() if load_method(name).data == "texts"]
@@ -654,3 +656,80 @@ def test_attack_and_certificate_bracket_the_truth(tiny, data):
     certificate = advlab.certify(tiny, data, norm="l0", epsilon=1)
     assert certificate.proven.mean() <= result.robust.mean()
     assert "proven" in certificate.table({"hotflip": result})
+
+
+def mean_cosines(classifier, result):
+    """Of each text between its replaced words and what took their place; NaN where none was replaced."""
+    before, after = as_numbers(result.x), as_numbers(result.x_adv)
+    table = word_model(classifier).table
+    unit = table / np.linalg.norm(table, axis=1, keepdims=True)
+    cosine = np.where(before != after, np.sum(unit[before] * unit[after], -1), np.nan)
+    return np.array([np.nanmean(values) if np.isfinite(values).any() else np.nan for values in cosine])
+
+
+def test_an_evaluation_says_how_near_replacements_lie_and_how_many_words_stay(tiny, data):
+    result = advlab.attack(tiny, data, "hotflip", epsilon=2)
+    before, after = as_numbers(result.x), as_numbers(result.x_adv)
+    cosines = mean_cosines(tiny, result)
+    np.testing.assert_allclose(result.diagnostics.similarity, cosines, atol=1e-6)
+    kept = ((before == after) & (before > 1)).sum(1) / (before > 1).sum(1)
+    evaluation = advlab.evaluate(result)
+    rows = result.success & result.correct
+    assert evaluation.texts.similarity.mean == pytest.approx(cosines[rows].mean(), abs=1e-6)
+    assert evaluation.texts.words_kept.mean == pytest.approx(kept[rows].mean())
+    assert 0.5 < evaluation.texts.words_kept.mean < 1
+    row = advlab.table(evaluation)
+    assert f"{100 * kept[rows].mean():.1f}" in row
+    assert "kept %" in row.splitlines()[0]
+    assert "sentiment-tiny" in row.splitlines()[1]
+    assert max(map(len, row.splitlines())) <= 100
+
+
+def test_a_trigger_in_empty_places_keeps_all_words(tiny, data):
+    texts = advlab.evaluate(advlab.attack(tiny, data, "trigger", epsilon=3)).texts
+    assert texts.words_kept.mean == texts.similarity.mean == 1
+
+
+def test_similarity_is_kept_in_the_archive_and_by_what_joins_attacks(tiny, data, archive, tmp_path):
+    result = advlab.load_result(archive)
+    known = result.diagnostics.similarity
+    assert known.shape == (24,)
+    assert advlab.evaluate(result, tiny).texts == advlab.evaluate(result).texts
+    other = advlab.attack(tiny, data, "random_words", epsilon=3)
+    worst = combine.worst_case([other, result], "both")
+    chosen = np.where((worst.x_adv == other.x_adv).all((1, 2, 3)), other.diagnostics.similarity, known)
+    assert (worst.diagnostics.similarity == chosen).all()
+    nearest = combine.within(result, dataclasses.replace(result.attack.threat, epsilon=1.0))
+    assert (nearest.diagnostics.similarity == 1).all()
+    transferred = result.with_predictions("other", "0" * 16, result.clean_probabilities, result.clean_probabilities)
+    assert (transferred.diagnostics.similarity == known).all()
+    parts = [advlab.attack(tiny, part, "hotflip", epsilon=3) for part in (data.take(10), data.take(24))]
+    whole = combine.concatenate(
+        parts, "digest", *(np.concatenate([getattr(p, n) for p in parts]) for n in ("x", "x_adv"))
+    )
+    assert whole.diagnostics.similarity.shape == (34,)
+
+
+def test_a_curve_knows_the_similarity_of_the_nearest_texts(tiny, data):
+    result = advlab.curve(tiny, data, "hotflip", norm="l0", epsilon=4).results[0]
+    cosines = mean_cosines(tiny, result)
+    assert np.isnan(cosines).any()
+    np.testing.assert_allclose(result.diagnostics.similarity, np.where(np.isnan(cosines), 1, cosines), atol=1e-6)
+
+
+def test_an_archive_without_similarity_is_read(archive):
+    result = advlab.load_result(archive)
+    earlier = dataclasses.replace(result, diagnostics=dataclasses.replace(result.diagnostics, similarity=None))
+    texts = advlab.evaluate(earlier).texts
+    assert texts.similarity is None
+    assert texts.words_kept == advlab.evaluate(result).texts.words_kept
+    assert "-" in advlab.table(advlab.evaluate(earlier)).splitlines()[1].split()
+
+
+def test_texts_are_judged_in_report_json_and_columns_and_images_are_not(archive, trained, digits):
+    texts, images = advlab.evaluate(archive), advlab.evaluate(advlab.attack(trained, digits.take(4)))
+    assert set(records.per_sample(texts)) - set(records.per_sample(images)) == {"words_kept", "similarity"}
+    assert images.to_dict()["texts"] is None
+    assert set(texts.to_dict()["texts"]) == {"words_kept", "similarity"}
+    assert ">words kept</th>" in advlab.report([texts, images])
+    assert ">words kept</th>" not in advlab.report(images)

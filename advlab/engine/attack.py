@@ -202,6 +202,7 @@ def _result(run: Run, images: int | None = None) -> AttackResult:
         failed = ~best["success"]
         x_adv[failed] = x[failed]
     _refuse_outside(spec, given, x, x_adv)
+    words = steps.words_of(classifier)
     diagnostics = Diagnostics(
         loss_trace=best["loss_trace"],
         trace_steps=plan.trace_steps,
@@ -210,6 +211,7 @@ def _result(run: Run, images: int | None = None) -> AttackResult:
         nonfinite=best["nonfinite"],
         unchanged=np.all(x_adv == x, axis=(1, 2, 3)),
         repeat_difference=plan.repeat_difference,
+        similarity=None if words is None else words.similarity(x, x_adv),
     )
     return AttackResult(
         attack=spec,

@@ -19,6 +19,7 @@ from advlab.evaluation.findings.checks import Finding, findings
 from advlab.evaluation.findings.evidence import Facts
 from advlab.evaluation.metrics import Rate, Size, Summary
 from advlab.evaluation.table import as_html, table
+from advlab.evaluation.texts import TextScore, text_score
 from advlab.formatting import frame
 from advlab.lazy import Images
 from advlab.results.bracket import STATUSES, Bracket, bracket, statuses
@@ -86,7 +87,8 @@ class Evaluation:
     all initially correct, attempted ones in the norm of the threat, infinite for each where it failed (NaN without
     a norm). ``transitions`` int64 ``(k, k)`` counts label -> prediction of the perturbed image on initially correct
     samples; ``flow_distance`` float64 ``(k, k)`` is the median distance in the norm of the threat of those where the
-    attack succeeded, NaN where there is none. ``transfer_from`` names the classifier that the images were crafted
+    attack succeeded, NaN where there is none. ``texts`` is what the successes left of texts, None for images.
+    ``transfer_from`` names the classifier that the images were crafted
     against where that is another one. In a part of a cascade ``shift`` and all below it are over the images that the
     parts before it left; the accuracies stay over all. ``result`` holds the images and predictions behind the numbers,
     ``certificate`` what is proven of the same images under the same threat, if that was given.
@@ -110,6 +112,7 @@ class Evaluation:
     transitions: np.ndarray
     flow_distance: np.ndarray
     findings: tuple[Finding, ...]
+    texts: TextScore | None = None
     transfer_from: str | None = None
     certificate: Certificate | None = None
 
@@ -290,6 +293,7 @@ def _evaluated(result: AttackResult, transfer_from: str | None) -> Evaluation:
         transitions=metrics.transitions(labels, predicted, compared, k),
         flow_distance=metrics.flow_distance(labels, predicted, sizes, success, k),
         findings=findings(Facts(result, sizes_by_norm, clean_accuracy, robust_accuracy, transfer_from is not None)),
+        texts=text_score(result, success),
         transfer_from=transfer_from,
     )
 

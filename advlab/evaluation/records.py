@@ -11,6 +11,7 @@ import numpy as np
 from advlab.distances import distances
 from advlab.evaluation.findings.cross import cross_findings
 from advlab.evaluation.table import as_evaluations
+from advlab.evaluation.texts import per_text
 from advlab.formatting import plain
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ def to_record(evaluation: Evaluation) -> dict[str, Any]:
             "per_class": evaluation.per_class,
             "transitions": evaluation.transitions,
             "flow_distance": evaluation.flow_distance,
+            "texts": evaluation.texts,
             "findings": evaluation.findings,
             "bracket": _bracket(evaluation),
             "selftest": result.selftest,
@@ -79,7 +81,8 @@ def per_sample(evaluation: Evaluation) -> dict[str, np.ndarray]:
     numbers; ``p_clean`` and ``p_adversarial`` the confidence in the label on the clean and on the perturbed image, in
     [0, 1]; ``attempted`` and ``robust`` bool, see ``AttackResult``; ``linf``, ``l2``, ``l1`` and ``l0`` the size of the
     perturbation, float64 in pixel units, ``l0`` in changed image positions; ``queries`` the forward passes that the
-    attack spent on the sample. With a certificate ``certified`` is text: ``proven``, ``misclassified`` or ``unknown``.
+    attack spent on the sample. Of texts there are ``words_kept`` and ``similarity`` too, see ``texts.per_text``. With a
+    certificate ``certified`` is text: ``proven``, ``misclassified`` or ``unknown``.
     """
     result = evaluation.result
     clean, adversarial, rows = result.clean_probabilities, result.adversarial_probabilities, np.arange(len(result))
@@ -95,6 +98,7 @@ def per_sample(evaluation: Evaluation) -> dict[str, np.ndarray]:
         "robust": evaluation.robust,
         **distances(result.x, result.x_adv)._asdict(),
         "queries": result.forward_passes,
+        **per_text(result),
     }
     return columns if certified is None else columns | {"certified": certified}
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from advlab.errors import InvalidValue
 from advlab.evaluation.compare import compare
 from advlab.evaluation.significance import SIGNIFICANCE
+from advlab.evaluation.texts import CAPTION as TEXT_CAPTION
 from advlab.formatting import WIDTH, aligned, as_list, number, page_width, printable, shortened
 from advlab.threat import GIVEN
 
@@ -19,7 +20,8 @@ if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation
 
 SIGN = "*"
-_LEFT_OUT_FIRST = ("seconds", "passes", "distance")  # where the terminal is narrow
+_LEFT_OUT_FIRST = ("seconds", "passes", "distance")  # where the terminal is narrow, or the columns are many
+_MANY_COLUMNS = 11
 _SIGNED = f"{SIGN} ends where it first succeeds (early_stop, smallest change): not comparable with other shifts."
 _INFINITE = "inf: the attack failed on more than half of the images."
 
@@ -82,6 +84,7 @@ def cells(evaluation: Evaluation, name: str | None = None) -> dict[str, str]:
     robust, seconds, bracket = evaluation.robust_accuracy, evaluation.result.seconds, evaluation.bracket
     sign = SIGN if evaluation.at_boundary else ""
     proven = {} if bracket is None else {"proven %": number(100 * bracket.low / bracket.total, ".1f")}
+    texts = {} if evaluation.texts is None else evaluation.texts.cells()
     return {
         "model": printable(evaluation.classifier),
         "attack": printable(label(evaluation) if name is None else name),
@@ -92,6 +95,7 @@ def cells(evaluation: Evaluation, name: str | None = None) -> dict[str, str]:
         "success %": number(100 * evaluation.success_rate.value, ".1f"),
         "shift": number(100 * evaluation.shift.mean, "+.1f") + sign,
         "distance": number(distance(evaluation), ".3g"),
+        **texts,
         "passes": _count(evaluation.forward_passes + evaluation.backward_passes),
         "seconds": f"{seconds:.0f}" if seconds >= 1000 else f"{seconds:.3g}",
     } | proven
@@ -116,7 +120,7 @@ def table(evaluations: Evaluation | Iterable[Evaluation], markdown: bool = False
     """Clean against perturbed accuracy and confidence shift, a row for each evaluation, and a caption below.
 
     Plain text fits in 100 columns (long names lose their middle), or in those of a narrower terminal, without what a
-    run cost; Markdown keeps every name whole. Robust accuracy
+    run cost, as do texts, which have more columns; Markdown keeps every name whole. Robust accuracy
     counts images that are classified correctly clean and perturbed; shifts are in points of confidence.
     """
     evaluations = as_evaluations(evaluations)
@@ -139,6 +143,8 @@ def caption(evaluations: Sequence[Evaluation]) -> list[str]:
         "of the confidence in the label, in points, where the clean image is correct. distance: median, in the norm "
         "of the attack. passes: forward and backward, per image."
     ]
+    if any(e.texts for e in evaluations):
+        lines.append(TEXT_CAPTION)
     if len(images) > 1:
         lines.append("The rows differ in their images and are not directly comparable.")
     if len(evaluations) == 2 and len({e.result.dataset_digest for e in evaluations}) == 1:
@@ -220,8 +226,9 @@ def as_html(evaluation: Evaluation) -> str:
 def _text(rows: list[dict[str, str]]) -> list[str]:
     heads = list(rows[0])
     widths = {head: max(len(head), *(len(row[head]) for row in rows)) for head in heads}
+    is_crowded = page_width() < WIDTH or len(heads) >= _MANY_COLUMNS
     for head in _LEFT_OUT_FIRST:
-        if page_width() < WIDTH and sum(widths[h] + 1 for h in heads) - 1 > page_width():
+        if is_crowded and sum(widths[h] + 1 for h in heads) - 1 > page_width():
             heads.remove(head)
     gap = "  " if sum(widths.values()) + 2 * (len(heads) - 1) <= page_width() else " "
     room = page_width() - sum(widths[h] for h in heads[2:]) - len(gap) * (len(heads) - 1)

@@ -12,7 +12,8 @@ from typing import NamedTuple
 import numpy as np
 import tensorflow as tf
 
-from advlab.text import PADDING, SCALE, UNKNOWN
+from advlab import text
+from advlab.text import PADDING, SCALE, START, UNKNOWN
 
 __all__ = ["PADDING", "UNKNOWN", "Words", "as_images", "as_numbers", "replaced"]
 
@@ -31,6 +32,19 @@ class Words(NamedTuple):
     def vectors(self, numbers: tf.Tensor) -> tf.Tensor:
         """float32 ``(n, l, d)`` of the words int32 ``(n, l)``."""
         return tf.gather(tf.constant(self.table), numbers)
+
+    def similarity(self, clean: np.ndarray, perturbed: np.ndarray) -> np.ndarray:
+        """float32 ``(n,)`` of texts ``(n, 1, l, 1)``: the mean cosine between replaced words and what took their place.
+
+        1 where no word was replaced; places that were empty are left out.
+        """
+        before, after = text.as_numbers(clean), text.as_numbers(perturbed)
+        rows, places = np.nonzero((before != after) & (before > START))
+        pairs = [self.table[numbers[rows, places]].astype(np.float64) for numbers in (before, after)]
+        sizes = [np.linalg.norm(vectors, axis=1) for vectors in pairs]
+        cosine = np.sum(pairs[0] * pairs[1], 1) / np.maximum(sizes[0] * sizes[1], 1e-12)
+        count, total = (np.bincount(rows, weights, minlength=len(before)) for weights in (None, cosine))
+        return np.where(count > 0, np.clip(total / np.maximum(count, 1), -1, 1), 1).astype(np.float32)
 
 
 def as_numbers(x: tf.Tensor) -> tf.Tensor:

@@ -33,8 +33,16 @@ def within(result: AttackResult, threat: ThreatModel) -> AttackResult:
         adversarial_probabilities=np.where(
             beyond[:, None], result.clean_probabilities, result.adversarial_probabilities
         ),
-        diagnostics=replace(result.diagnostics, unchanged=equal(x_adv, result.x)),
+        diagnostics=replace(
+            result.diagnostics, unchanged=equal(x_adv, result.x), similarity=similarity_without(beyond, result)
+        ),
     )
+
+
+def similarity_without(rows: np.ndarray, result: AttackResult) -> np.ndarray | None:
+    """float32 ``(n,)``: the similarity of texts, of which the ``rows`` become their clean text; None for images."""
+    known = result.diagnostics.similarity
+    return None if known is None else np.where(rows, np.float32(1), known)
 
 
 def worst_case(results: Sequence[AttackResult], name: str) -> AttackResult:
@@ -130,6 +138,7 @@ def _join(
             misclassified_by=misclassified_by,
             unchanged=equal(x_adv, first.x),
             repeat_difference=_largest([r.diagnostics.repeat_difference for r in results]),
+            similarity=_chosen([r.diagnostics.similarity for r in results], numbers),
         ),
     )
 
@@ -144,6 +153,11 @@ def joined(attacks: Sequence[Attack], name: str, threat: ThreatModel) -> Attack:
 def _any(flags: Sequence[np.ndarray | None]) -> np.ndarray | None:
     known = [flag for flag in flags if flag is not None]
     return np.any(known, axis=0) if known else None
+
+
+def _chosen(values: Sequence[np.ndarray | None], numbers: np.ndarray) -> np.ndarray | None:
+    known = [value for value in values if value is not None]
+    return np.stack(known)[numbers, np.arange(len(numbers))] if len(known) == len(values) else None
 
 
 def _largest(values: Sequence[np.ndarray | None]) -> np.ndarray | None:

@@ -31,6 +31,8 @@ class Diagnostics:
         repeat_difference: float32, the largest change of the probabilities between two predictions of a clean image,
             for the first 1,000.
         misclassified_by: int64 ``(n,)``, of a joined result the number of the attack that succeeded, -1 for none.
+        similarity: float32 ``(n,)``, of texts the mean cosine between the vectors that the attacked model has for each
+            replaced word and for what took its place; 1 where no word was replaced.
     """
 
     loss_trace: np.ndarray | None = None
@@ -41,6 +43,7 @@ class Diagnostics:
     unchanged: np.ndarray | None = None
     repeat_difference: np.ndarray | None = None
     misclassified_by: np.ndarray | None = None
+    similarity: np.ndarray | None = None
 
     def arrays(self) -> dict[str, np.ndarray]:
         """Name -> array, of those that there are."""

@@ -59,6 +59,7 @@ ARCHIVE = Layout(
         "diagnostics/repeat_difference": Array("f", "m", required=False),
         "diagnostics/misclassified_by": Array("iu", "n", -1, required=False),
         "diagnostics/broken_by": Array("iu", "n", -1, required=False),
+        "diagnostics/similarity": Array("f", "n", -1, 1, required=False),
     },
 )
 

@@ -239,7 +239,7 @@ class AttackResult:
             clean_probabilities=clean,
             adversarial_probabilities=adversarial,
             source_digest=self.source_digest or self.classifier_digest,
-            diagnostics=Diagnostics(),
+            diagnostics=Diagnostics(similarity=self.diagnostics.similarity),
             attributions=None,
             notes=(),
         )

@@ -21,6 +21,7 @@ from advlab.evaluation.curve import SecurityCurve
 from advlab.lazy import choose, equal, fits_in_memory
 from advlab.lock import exclusive
 from advlab.progress import Progress
+from advlab.results.combine import similarity_without
 from advlab.results.diagnostics import Diagnostics
 from advlab.results.result import AttackResult, load_result
 from advlab.threat import DEFAULT_EPSILON, parse_norm
@@ -221,6 +222,7 @@ def _bisect(
             nonfinite=merged.diagnostics.nonfinite,
             repeat_difference=merged.diagnostics.repeat_difference,
             unchanged=equal(x_adv, merged.x),
+            similarity=similarity_without(~success, merged),
         ),
     )
 
@@ -235,5 +237,7 @@ def _merge_nearer(merged: AttackResult, part: AttackResult, rows: np.ndarray) ->
     merged.adversarial_probabilities[rows[nearer]] = part.adversarial_probabilities[nearer]
     merged.forward_passes[rows] += part.forward_passes
     merged.backward_passes[rows] += part.backward_passes
+    if merged.diagnostics.similarity is not None and part.diagnostics.similarity is not None:
+        merged.diagnostics.similarity[rows[nearer]] = part.diagnostics.similarity[nearer]
     for flag in ("zero_gradient", "nonfinite"):
         getattr(merged.diagnostics, flag)[rows] |= getattr(part.diagnostics, flag)
