@@ -12,6 +12,7 @@ from results import build, one_hot_like
 from advlab.evaluation.evaluation import evaluate
 from advlab.evaluation.findings.checklists import EVALUATION, VERDICTS, Answer
 from advlab.reporting.report import report
+from advlab.text import as_images
 
 LABELS = np.arange(60) % 3
 NASTY = "<script>document.title = 'broken in'</script>"
@@ -196,6 +197,60 @@ def test_the_arrow_keys_move_the_slider(page):
     page.press("ArrowRight")
     assert page.evaluate("Number(slider.value)") == before + 1
     assert page.evaluate("slider.getAttribute('aria-valuetext')").startswith("epsilon L∞")
+
+
+def text_attacked(count):
+    """Texts of four words, of which ``count`` were replaced; with one the even ones are misclassified, with two all."""
+    before = np.full((60, 4), 4)
+    after = np.where(np.arange(4) < count, 5, before)
+    adversarial = np.where((count > 1) | (np.arange(60) % 2 == 0), (LABELS + 1) % 3, LABELS)
+    words = {"x": as_images(before), "x_adv": as_images(after), "vocabulary": ("", "", "", "", "dull", "lovely")}
+    clean = np.where(np.arange(60) == 0, (LABELS + 1) % 3, LABELS)
+    confidences = {"adversarial_probabilities": one_hot_like(adversarial, 3, 0.5 + count / 10)}
+    sizes = {"method": "hotflip", "norm": "l0", "epsilon": float(count)}
+    return evaluate(build(LABELS, clean, adversarial, **sizes, **words, **confidences))
+
+
+@pytest.fixture
+def texts(browser, tmp_path):
+    browser.set_viewport(1400)
+    report([text_attacked(count) for count in (1, 2, 4)], tmp_path / "texts.html")
+    return browser.open(tmp_path / "texts.html")
+
+
+def test_a_slider_over_the_words_that_may_change_shows_the_text_and_the_prediction_for_each(texts):
+    samples = "JSON.parse(document.getElementById('data').textContent).choices[1].samples"
+    shown = texts.evaluate(f"{samples}.map(s => s.position)")
+    odd = next(position for position in shown if position % 2)
+    texts.evaluate(f"document.querySelectorAll('.thumb')[{thumb(texts, odd)}].click()")
+    adversarial = "[...document.querySelectorAll('.thumb')].filter(t => t.dataset.outcome === 'adversarial').length"
+    even, correct = (sum(1 for p in shown if p and p % step == 0) for step in (2, 1))
+    assert texts.evaluate("Number(document.getElementById('epsilon').max)") == 3
+    for number, words, confidence, successes, rate in (
+        (0, 0, "90.0 %", 0, "98.3 %"),
+        (1, 1, "60.0 %", even, "50.0 %"),
+        (2, 2, "70.0 %", correct, "0.0 %"),
+        (3, 4, "90.0 %", correct, "0.0 %"),
+    ):
+        slide(texts, number)
+        assert text(texts, "#size") == f"changed words ≤ {words}"
+        assert texts.evaluate("document.querySelectorAll('#words ins').length") == words
+        assert texts.evaluate(adversarial) == successes
+        outcome = ("adversarial", ".wrong") if number > 1 else ("still robust", ".right")
+        assert text(texts, f"#after {outcome[1]} .value") == confidence
+        assert f"{outcome[0]} at {words}, classified as" in text(texts, "#verdict")
+        assert text(texts, "#level").startswith(f"Of 60 test texts of digits, {rate}")
+    assert texts.errors == []
+
+
+@pytest.mark.parametrize("width", [400, 1400])
+def test_the_slider_over_words_fits_and_is_legible(texts, width):
+    for scheme in ("light", "dark"):
+        texts.set_viewport(width, scheme=scheme)
+        slide(texts, 3)
+        assert texts.evaluate("document.documentElement.scrollWidth") <= width
+        for selector in (".words del", ".level", "#size"):
+            assert texts.evaluate(f"({CONTRAST})('{selector}')") >= 4.5
 
 
 def test_the_button_shows_the_clean_image_in_place_of_the_adversarial_one(page):

@@ -124,6 +124,56 @@ def test_epsilon_counts_whole_pixels_in_l0():
     assert [value for value, *_ in curve["accuracy"]] == pytest.approx([1, 0.1])
 
 
+def test_one_attack_at_several_epsilons_has_a_slider_over_what_was_crafted_for_each():
+    sweep = [attacked(count, epsilon=epsilon) for count, epsilon in ((60, 0.2), (30, 0.1))]
+    other = attacked(40, epsilon=0.3, method="bim")
+    choices = data_of(report([*sweep, other]))["choices"]
+    assert [choice["name"] for choice in choices] == [
+        "pgd linf 0.1 to 0.2",
+        "pgd linf 0.2",
+        "pgd linf 0.1",
+        "bim linf 0.3",
+    ]
+    curve = choices[0]["curve"]
+    assert curve["epsilon"] == [0, 0.1, 0.2]
+    assert [value for value, *_ in curve["accuracy"]] == pytest.approx([1, 0.7, 0.4])
+    assert [choices[step]["name"] for step in curve["steps"]] == ["pgd linf 0.1", "pgd linf 0.1", "pgd linf 0.2"]
+    assert [choice["curve"] for choice in choices[1:]] == [None] * 3
+
+
+def test_steps_count_from_behind_the_curves():
+    choices = data_of(report([minimal(), attacked(60, epsilon=0.2), attacked(30, epsilon=0.1)]))["choices"]
+    steps = choices[1]["curve"]["steps"]
+    assert [choices[step]["name"] for step in steps] == ["pgd linf 0.1", "pgd linf 0.1", "pgd linf 0.2"]
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"attack": {"seed": 1}},
+        {"classifier_digest": "e" * 64},
+        {"dataset_digest": "e" * 64},
+        {"goal": "minimal"},
+        {"epsilon": 0.1},
+    ],
+)
+def test_what_differs_in_more_than_epsilon_has_no_common_slider(other):
+    choices = data_of(report([attacked(epsilon=0.1), attacked(**{"epsilon": 0.2} | other)]))["choices"]
+    assert not [choice for choice in choices if choice["curve"] and "steps" in choice["curve"]]
+
+
+def test_two_bisections_make_a_curve_and_no_steps():
+    choices = data_of(report([attacked(goal="minimal", epsilon=epsilon) for epsilon in (0.1, 0.2)]))["choices"]
+    assert ["steps" in (choice["curve"] or {}) for choice in choices] == [False] * 3
+
+
+def test_what_changes_in_a_text_is_a_number_of_words():
+    texts = [attacked(epsilon=float(count), norm="l0", vocabulary=("", "a")) for count in (1, 2)]
+    assert data_of(report(texts))["choices"][0]["curve"]["norm"] == "changed words ≤"
+    images = [attacked(epsilon=float(count), norm="l0") for count in (1, 2)]
+    assert data_of(report(images))["choices"][0]["curve"]["norm"] == "L0"
+
+
 def test_a_section_appears_only_with_content():
     always = {"findings", "attacks", "shift", "calibration", "images", "sheet", "details"}
     assert sections(report(attacked(0))) == always

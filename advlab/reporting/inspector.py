@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from advlab.evaluation.curve import SecurityCurve
 from advlab.evaluation.evaluation import Evaluation
-from advlab.reporting.phrases import NORMS
+from advlab.evaluation.table import epsilon_text, label
+from advlab.reporting.phrases import NORMS, measure
 from advlab.reporting.pictures import Sample
 from advlab.reporting.sections import CurveGroup
 from advlab.text import decode
@@ -27,9 +28,11 @@ def inspector(
     pictures: Sequence[Sequence[Sample]],
     curves: Sequence[CurveGroup],
 ) -> dict[str, Any]:
-    """``pictures``, each data URI once, and ``choices``: the nearest images of each curve, then those of each attack.
+    """``pictures``, each data URI once, and ``choices``: those with a slider over epsilon, then each attack.
 
-    A choice has ``name``, ``images`` as text, ``classes``, ``curve`` (null where epsilon is fixed) and ``samples``.
+    A choice has ``name``, ``images`` as text, ``classes``, ``curve`` (null where epsilon is fixed) and ``samples``. A
+    slider over the nearest images of a curve has samples with their ``distance``; one over an attack that was run at
+    several epsilons has none of its own but in ``curve.steps``, for each epsilon from 0 on, the choice that shows them.
     """
     sources: dict[str, int] = {}
     by_evaluation = {id(e): samples for e, samples in zip(evaluations, pictures, strict=True)}
@@ -41,11 +44,19 @@ def inspector(
         entries = [_nearest(group, row, sources) for row in rows]
         name = f"any epsilon, {NORMS[group.curve.norm]}"
         choices.append(_choice(group.members[0], name, several, entries) | {"curve": _slider(group.curve)})
+    swept = _swept(evaluations)
+    attacks: list[dict[str, Any]] = []
+    numbers: dict[int, int] = {}
     for evaluation, name, samples in zip(evaluations, names, pictures, strict=True):
         if id(evaluation) not in single:
+            numbers[id(evaluation)] = len(choices) + len(swept) + len(attacks)
             entries = [_entry(evaluation, sample, sources) for sample in samples]
-            choices.append(_choice(evaluation, name, several, entries) | {"curve": None})
-    return {"pictures": list(sources), "choices": choices}
+            attacks.append(_choice(evaluation, name, several, entries) | {"curve": None})
+    for members in swept:
+        first, *_, last = members
+        name = f"{label(first)} to {epsilon_text(last)}"
+        choices.append(_choice(first, name, several, []) | {"curve": _steps(members, numbers)})
+    return {"pictures": list(sources), "choices": choices + attacks}
 
 
 def embedded(data: dict[str, Any]) -> Markup:
@@ -115,6 +126,30 @@ def _words(x: np.ndarray, x_adv: np.ndarray, vocabulary: Sequence[str]) -> list[
     return [[old] if old == new else [old, new] for old, new in pairs if old or new]
 
 
+def _swept(evaluations: Sequence[Evaluation]) -> list[list[Evaluation]]:
+    """The evaluations of each bounded attack that was run at several epsilons on the same images, by epsilon."""
+    groups: dict[tuple[str, ...], dict[float, Evaluation]] = {}
+    for evaluation in evaluations:
+        result, attack = evaluation.result, evaluation.attack
+        if attack.goal == "bounded" and math.isfinite(attack.threat.epsilon) and result.per_image.epsilon is None:
+            asked = {key: value for key, value in attack.to_dict().items() if key != "epsilon"}
+            of = (result.classifier_digest, result.dataset_digest, result.source_digest, json.dumps(asked))
+            groups.setdefault(of, {})[attack.threat.epsilon] = evaluation
+    return [[group[epsilon] for epsilon in sorted(group)] for group in groups.values() if len(group) > 1]
+
+
+def _steps(members: Sequence[Evaluation], numbers: dict[int, int]) -> dict[str, Any]:
+    """What the slider looks up: the images of each step were crafted for its epsilon; those of the first are clean."""
+    rates = [members[0].clean_accuracy, *(e.robust_accuracy for e in members)]
+    return {
+        "norm": measure(members[0].attack.threat.norm, members[0].result.vocabulary),
+        "total": len(members[0]),
+        "epsilon": [0.0, *(e.attack.threat.epsilon for e in members)],
+        "accuracy": [[rate.value, rate.low, rate.high] for rate in rates],
+        "steps": [numbers[id(e)] for e in (members[0], *members)],
+    }
+
+
 def _slider(curve: SecurityCurve) -> dict[str, Any]:
     """The curve at no more than ``SLIDER_STEPS`` + 1 epsilons between 0 and its end: what the slider looks up."""
     finite = curve.smallest[np.isfinite(curve.smallest)]
@@ -124,7 +159,7 @@ def _slider(curve: SecurityCurve) -> dict[str, Any]:
         epsilons = np.unique(np.floor(epsilons))
     rates = [curve.robust_accuracy(float(epsilon)) for epsilon in epsilons]
     return {
-        "norm": NORMS[curve.norm],
+        "norm": measure(curve.norm, curve.results[0].vocabulary),
         "total": len(curve.smallest),
         "epsilon": epsilons.tolist(),
         "accuracy": [[rate.value, rate.low, rate.high] for rate in rates],

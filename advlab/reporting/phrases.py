@@ -56,6 +56,11 @@ def allowance(threat: ThreatModel, vocabulary: Sequence[str] = ()) -> str:
     return f"may change the pixels (black is 0, white is 1) by at most {size} in all, measured as the {measure}"
 
 
+def measure(norm: str, vocabulary: Sequence[str] = ()) -> str:
+    """What stands before a size: ``L∞``; of texts, which have a vocabulary, ``changed words ≤``."""
+    return "changed words ≤" if vocabulary else NORMS[norm]
+
+
 def percent(fraction: float, digits: int = 1) -> str:
     """``25.0 %``; ``unknown`` for NaN."""
     return "unknown" if math.isnan(fraction) else f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"

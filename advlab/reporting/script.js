@@ -28,25 +28,32 @@
     return element;
   }
 
+  // A slider over one attack at several epsilons shows at each what was crafted for it, and at 0 what is clean.
+  const steps = () => current.curve?.steps;
+  const isClean = () => Boolean(steps()) && Number(slider.value) === 0;
+  const samples = () => (steps() ? data.choices[steps()[slider.value]] : current).samples;
+
   // With a curve the outcome depends on epsilon: adversarial from the smallest known distance on.
   function outcome(sample) {
-    if (!current.curve || sample.outcome === "misclassified") return sample.outcome;
+    if (isClean() && sample.outcome !== "misclassified") return "robust";
+    if (!current.curve || steps() || sample.outcome === "misclassified") return sample.outcome;
     return sample.distance !== null && sample.distance <= epsilon() ? "adversarial" : "robust";
   }
 
   function sentence(sample, result) {
-    const [before, after] = sample.predicted.map((c) => current.classes[c]);
+    const [before, perturbed] = sample.predicted.map((c) => current.classes[c]);
+    const after = isClean() ? before : perturbed;
     const truth = current.classes[sample.label];
     const start = `Image ${sample.position}, true class ${truth}: `;
     if (result === "misclassified") return `${start}misclassified when clean, as ${before}.`;
     if (result === "skipped") return `${start}skipped, since an earlier attack of this suite succeeded.`;
-    if (current.curve && result === "robust") {
+    if (current.curve && !steps() && result === "robust") {
       const distance = sample.distance === null ? "no attack here succeeds" : `adversarial from ${short(sample.distance)}`;
       return `${start}still robust at ${short(epsilon())}; ${distance}.`;
     }
-    const from = current.curve ? ` from ${short(sample.distance)}` : "";
+    const from = steps() ? ` at ${short(epsilon())}` : current.curve ? ` from ${short(sample.distance)}` : "";
     return result === "adversarial" ? `${start}adversarial${from}, classified as ${after}.`
-      : `${start}still robust, classified as ${after}.${PROOFS[sample.certified] ?? ""}`;
+      : `${start}still robust${from}, classified as ${after}.${isClean() ? "" : PROOFS[sample.certified] ?? ""}`;
   }
 
   function bars(list, sample, values, predicted) {
@@ -66,10 +73,10 @@
   }
 
   function show() {
-    const sample = current.samples[selected];
+    const sample = samples()[selected];
     const result = outcome(sample);
     const truth = current.classes[sample.label];
-    const isChanged = !current.curve || result === "adversarial";
+    const isChanged = steps() ? !isClean() : !current.curve || result === "adversarial";
     const after = current.classes[sample.predicted[isChanged ? 1 : 0]];
     byId("verdict").textContent = sentence(sample, result);
     byId("verdict").className = `sentence ${{ robust: "right", adversarial: "wrong" }[result] ?? ""}`;
@@ -106,7 +113,7 @@
 
   function mark() {
     [...thumbs.children].forEach((button, i) => {
-      const sample = current.samples[i];
+      const sample = samples()[i];
       const result = outcome(sample);
       button.dataset.outcome = result;
       button.lastChild.textContent = SIGNS[result];
@@ -141,7 +148,7 @@
       slider.value = half < 0 ? accuracy.length - 1 : half;
       slide();
     }
-    thumbs.replaceChildren(...current.samples.map((sample) => {
+    thumbs.replaceChildren(...samples().map((sample) => {
       const button = make("button", "thumb");
       button.type = "button";
       button.setAttribute("role", "radio");
@@ -151,13 +158,13 @@
       button.append(picture, make("span", "sign"));
       return button;
     }));
-    if (selected >= current.samples.length) selected = 0;
+    if (selected >= samples().length) selected = 0;
     select(selected);
   }
 
   const STEPS = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 };
   thumbs.addEventListener("keydown", (event) => {
-    const n = current.samples.length;
+    const n = samples().length;
     const next = event.key in STEPS ? (selected + STEPS[event.key] + n) % n : { Home: 0, End: n - 1 }[event.key];
     if (next === undefined) return;
     event.preventDefault();
@@ -185,6 +192,6 @@
   document.documentElement.classList.add("js");
   byId("inspector").hidden = false;
   choose();
-  const adversarial = current.samples.findIndex((sample) => outcome(sample) === "adversarial");
+  const adversarial = samples().findIndex((sample) => outcome(sample) === "adversarial");
   if (adversarial > 0) select(adversarial);
 }
