@@ -582,7 +582,7 @@ def test_a_model_of_texts_is_trained_with_substitutions_or_with_the_texts_of_hot
         ("random_flip = true\n", "random_flip is for images"),
         (
             '[training.adversary]\nmethod = "pgd"\nnorm = "l0"\nepsilon = 1\n',
-            "'l0' is for texts, with method 'augment'",
+            "'l0' is for texts, with method 'hotflip' or 'augment'",
         ),
         ("word_substitution = 1.5\n", "word_substitution"),
     ],

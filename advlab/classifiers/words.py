@@ -33,11 +33,15 @@ _BEFORE = (
 
 
 class WordModel(NamedTuple):
-    """``table`` float32 ``(v, d)``; ``logits``: vectors ``(n, l, d)`` -> ``(n, k)``; ``vocabulary``."""
+    """``table`` float32 ``(v, d)``; ``logits``: vectors ``(n, l, d)`` -> ``(n, k)``; ``vocabulary``.
+
+    ``variable`` is what the table was read from, which training changes.
+    """
 
     table: np.ndarray
     logits: Callable[[tf.Tensor], tf.Tensor]
     vocabulary: tuple[str, ...]
+    variable: keras.Variable
 
     def neighbours(self, count: int, edit: str, protected: str, vectors: str) -> np.ndarray:
         """int32 ``(v, m)``: what may take the place of each word, the nearest first; -1 for nothing.
@@ -102,7 +106,9 @@ def word_model(classifier: Classifier) -> WordModel:
         value = tf.cast(logits(vectors), tf.float32)
         return tf.concat([tf.zeros_like(value), value], 1) if value.shape[-1] == 1 else value
 
-    return WordModel(np.asarray(embedding.embeddings, np.float32), two_logits, classifier.vocabulary)
+    return WordModel(
+        np.asarray(embedding.embeddings, np.float32), two_logits, classifier.vocabulary, embedding.embeddings
+    )
 
 
 def _embedding(network: keras.Model) -> keras.layers.Embedding | None:

@@ -19,7 +19,10 @@ ADVERSARIES = {
     "pgd": (10, 2.5),
     "trades": (10, 2.5),
     "mart": (10, 2.5),
+    "hotflip": (1, 1.0),
 }
+OF_TEXTS = ("hotflip", "augment")
+_TRIES = 8  # of hotflip: a quarter of what the attack has, since it is paid for each word of each batch
 _BETAS = {"trades": 6.0, "mart": 5.0}  # of their authors
 
 
@@ -35,7 +38,10 @@ class Adversary:
     prediction is unsure of count more; Wang et al. 2020, openreview rklOg6EFwS). ``augment`` is the static defence of
     Strengthening Deep Neural Networks: the network is first trained plainly, FGSM images of the first
     ``augment_images`` training images are crafted on it once, and a new one is trained with them added; of texts they
-    are those of ``hotflip``, the norm is ``l0``, and ``epsilon`` counts words.
+    are those of ``hotflip``, the norm is ``l0``, and ``epsilon`` counts words. ``hotflip`` is for texts alone: of
+    each text as many words as ``epsilon`` says are replaced one after the other by neighbours, the best of ``tries``
+    that the gradient proposes (Ebrahimi et al. 2018, arXiv:1712.06751); the neighbours are those by the network's
+    own vectors, found anew before each epoch.
     ``epsilon`` is in pixel units, a number or text such as ``8/255``; ``relative_step_size`` is in units of
     epsilon / steps. None: the method's own, and for ``beta`` 6, of ``mart`` 5.
     ``weight_perturbation`` is the size, relative to the weights of each layer, of the adversarial perturbation of
@@ -43,7 +49,8 @@ class Adversary:
     With ``recovery`` a single-step method that overfits catastrophically is not stopped: the next epoch goes on from
     the weights before, against PGD (as FastAdv+ of Li et al. 2020, arXiv:2006.03089).
     Over the first ``warmup_epochs`` epsilon grows from 0, without which small networks may not begin to learn.
-    After each epoch PGD with ``validation_steps`` steps attacks the first ``validation_images`` validation images.
+    After each epoch PGD with ``validation_steps`` steps attacks the first ``validation_images`` validation images, and
+    ``hotflip`` with all its tries where they are texts.
     """
 
     method: str
@@ -58,6 +65,7 @@ class Adversary:
     recovery: bool = False
     validation_images: int = 256
     validation_steps: int = 10
+    tries: int | None = None
 
     def __post_init__(self) -> None:
         key = "training.adversary"
@@ -69,21 +77,20 @@ class Adversary:
         require_choice(f"{key}.method", self.method, tuple(ADVERSARIES))
         object.__setattr__(self, "norm", parse_norm(self.norm))
         require_choice(f"{key}.norm", self.norm, ADVERSARY_NORMS)
-        if self.norm == "l0" and self.method != "augment":
-            raise InvalidValue(f"{key}.norm 'l0' is for texts, with method 'augment'. Got '{self.method}'.")
+        if self.norm == "l0" and self.method not in OF_TEXTS:
+            raise InvalidValue(
+                f"{key}.norm 'l0' is for texts, with method 'hotflip' or 'augment'. Got '{self.method}'."
+            )
+        if self.norm != "l0" and self.method == "hotflip":
+            raise InvalidValue(
+                f"{key}.norm must be 'l0' with method 'hotflip', which replaces words. Got '{self.norm}'."
+            )
         if self.method == "n-fgsm" and self.norm != "linf":
             raise InvalidValue(f"{key}.norm must be 'linf' with method 'n-fgsm'. Got '{self.norm}'. Use 'fgsm-rs'.")
         object.__setattr__(self, "epsilon", self._parse_epsilon(f"{key}.epsilon"))
-        own_steps, own_size = ADVERSARIES[self.method]
-        steps = own_steps if self.steps is None else self.steps
-        require_int(f"{key}.steps", steps, 1)
-        if own_steps == 1 and steps != 1:
-            raise InvalidValue(f"{key}.steps must be 1 with method '{self.method}'. Got {steps}. Use 'pgd'.")
-        size = own_size if self.relative_step_size is None else self.relative_step_size
-        if not (is_number(size) and 0 < size < math.inf):
-            raise invalid(f"{key}.relative_step_size", size, "a number above 0")
-        object.__setattr__(self, "steps", steps)
-        object.__setattr__(self, "relative_step_size", size)
+        self._check_words(key)
+        if self.method != "hotflip":
+            self._set_schedule(key)
         if self.method in _BETAS:
             beta = _BETAS[self.method] if self.beta is None else self.beta
             object.__setattr__(self, "beta", beta)
@@ -98,11 +105,43 @@ class Adversary:
         require_int(f"{key}.validation_images", self.validation_images, 1)
         require_int(f"{key}.validation_steps", self.validation_steps, 1)
 
+    def _set_schedule(self, key: str) -> None:
+        own_steps, own_size = ADVERSARIES[self.method]
+        steps = own_steps if self.steps is None else self.steps
+        require_int(f"{key}.steps", steps, 1)
+        if own_steps == 1 and steps != 1:
+            raise InvalidValue(f"{key}.steps must be 1 with method '{self.method}'. Got {steps}. Use 'pgd'.")
+        size = own_size if self.relative_step_size is None else self.relative_step_size
+        if not (is_number(size) and 0 < size < math.inf):
+            raise invalid(f"{key}.relative_step_size", size, "a number above 0")
+        object.__setattr__(self, "steps", steps)
+        object.__setattr__(self, "relative_step_size", size)
+
     @property
     def schedule(self) -> tuple[int, float]:
         """Steps, and the relative step size."""
         own_steps, own_size = ADVERSARIES[self.method]
         return self.steps or own_steps, self.relative_step_size or own_size
+
+    @property
+    def is_single_step(self) -> bool:
+        """Whether one gradient step crafts each batch, so that it may overfit catastrophically."""
+        return self.method not in OF_TEXTS and self.steps == 1
+
+    def _check_words(self, key: str) -> None:
+        if self.norm == "l0" and self.epsilon < 1:
+            raise invalid(f"{key}.epsilon", self.epsilon, "a number of words, 1 or more, with norm 'l0'")
+        if self.method == "hotflip":
+            for name in ("steps", "relative_step_size"):
+                if getattr(self, name) is not None:
+                    raise InvalidValue(
+                        f"{key}.{name} is of methods on pixels; 'hotflip' replaces as many words as epsilon says, each "
+                        "the best of 'tries'. Leave it out."
+                    )
+            object.__setattr__(self, "tries", _TRIES if self.tries is None else self.tries)
+            require_int(f"{key}.tries", self.tries, 2)
+        elif self.tries is not None:
+            raise InvalidValue(f"{key}.tries belongs to method 'hotflip', not to '{self.method}'. Leave it out.")
 
     def _check_options(self, key: str) -> None:
         if self.method == "augment":
@@ -115,7 +154,7 @@ class Adversary:
         require_fraction(f"{key}.weight_perturbation", self.weight_perturbation)
         if not isinstance(self.recovery, bool):
             raise invalid(f"{key}.recovery", self.recovery, "true or false")
-        if self.recovery and (self.method == "augment" or self.steps != 1):
+        if self.recovery and not self.is_single_step:
             raise InvalidValue(
                 f"{key}.recovery is for methods of a single step, 'fgsm-rs' and 'n-fgsm'. Got '{self.method}'."
             )

@@ -29,7 +29,7 @@ class Offer(NamedTuple):
 def offer(problem: Problem, words: Words, candidates: int, edit: str, protect: str, vectors: str) -> Offer:
     """What may take the place of each word of the clean texts."""
     clean = as_numbers(problem.x)
-    return Offer(clean, tf.gather(tf.constant(words.neighbours(candidates, edit, protect, vectors)), clean))
+    return Offer(clean, tf.gather(tf.convert_to_tensor(words.neighbours(candidates, edit, protect, vectors)), clean))
 
 
 def budget_of(problem: Problem) -> tf.Tensor:

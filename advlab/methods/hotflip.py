@@ -89,7 +89,7 @@ def promising(
     gain = tf.where(tf.gather(allowed, places, batch_dims=1), gain, NO)
     first = best_of(gain, near, places, count // 2)
     # By the gradients of all positions together.
-    everywhere = tf.matmul(tf.reduce_sum(gradient, 1), tf.constant(words.table), transpose_b=True)
+    everywhere = tf.matmul(tf.reduce_sum(gradient, 1), tf.convert_to_tensor(words.table), transpose_b=True)
     summed = tf.gather(everywhere, tf.maximum(offered.words, 0), batch_dims=1) - own[..., None]
     all_places = tf.broadcast_to(tf.range(numbers.shape[1])[None], tf.shape(numbers))
     second = best_of(tf.where(allowed, summed, NO), offered.words, all_places, count - count // 2)

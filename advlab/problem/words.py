@@ -23,15 +23,16 @@ class Words(NamedTuple):
 
     ``table`` float32 ``(v, d)``; ``logits``: vectors ``(n, l, d)`` -> ``(n, k)``; ``neighbours``: number of candidates,
     edit, protected words, file of vectors -> int32 ``(v, m)``, what may take the place of each word, -1 for nothing.
+    Table and neighbours are tensors where training changes them.
     """
 
-    table: np.ndarray
+    table: np.ndarray | tf.Tensor
     logits: Callable[[tf.Tensor], tf.Tensor]
-    neighbours: Callable[[int, str, str, str], np.ndarray]
+    neighbours: Callable[[int, str, str, str], np.ndarray | tf.Tensor]
 
     def vectors(self, numbers: tf.Tensor) -> tf.Tensor:
         """float32 ``(n, l, d)`` of the words int32 ``(n, l)``."""
-        return tf.gather(tf.constant(self.table), numbers)
+        return tf.gather(tf.convert_to_tensor(self.table), numbers)
 
     def similarity(self, clean: np.ndarray, perturbed: np.ndarray) -> np.ndarray:
         """float32 ``(n,)`` of texts ``(n, 1, l, 1)``: the mean cosine between replaced words and what took their place.
@@ -40,7 +41,7 @@ class Words(NamedTuple):
         """
         before, after = text.as_numbers(clean), text.as_numbers(perturbed)
         rows, places = np.nonzero((before != after) & (before > START))
-        pairs = [self.table[numbers[rows, places]].astype(np.float64) for numbers in (before, after)]
+        pairs = [np.asarray(self.table)[numbers[rows, places]].astype(np.float64) for numbers in (before, after)]
         sizes = [np.linalg.norm(vectors, axis=1) for vectors in pairs]
         cosine = np.sum(pairs[0] * pairs[1], 1) / np.maximum(sizes[0] * sizes[1], 1e-12)
         count, total = (np.bincount(rows, weights, minlength=len(before)) for weights in (None, cosine))

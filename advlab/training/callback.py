@@ -132,7 +132,7 @@ class TrainingCallback(keras.callbacks.Callback):
 
     def _overfits_catastrophically(self, adversary: Adversary) -> bool:
         """Whether a single-step adversary is still met, but PGD no longer: robust validation accuracy collapsed."""
-        if adversary.method == "augment" or adversary.steps != 1 or not self._state.weights:
+        if not adversary.is_single_step or not self._state.weights:
             return False
         robust, accuracy = self._state.history["val_robust_accuracy"], self._state.history["accuracy"]
         best = int(np.argmax(robust))

@@ -30,10 +30,10 @@ from advlab.provenance import versions
 from advlab.training import adversary, augmentation, certified, checkpoint, fit, fixed_set
 from advlab.training.averaging import Averaging
 from advlab.training.callback import TrainingCallback
+from advlab.training.trainable_words import NEIGHBOURS, TrainableWords
 
 # Listing a model reads its card: it need not hold each of a thousand epochs.
 _MAX_POINTS = 200
-_NEIGHBOURS = 50  # of a word, that may take its place: as many as the attacks on words begin with
 _RISING, _START_DIVISOR = 0.2, 25  # of one cycle: the fraction of steps in which the rate rises, and from where
 
 
@@ -61,6 +61,7 @@ def fit_recipe(
     train_count = _train_count(len(data), settings)
     added, base = None, None
     is_augmented = settings.adversary is not None and settings.adversary.method == "augment"
+    flips_words = settings.adversary is not None and settings.adversary.norm == "l0"
     if is_augmented or settings.word_substitution:
         base = fit_recipe(fixed_set.plain(recipe), resize=resize, value_range=value_range, progress=progress)
     if is_augmented and base is not None and settings.adversary is not None:
@@ -74,13 +75,13 @@ def fit_recipe(
         model.compile(optimizer=_optimizer(settings, batches), loss=_loss(settings, data, model), metrics=["accuracy"])
         x = np.asarray(data.x).reshape(-1, *model.input_shape[1:])
         fit.prepare(model, x, data.y)
-        recovering = None
+        recovering, words = None, TrainableWords(model, data.vocabulary) if flips_words else None
         if added is None and (settings.adversary is not None or settings.gaussian_noise):
-            recovering = adversary.attach(model, settings, data.shape, batches)
+            recovering = adversary.attach(model, settings, data.shape, batches, words)
         if settings.certified is not None:
             certified.attach(model, settings.certified, data.shape, batches, settings.seed)
         if settings.word_substitution and base is not None:
-            augmentation.attach_words(model, settings, word_model(base).neighbours(_NEIGHBOURS, "substitute", "", ""))
+            augmentation.attach_words(model, settings, word_model(base).neighbours(NEIGHBOURS, "substitute", "", ""))
         if settings.random_shift or settings.random_flip:
             augmentation.attach(model, settings, data.shape)
         specification = checkpoint.specification(recipe, data)
@@ -96,7 +97,7 @@ def fit_recipe(
         validation = (x[train_count:], data.y[train_count:]) if train_count < len(x) else None
         with Progress(batches * settings.epochs, f"train {recipe.name}", show=progress) as bar:
             sample = x[: settings.batch_size]
-            judges = _judges(model, data.x[train_count:], data.y[train_count:], settings)
+            judges = _judges(model, data.x[train_count:], data.y[train_count:], settings, words)
             averaging = Averaging() if settings.weight_averaging else None
             callback = TrainingCallback(
                 recipe, fit_count, sample, state, bar, checkpoint_path, specification, averaging, recovering
@@ -191,7 +192,7 @@ def _check_adversary(settings: Training, data: Dataset) -> None:
     if data.vocabulary and given is not None:
         raise Mismatch(
             f"training.{given} is for images, and data set '{data.name}' holds texts. Leave it out; of texts there are "
-            "training.word_substitution, and training.adversary with method 'augment' and norm 'l0'."
+            "training.word_substitution, and training.adversary with method 'hotflip' or 'augment' and norm 'l0'."
         )
     if not data.vocabulary and (settings.word_substitution or (adversary is not None and adversary.norm == "l0")):
         name = "word_substitution" if settings.word_substitution else "adversary.norm 'l0'"
@@ -268,13 +269,17 @@ def _loss(settings: Training, data: Dataset, model: keras.Model) -> Any:
 
 
 def _judges(
-    model: keras.Model, x: np.ndarray, labels: np.ndarray, settings: Training
+    model: keras.Model,
+    x: np.ndarray,
+    labels: np.ndarray,
+    settings: Training,
+    words: TrainableWords | None,
 ) -> list[keras.callbacks.Callback]:
     """What is measured on the validation images after each epoch, besides Keras' own."""
-    if settings.adversary is not None and settings.adversary.norm != "l0":
+    if settings.adversary is not None:
         count = settings.adversary.validation_images
-        classifier = Classifier.from_keras(model)
-        return [adversary.RobustValidation(classifier, settings.adversary, x[:count], labels[:count], settings.seed)]
+        judged = Classifier.from_keras(model), settings.adversary, x[:count], labels[:count], settings.seed, words
+        return [adversary.RobustValidation(*judged)]
     if settings.certified is not None:
         count = settings.certified.validation_images
         classifier = Classifier.from_keras(model)
