@@ -10,11 +10,11 @@ import tensorflow as tf
 import advlab
 from advlab.certification.intervals import propagate
 from advlab.certification.region import region_of
-from advlab.certification.translate import network_of, trainable_network
+from advlab.certification.translate import network_of
 from advlab.classifiers.classifier import Classifier
 from advlab.errors import AdvlabError, InvalidValue
 from advlab.training import checkpoint
-from advlab.training.certified import worst_logits
+from advlab.training.certified import ImageSubject, worst_within
 
 RECIPE = """
 title = "Certified"
@@ -73,7 +73,8 @@ def test_the_worst_logits_hold_for_every_image_and_are_no_looser_than_interval_b
     classifier = Classifier.from_keras(model, scale=2.0, offset=-1.0, output="probability" if softmax else "logit")
     generator = np.random.default_rng(0)
     x, labels = generator.random((6, 8, 8, 2)).astype(np.float32), np.arange(6) % 4
-    worst = worst_logits(trainable_network(classifier, (8, 8, 2)), x, tf.constant(labels), tf.constant(0.05)).numpy()
+    subject = ImageSubject(classifier, (8, 8, 2), 0.1)
+    worst = worst_within(subject.network(), *subject.box(x, 0.5), tf.constant(labels)).numpy()
     np.testing.assert_allclose(worst[np.arange(6), labels], 0, atol=1e-6)
     bounds = propagate(network_of(classifier, (8, 8, 2)), region_of(x, "linf", 0.05), {})
     loosest = bounds.high[-1].numpy() - bounds.low[-1].numpy()[np.arange(6), labels][:, None]
@@ -137,7 +138,7 @@ def test_interrupted_training_continues_as_if_it_had_not_been(train, monkeypatch
         ("", CERTIFIED + "clean_weight = 1.5", "clean_weight"),
         ("", CERTIFIED + "train_epsilon = 0.01", "at least epsilon, 0.05"),
         ("", CERTIFIED + "train_epsilon = 2", "training.certified.train_epsilon"),
-        ("", CERTIFIED + "ramp = 3", "Did you mean 'training.certified.ramp_epochs'"),
+        ("", CERTIFIED + "ramp_epoch = 3", "Did you mean 'training.certified.ramp_epochs'"),
         ("", CERTIFIED + '\n[training.adversary]\nmethod = "pgd"\nepsilon = 0.1', "a training of its own"),
         ("gaussian_noise = 0.1", CERTIFIED, "a training of its own"),
         ('early_stopping = { patience = 2, monitor = "val_certified_accuracy" }', "", r"\[training.certified\]"),

@@ -72,7 +72,8 @@ def word_subject(classifier: Classifier) -> WordSubject:
     return known[1]
 
 
-def _word_subject(classifier: Classifier) -> WordSubject:
+def behind_maximum(classifier: Classifier) -> Classifier:
+    """The network that follows the maximum; raises ``InvalidValue`` where that does not follow the embedding."""
     model = classifier.keras_model
     layers = [layer for layer in model.layers if not isinstance(layer, keras.layers.Dropout)]
     names = [type(layer).__name__ for layer in layers]
@@ -84,9 +85,12 @@ def _word_subject(classifier: Classifier) -> WordSubject:
             "instead, with 'hotflip'."
         )
     behind = keras.Model(layers[at].output, model.outputs[0])
-    head = Classifier.from_keras(
-        behind, name=f"{classifier.name} behind its maximum", output=classifier.settings.output
-    )
+    name = f"{classifier.name} behind its maximum"
+    return Classifier.from_keras(behind, name=name, output=classifier.settings.output)
+
+
+def _word_subject(classifier: Classifier) -> WordSubject:
+    head = behind_maximum(classifier)
     words = word_model(classifier)
     near = words.neighbours(CANDIDATES, "substitute", "", "")
     offered = np.where(near >= 0, near, np.arange(len(near))[:, None])

@@ -30,6 +30,7 @@ from advlab.provenance import versions
 from advlab.training import adversary, augmentation, certified, checkpoint, fit, fixed_set
 from advlab.training.averaging import Averaging
 from advlab.training.callback import TrainingCallback
+from advlab.training.certified_words import WordSubject
 from advlab.training.trainable_words import NEIGHBOURS, TrainableWords
 
 # Listing a model reads its card: it need not hold each of a thousand epochs.
@@ -75,11 +76,12 @@ def fit_recipe(
         model.compile(optimizer=_optimizer(settings, batches), loss=_loss(settings, data, model), metrics=["accuracy"])
         x = np.asarray(data.x).reshape(-1, *model.input_shape[1:])
         fit.prepare(model, x, data.y)
+        subject = _subject(model, settings, data)
         recovering, words = None, TrainableWords(model, data.vocabulary) if flips_words else None
         if added is None and (settings.adversary is not None or settings.gaussian_noise):
             recovering = adversary.attach(model, settings, data.shape, batches, words)
-        if settings.certified is not None:
-            certified.attach(model, settings.certified, data.shape, batches, settings.seed)
+        if settings.certified is not None and subject is not None:
+            certified.attach(model, settings.certified, subject, batches, settings.seed)
         if settings.word_substitution and base is not None:
             augmentation.attach_words(model, settings, word_model(base).neighbours(NEIGHBOURS, "substitute", "", ""))
         if settings.random_shift or settings.random_flip:
@@ -97,7 +99,7 @@ def fit_recipe(
         validation = (x[train_count:], data.y[train_count:]) if train_count < len(x) else None
         with Progress(batches * settings.epochs, f"train {recipe.name}", show=progress) as bar:
             sample = x[: settings.batch_size]
-            judges = _judges(model, data.x[train_count:], data.y[train_count:], settings, words)
+            judges = _judges(model, data.x[train_count:], data.y[train_count:], settings, words, subject)
             averaging = Averaging() if settings.weight_averaging else None
             callback = TrainingCallback(
                 recipe, fit_count, sample, state, bar, checkpoint_path, specification, averaging, recovering
@@ -185,17 +187,25 @@ def _training_data(recipe: Recipe, resize: tuple[int, int] | None, value_range: 
 
 def _check_adversary(settings: Training, data: Dataset) -> None:
     adversary = settings.adversary
-    of_images = ("certified", "gaussian_noise", "random_shift", "random_flip")
+    of_images = ("gaussian_noise", "random_shift", "random_flip")
     given = next((name for name in of_images if getattr(settings, name)), None)
     if adversary is not None and adversary.norm != "l0":
         given = "adversary.norm"
+    if settings.certified is not None and settings.certified.norm != "l0":
+        given = "certified.norm"
     if data.vocabulary and given is not None:
         raise Mismatch(
-            f"training.{given} is for images, and data set '{data.name}' holds texts. Leave it out; of texts there are "
-            "training.word_substitution, and training.adversary with method 'hotflip' or 'augment' and norm 'l0'."
+            f"training.{given} is for images, and data set '{data.name}' holds texts. Leave it out; for texts "
+            "there are training.word_substitution, training.adversary with method 'hotflip' or 'augment', and "
+            "training.certified, the last two with norm 'l0'."
         )
-    if not data.vocabulary and (settings.word_substitution or (adversary is not None and adversary.norm == "l0")):
-        name = "word_substitution" if settings.word_substitution else "adversary.norm 'l0'"
+    of_texts = {
+        "word_substitution": bool(settings.word_substitution),
+        "adversary.norm 'l0'": adversary is not None and adversary.norm == "l0",
+        "certified.norm 'l0'": settings.certified is not None and settings.certified.norm == "l0",
+    }
+    name = next((name for name, is_given in of_texts.items() if is_given), None)
+    if not data.vocabulary and name is not None:
         raise Mismatch(f"training.{name} is for texts, and data set '{data.name}' holds images. Leave it out.")
     farthest = math.sqrt(math.prod(data.shape))
     if adversary is not None and adversary.norm == "l2" and adversary.epsilon > farthest:
@@ -274,17 +284,26 @@ def _judges(
     labels: np.ndarray,
     settings: Training,
     words: TrainableWords | None,
+    subject: certified.Subject | None,
 ) -> list[keras.callbacks.Callback]:
     """What is measured on the validation images after each epoch, besides Keras' own."""
     if settings.adversary is not None:
         count = settings.adversary.validation_images
         judged = Classifier.from_keras(model), settings.adversary, x[:count], labels[:count], settings.seed, words
         return [adversary.RobustValidation(*judged)]
-    if settings.certified is not None:
+    if settings.certified is not None and subject is not None:
         count = settings.certified.validation_images
-        classifier = Classifier.from_keras(model)
-        return [certified.CertifiedValidation(classifier, settings.certified, x[:count], labels[:count])]
+        return [certified.CertifiedValidation(subject, x[:count], labels[:count])]
     return []
+
+
+def _subject(model: keras.Model, settings: Training, data: Dataset) -> certified.Subject | None:
+    """What certified training bounds; None where there is none."""
+    if settings.certified is None:
+        return None
+    if data.vocabulary:
+        return WordSubject(model, data.vocabulary, int(settings.certified.epsilon))
+    return certified.ImageSubject(Classifier.from_keras(model), data.shape, settings.certified.epsilon)
 
 
 def _tensorboard(folder: str | os.PathLike[str] | None) -> list[keras.callbacks.Callback]:
