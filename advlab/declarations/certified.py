@@ -19,11 +19,11 @@ class Certified:
     With norm ``linf`` ``epsilon`` is in pixel units, a number or text such as ``8/255``; with ``l0`` it is the number
     of words of a text that may be replaced by neighbours (Jia et al. 2019, arXiv:1909.00986). For ``warmup_epochs``
     training is plain; over the next ``ramp_epochs`` epsilon, of texts the box of all replacements, grows from 0, and
-    the share of the plain loss falls from 1 to ``clean_weight``
-    (IBP: Gowal et al. 2018, arXiv:1810.12715). Kernels begin at a spread at which bounds neither grow nor shrink from
-    layer to layer (Shi et al. 2021, arXiv:2103.17268). With ``train_epsilon`` the bounds of training are those of a
-    larger ball: at 0.3 networks of MNIST prove more when they are trained at 0.4 (Gowal et al.). After each epoch the
-    share of the first ``validation_images`` validation images that interval bounds prove at ``epsilon`` is measured.
+    the share of the plain loss falls from 1 to ``clean_weight`` (IBP: Gowal et al. 2018, arXiv:1810.12715). Kernels
+    begin at a spread at which bounds neither grow nor shrink from layer to layer (Shi et al. 2021, arXiv:2103.17268).
+    With ``train_epsilon`` the bounds of training are those of a larger ball: at 0.3 networks of MNIST prove more when
+    they are trained at 0.4 (Gowal et al.). After each epoch the share of the first ``validation_images`` validation
+    images that interval bounds prove at ``epsilon`` is measured.
     """
 
     epsilon: float

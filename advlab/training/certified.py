@@ -30,7 +30,7 @@ class Subject(Protocol):
         ...
 
     def box(self, x: tf.Tensor, size: tf.Tensor | float) -> tuple[tf.Tensor, tf.Tensor]:
-        """The least and largest inputs, for data ``x``; ``size`` is in units of the whole box, above 1 with ``train_epsilon``."""
+        """The least and largest inputs, for data ``x``; ``size`` is in units of the whole box, and may be above 1."""
         ...
 
     def refresh(self) -> None:
