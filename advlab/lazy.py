@@ -97,6 +97,22 @@ def choose(sources: Sequence[Images], numbers: np.ndarray) -> Images:
     return LazyImages(shape, read) if is_lazy else read(np.arange(shape[0]))
 
 
+def join(first: Images, second: Images) -> Images:
+    """The images of both, one after the other; lazy where one is, or where together they are too many for an array."""
+    shape, count = (len(first) + len(second), *first.shape[1:]), len(first)
+    if fits_in_memory(shape) and not any(isinstance(images, LazyImages) for images in (first, second)):
+        return np.concatenate([first, second])
+
+    def read(rows: np.ndarray) -> np.ndarray:
+        images = np.empty((len(rows), *shape[1:]), np.float32)
+        for source, places, offset in ((first, rows < count, 0), (second, rows >= count, count)):
+            if places.any():
+                images[places] = source[rows[places] - offset]
+        return images
+
+    return LazyImages(shape, read)
+
+
 def batches(x: Images) -> Iterator[slice]:
     """Slices that go through all images, each of some megabytes."""
     return _slices(x, _BATCH_BYTES)

@@ -48,6 +48,12 @@ class Progress:
             print(line, file=sys.stderr, flush=True)
 
 
+def say(line: str, show: bool | None = None) -> None:
+    """Print a line on standard error; nothing with ``show`` False."""
+    if show is not False:
+        print(line, file=sys.stderr, flush=True)
+
+
 def in_notebook() -> bool:
     """Whether this process is the kernel of a notebook."""
     return "ipykernel" in sys.modules and "IPython" in sys.modules

@@ -240,11 +240,11 @@ def test_produced_weights_are_not_replaced_without_force(workspace):
 def test_an_archive_of_another_result_is_not_replaced_without_force(archive):
     before = archive.read_bytes()
     attack()
-    message = call("attack", "--model", "digits", "--samples", 41, code=1).stderr
-    assert "holds 40 images, and 41 are asked for. Name another place with --output" in message
-    assert "--force" in message
-    np.testing.assert_array_equal(len(load_result(archive)), 40)
-    call("attack", "--model", "digits", "--samples", 41, "--force")
+    message = refused("attack", "--model", "digits", "--samples", 40, "--seed", 1, "--output", archive)
+    assert "holds another result, of 40 images (it differs in: attack, seed is 0 there and 1 here)" in message
+    assert "name another place with --output" in message
+    assert archive.read_bytes() == before
+    call("attack", "--model", "digits", "--samples", 40, "--seed", 1, "--output", archive, "--force")
     assert archive.read_bytes() != before
 
 

@@ -130,10 +130,10 @@ def test_an_unfinished_attack_on_other_data_or_another_model_is_not_continued(tr
         interrupt_at(patch, 2)
         with pytest.raises(KeyboardInterrupt):
             attack(trained, digits, "pgd", save=True)
-    with pytest.raises(Mismatch, match="dataset digest"):
+    with pytest.raises(Mismatch, match="differs in: images"):
         attack(trained, digits.take(100), "pgd", save=True)
     other = Classifier.from_keras(keras.models.clone_model(trained.keras_model), name=trained.name)
-    with pytest.raises(Mismatch, match="classifier digest"):
+    with pytest.raises(Mismatch, match="differs in: classifier"):
         attack(other, digits, "pgd", save=True)
 
 

@@ -86,7 +86,7 @@ def _refuse_stop(ctx: click.Context, parameter: click.Parameter, value: str | No
 @backward_options
 @click.option("--dry-run", is_flag=True, help="Say what it would cost, and attack nothing.")
 @click.option("--output", metavar="PATH", help="[default: attacks/MODEL/METHOD-NORM-EPSILON.h5]")
-@click.option("--force", is_flag=True, help="Replace an archive of another result; restart an unfinished one.")
+@click.option("--force", is_flag=True, help="Craft all images again; replace an archive of another result.")
 @track_option
 @classifier_options()
 @json_option

@@ -23,6 +23,7 @@ UNFINISHED = Layout(
     signed=True,
     arrays={"best/": Array("biuf"), "rows": Array("i", "r", 0), "carry/": Array("biuf")},
 )
+_NAMES = {"classifier_digest": "classifier", "dataset_digest": "images", "dataset": "data set", "size": "batch size"}
 
 
 class Checkpoint(NamedTuple):
@@ -65,7 +66,7 @@ def load(
         return None
     try:
         header, arrays = storage.read(partial, UNFINISHED)
-        differs = [name.replace("_", " ") for name in specification if header.get(name) != specification[name]]
+        differs = [_NAMES.get(name, name) for name in specification if header.get(name) != specification[name]]
         if differs:
             raise Mismatch(
                 f"'{partial}' is an unfinished attack with other settings (it differs in: {', '.join(differs)}). "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Mapping
 from functools import partial
+from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -99,6 +100,15 @@ def plan(craft: Craft, attack: Attack, shape: tuple[int, ...]) -> Loop | Univers
     batch = Batch(x, label, label - 1, label - 1, tf.zeros([1, 2], tf.uint32), label, x)
     problem = build_problem(batch, attack.threat.norm, tf.constant(attack.threat.epsilon, tf.float64), lambda x: x)
     return craft(problem, **attack.parameters)
+
+
+def dependence(spec: Attack, shape: tuple[int, ...]) -> str:
+    """Why what an attack makes of an image ``(h, w, c)`` depends on the others, in words; empty where it does not."""
+    craft = spec.craft or import_module(f"advlab.methods.{spec.method}").craft
+    loop = plan(craft, spec, shape)
+    if isinstance(loop, Loop):
+        return ""
+    return "seeks one change of all images" if isinstance(loop, UniversalLoop) else "draws at random by the batch"
 
 
 def compile_method(classifier: Classifier, craft: Craft, attack: Attack, goal: str, xla: bool) -> CompiledMethod:

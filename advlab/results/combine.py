@@ -93,7 +93,8 @@ def smallest(results: Sequence[AttackResult], name: str) -> AttackResult:
 def concatenate(results: Sequence[AttackResult], dataset_digest: str, x: Images, x_adv: Images) -> AttackResult:
     """One attack that was run on several parts of a data set, as one result; ``x`` and ``x_adv`` are of all of them."""
     first, total = results[0], sum(map(len, results))
-    stored = {name: [getattr(r.diagnostics, name) for r in results] for name in first.diagnostics.arrays()}
+    common = [name for name in first.diagnostics.arrays() if all(name in r.diagnostics.arrays() for r in results)]
+    stored = {name: [getattr(r.diagnostics, name) for r in results] for name in common}
     trace_steps = stored.pop("trace_steps", [None])[0]
     rows: dict[str, Any] = {name: np.concatenate([getattr(r, name) for r in results]) for name in ROWS}
     computed = sum(len(r) * r.execution.computed_fraction for r in results) / total

@@ -26,7 +26,7 @@ from advlab.results.layout import ARCHIVE, require_consistent
 from advlab.results.per_image import PerImage
 from advlab.results.shown import Shown
 from advlab.storage import Layout
-from advlab.validation import as_int
+from advlab.validation import as_int, shown
 
 ROWS = (  # what a result has for each image, beside the images
     "labels",
@@ -302,14 +302,27 @@ def refuse_other(
         except (AdvlabError, AttributeError, KeyError, TypeError, ValueError):
             stored["attack"] = None  # damaged, and thus another one
     if stored != specification:
-        differences = [name.replace("_", " ") for name in specification if stored[name] != specification[name]]
-        if differences == ["dataset digest"] and samples not in (None, there := header.get("samples")):
+        names = [name for name in specification if stored[name] != specification[name]]
+        if names == ["dataset_digest"] and samples not in (None, there := header.get("samples")):
             raise FileExists(
                 f"'{path}' holds {there:,} images, and {samples:,} are asked for. Name another place with --output, "
                 "replace it with --force, or move it away."
             )
+        differences = ", ".join(_difference(name, stored[name], specification[name]) for name in names)
         raise FileExists(
             f"'{path}' holds another result, of {header.get('samples')} images "
-            f"(it differs in: {', '.join(differences)}). Use --force to replace it, name another place with --output, "
+            f"(it differs in: {differences}). Use --force to replace it, name another place with --output, "
             "or move it away."
         )
+
+
+def _difference(name: str, stored: Any, asked: Any) -> str:
+    """What of two specifications differs, in words; of attacks, which of their settings."""
+    if name != "attack" or not isinstance(stored, Mapping):
+        return {"classifier_digest": "classifier", "dataset_digest": "images", "dataset": "data set"}.get(name, name)
+    settings = ({**attack, **(attack.get("parameters") or {})} for attack in (stored, asked))
+    there, here = ({k: v for k, v in each.items() if k not in ("parameters", "overrides")} for each in settings)
+    keys = [key for key in {**there, **here} if there.get(key) != here.get(key)]
+    keys = ["method"] if "method" in keys else keys
+    words = [f"{key} is {shown(there.get(key))} there and {shown(here.get(key))} here" for key in keys]
+    return f"attack, {', '.join(words)}" if words else "attack"

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from advlab import remote, workspace
+from advlab.data.dataset import Dataset
 from advlab.data.loading import load_dataset
 from advlab.errors import InvalidValue
 from advlab.lazy import LazyImages
@@ -28,6 +29,7 @@ from advlab.workflows.inputs import (
     resolve_dataset,
     training_dataset,
 )
+from advlab.workflows.kept import from_archive, require_archive_to_keep, require_independent
 
 if TYPE_CHECKING:
     from advlab.workflows.inputs import ClassifierLike, DatasetLike
@@ -136,10 +138,11 @@ def attack(
         compile: ``auto``, ``xla`` or ``graph``.
         attempted: bool ``(n,)``, the images to attack, the others count as not robust; None: all.
         save: Whether to write the archive. An attack that is interrupted then keeps its work, and the same call
-            continues it.
+            continues it. Of an archive that is there the images are kept: only missing ones are crafted, and fewer are
+            taken from it, unless they depend on one another.
         output: The archive's path; None: ``attacks/<classifier>/<attack>.h5`` in the workspace. Of a URL such as
             ``s3://bucket/a.h5`` that archive is a copy.
-        force: Whether an archive of something else may be replaced.
+        force: Whether to craft all images again, and to replace an archive of something else.
         trust: Whether code in a model file may run.
         progress: Whether to show a bar; None: on a terminal.
         **parameters: Those of the method, such as ``steps=100``; for a bounded method also ``loss``, a TensorFlow
@@ -186,7 +189,8 @@ def attack(
             dataset = load_dataset(dataset, limit=samples)
             asked, _ = for_each_image(spec, dataset, target, mask, epsilon_per_image)
             if save or path is not None:
-                require_archive(path or workspace.archive_path(weights.stem, asked.slug), asked, dataset, None, force)
+                archive = path or workspace.archive_path(weights.stem, asked.slug)
+                require_archive_to_keep(archive, asked, dataset, None, force)
 
     from advlab.engine.attack import craft
 
@@ -196,24 +200,35 @@ def attack(
     place = path or workspace.archive_path(network.name, spec.slug)
     saves = save or path is not None
     unfinished = workspace.partial_path(network.name, spec.slug) if saves else None
-    with exclusive(unfinished):
-        if saves:
-            require_archive(place, spec, images, network.digest, force)
-            require_room(place, len(images), images.shape, network.classes)
-            if force and unfinished is not None:
-                workspace.forget_unfinished(unfinished)
-        result = craft(
+
+    def craft_images(chosen: Dataset, rows: slice) -> AttackResult:
+        return craft(
             network,
-            images,
+            chosen,
             spec,
             batch_size=batch_size,
             compile=compile,
-            attempted=attempted,
-            per_image=per_image,
+            attempted=attempted if attempted is None or rows == slice(None) else attempted[rows],
+            per_image=per_image.take(rows),
             unfinished=unfinished,
             progress=progress,
         )
-        result = finish(result, place, unfinished, force) if saves else result
+
+    if not saves:
+        return craft_images(images, slice(None))
+    with exclusive(unfinished):
+        stored = require_archive_to_keep(place, spec, images, network.digest, force)
+        require_independent(place, spec, images, stored)
+        require_room(place, len(images), images.shape, network.classes)
+        if force and unfinished is not None:
+            workspace.forget_unfinished(unfinished)
+        result = from_archive(place, images, stored, craft_images, attempted, progress) if stored else None
+        if result is None:
+            # Where others of the same images were attempted they are attacked again, and the archive is replaced.
+            require_archive(place, spec, images, network.digest, force)
+            result = craft_images(images, slice(None))
+        if result.location is None:
+            result = finish(result, place, unfinished, force or bool(stored))
     if url is not None:
         remote.upload(result.path, url)
     return result

@@ -18,13 +18,13 @@ from advlab.declarations.suites import Suite, load_suite
 from advlab.evaluation.evaluation import Evaluation, evaluate
 from advlab.evaluation.table import Evaluations
 from advlab.lock import exclusive
-from advlab.progress import Progress
 from advlab.results import combine
-from advlab.results.result import AttackResult, load_result
+from advlab.results.result import AttackResult
 from advlab.threat import ThreatModel
 from advlab.workflows.attack import finish
 from advlab.workflows.cost import require_room
-from advlab.workflows.inputs import require_archive, resolve_classifier, resolve_dataset
+from advlab.workflows.inputs import resolve_classifier, resolve_dataset
+from advlab.workflows.kept import from_archive, require_archive_to_keep, require_independent
 from advlab.workflows.selftest import SelfTest, run_selftest, within_layers
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ def run(
         norm: None: the suite's own.
         epsilon: In pixel units; None: the suite's own.
         samples: The first so many images of a data set that is named.
-        save: Whether to write each archive as soon as it is crafted, and to take those that an earlier run of the same
-            suite wrote.
+        save: Whether to write each archive as soon as it is crafted, and to keep the images of those that an earlier
+            run of the same suite wrote: only missing ones are crafted, and fewer are taken from them.
         force: Whether to craft all of them again, and to replace archives of something else.
         trust: Whether code in a model file may run.
         precision: Of gradients, ``float32`` or ``bfloat16``.
@@ -139,42 +139,65 @@ class _Run:
     def require_archives(self, force: bool) -> None:
         """Raise where an archive of something else is in the way."""
         for path, spec in zip(self.paths, self.recorded, strict=True):
-            require_archive(path, spec, self.data, self.classifier.digest, force)
+            stored = require_archive_to_keep(path, spec, self.data, self.classifier.digest, force)
+            require_independent(path, spec, self.data, stored)
             require_room(path, len(self.data), self.data.shape, self.classifier.classes)
 
     def attack(self, save: bool, force: bool) -> list[AttackResult]:
         """The result of each attack; in a cascade each gets the images that are still robust after those before it."""
-        from advlab.engine.attack import craft
-
         results: list[AttackResult] = []
-        for spec, path in zip(self.specs, self.paths, strict=True):
+        for spec, recorded, path in zip(self.specs, self.recorded, self.paths, strict=True):
             attempted = results[-1].robust if self.threat is not None and results else None
-            result = _load_saved(path, attempted, self.progress) if save and not force else None
-            if result is None:
-                unfinished = _unfinished(self.classifier, spec, attempted) if save else None
-                with exclusive(unfinished):
-                    if force and unfinished is not None:
-                        workspace.forget_unfinished(unfinished)
-                    result = craft(
-                        self.classifier,
-                        self.data,
-                        spec,
-                        attempted=attempted,
-                        judged=self.threat,
-                        unfinished=unfinished,
-                        progress=self.progress,
-                    )
-                    if self.threat is not None:
-                        result = combine.within(result, self.threat)
-                    if save:
-                        result = finish(result, path, unfinished, force)
-            results.append(result)
+            if save:
+                results.append(self._from_archive(spec, recorded, path, attempted, force))
+            else:
+                results.append(self._craft(spec, self.data, attempted, None))
         return results
 
+    def _from_archive(
+        self, spec: Attack, recorded: Attack, path: Path, attempted: np.ndarray | None, force: bool
+    ) -> AttackResult:
+        """The result of one attack: what its archive has of it is kept, and what is missing crafted and saved."""
+        unfinished = _unfinished(self.classifier, spec, attempted)
+
+        def craft(images: Dataset, rows: slice) -> AttackResult:
+            return self._craft(spec, images, None if attempted is None else attempted[rows], unfinished)
+
+        with exclusive(unfinished):
+            if force:
+                workspace.forget_unfinished(unfinished)
+            stored = require_archive_to_keep(path, recorded, self.data, self.classifier.digest, force)
+            result = from_archive(path, self.data, stored, craft, attempted, self.progress) if stored else None
+            if result is None:
+                result = craft(self.data, slice(None))
+            # Where the attacks before it left other images, an archive of more images is worth more than this one.
+            if result.location is None and stored <= len(self.data):
+                result = finish(result, path, unfinished, force or bool(stored))
+        return result
+
+    def _craft(
+        self, spec: Attack, images: Dataset, attempted: np.ndarray | None, unfinished: Path | None
+    ) -> AttackResult:
+        from advlab.engine.attack import craft
+
+        result = craft(
+            self.classifier,
+            images,
+            spec,
+            attempted=attempted,
+            judged=self.threat,
+            unfinished=unfinished,
+            progress=self.progress,
+        )
+        return result if self.threat is None else combine.within(result, self.threat)
+
     def saved(self, combined: AttackResult, force: bool) -> AttackResult:
-        """A joined result, once its archive is written."""
+        """A joined result, once its archive is written; one of more images is left as it is."""
         path = workspace.archive_path(self.classifier.name, _archive_slug(combined.attack))
-        return finish(combined, path, None, force)
+        stored = require_archive_to_keep(path, combined.attack, self.data, self.classifier.digest, force)
+        if stored > len(combined):
+            return replace(combined, location=path)
+        return finish(combined, path, None, force or bool(stored))
 
     def selftest(self, threat: ThreatModel, count: int) -> SelfTest:
         """The self-test of a cascade: its attacks run one after another until one finds the planted example."""
@@ -202,15 +225,3 @@ def _unfinished(classifier: Classifier, spec: Attack, attempted: np.ndarray | No
         return workspace.partial_path(classifier.name, spec.slug)
     digest = hashlib.sha256(np.packbits(attempted).tobytes()).hexdigest()[:8]
     return workspace.partial_path(classifier.name, f"{spec.slug}-{digest}")
-
-
-def _load_saved(path: Path, attempted: np.ndarray | None, progress: bool | None) -> AttackResult | None:
-    """The archive of an earlier run of the same suite; None unless it attacked the same images."""
-    if not path.exists():
-        return None
-    result = load_result(path)
-    if attempted is not None and not np.array_equal(result.attempted, attempted):
-        return None
-    with Progress(len(result), f"{result.attack.method} on {result.classifier}, loaded", show=progress) as bar:
-        bar.advance(len(result))
-    return result
