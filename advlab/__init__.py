@@ -25,6 +25,7 @@ if TYPE_CHECKING:  # what editors and type checkers see of the lazy names below
     from advlab.declarations.studies import load_study as load_study
     from advlab.declarations.suites import load_suite as load_suite
     from advlab.defenses.detector import Detector as Detector
+    from advlab.documentation import docs_address as docs_address
     from advlab.errors import AdvlabError as AdvlabError
     from advlab.errors import AdvlabWarning as AdvlabWarning
     from advlab.errors import FileExists as FileExists
@@ -167,6 +168,7 @@ _ROOM = {
     "curve": "workflows.curve",
     "defense_report": "workflows.defense_report",
     "demo": "workflows.demo",
+    "docs_address": "documentation",
     "doctor": "workflows.doctor",
     "ensemble": "classifiers.ensemble",
     "evaluate": "evaluation.evaluation",

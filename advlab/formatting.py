@@ -7,7 +7,7 @@ import shutil
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advlab.errors import AdvlabError, InvalidValue
 
@@ -62,6 +62,29 @@ def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collectio
     widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
     specifications = [f"{'<' if head in left else '>'}{width}" for head, width in zip(heads, widths, strict=True)]
     return [gap.join(map(format, line, specifications)).rstrip() for line in (heads, *rows)]
+
+
+class Grid(NamedTuple):
+    """A table before it is drawn; as in ``aligned``."""
+
+    heads: Sequence[str]
+    rows: Sequence[Sequence[str]]
+    left: Collection[str]
+    gap: str = "  "
+
+
+class Page(str):
+    """Tables and lines as plain text, which still knows its ``parts``, so that a terminal can draw the tables."""
+
+    parts: tuple[Grid | str, ...]
+
+    @classmethod
+    def of(cls, *parts: Grid | str) -> Page:
+        """From tables and lines, one below the other."""
+        texts = ["\n".join(aligned(*part)) if isinstance(part, Grid) else part for part in parts]
+        page = cls("\n".join(texts))
+        page.parts = parts
+        return page
 
 
 def shortened(text: str, width: int) -> str:

@@ -518,6 +518,33 @@ def test_show_explains_a_method_and_each_of_its_parameters_within_80_columns():
         assert max(map(len, call("show", name).stdout.splitlines())) <= 80, name
 
 
+def test_show_explains_every_finding_within_80_columns():
+    findings = advlab.available("findings", details=True)
+    for code, finding in findings.items():
+        text = call("show", code).stdout
+        assert max(map(len, text.splitlines())) <= 80, code
+        words = " ".join(text.split())
+        assert words == f"{code}: {finding.severity}, raised if {finding.raised_if}. {finding.means} Do: {finding.do}"
+    assert json.loads(call("show", "zero-gradients", "--json").stdout)["code"] == "zero-gradients"
+    assert list(findings)[-1] in call("list", "findings").stdout
+
+
+def test_a_report_leads_to_the_address_of_the_documentation(archive, tmp_path, monkeypatch):
+    monkeypatch.setenv("ADVLAB_DOCS_URL", "")
+    monkeypatch.chdir(tmp_path)
+    call("report", archive)
+    assert "findings.html" not in Path("report.html").read_text("utf-8")
+    call("report", archive, "--docs-url", "https://robust.example/")
+    assert 'href="https://robust.example/findings.html#few-samples"' in Path("report.html").read_text("utf-8")
+    assert "must begin with http://" in refused("--docs-url", "javascript:x", "report", archive)
+    monkeypatch.delenv("ADVLAB_DOCS_URL")
+    Path("advlab.toml").write_text('docs-url = "../site"\n')
+    call("report", archive)
+    assert 'href="../site/findings.html#few-samples"' in Path("report.html").read_text("utf-8")
+    monkeypatch.setenv("ADVLAB_DOCS_URL", "javascript:x")
+    assert "must begin with http://" in refused("list")
+
+
 def test_archives_are_listed_with_their_accuracy(archive):
     result = load_result(archive)
     line = call("list", "archives").stdout

@@ -38,6 +38,7 @@ LIBRARIES = {  # library: the rooms that may import it
     "keras": "classifiers engine certification training defenses workflows",
     "art": "methods",
     "click": "cli",
+    "rich": "cli",
     "jinja2": "reporting",
     "markupsafe": "reporting",
     "matplotlib": "figures",
@@ -52,7 +53,7 @@ LIBRARIES = {  # library: the rooms that may import it
     "fsspec": "root",
     "mlflow": "workflows",
 }
-IN_FUNCTIONS_ONLY = {"sklearn", "PIL", "art", "onnx", "tqdm", "pandas", "ray", "fsspec", "mlflow"}
+IN_FUNCTIONS_ONLY = {"sklearn", "PIL", "art", "onnx", "tqdm", "rich", "pandas", "ray", "fsspec", "mlflow"}
 FILES = sorted(path for path in PACKAGE.rglob("*.py") if "shipped" not in path.parts)
 
 
@@ -263,6 +264,7 @@ def test_the_public_names():
         "curve",
         "defense_report",
         "demo",
+        "docs_address",
         "doctor",
         "ensemble",
         "evaluate",

@@ -128,7 +128,7 @@ def test_the_typed_example_uses_every_public_function():
     left_out = {name for name in advlab.__all__ if name not in used}
     assert left_out <= {
         *("available", "demo", "study", "load_study", "load_suite", "load_classifier", "StudyResult"),
-        *("ExternalLoop", "UniversalLoop", "START", "ThreatModel", "track"),
+        *("ExternalLoop", "UniversalLoop", "START", "ThreatModel", "track", "docs_address"),
         *("AdvlabError", "AdvlabWarning", "FileExists", "InvalidFile", "InvalidValue", "Mismatch"),
     }
 

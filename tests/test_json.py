@@ -104,6 +104,7 @@ def printed(tmp_path_factory):
             "harden": call("harden", "digits", "--minutes", 0.02, "--samples", 4),
             "import": call("import", array, "--model", "digits"),
             "list": call("list"),
+            "list findings": call("list", "findings"),
             "new": call("new", "method", "mine"),
             "noise": call("noise", "digits", "--samples", 3),
             "predict": call("predict", "digits", "0-2", one_image(folder)),
@@ -205,7 +206,7 @@ def test_every_documented_object_is_printed_by_some_command(printed):
 
 
 def test_the_list_of_one_category_has_only_that():
-    for category in ("models", "studies", "methods", "suites", "benchmarks", "datasets", "archives"):
+    for category in ("models", "studies", "methods", "suites", "benchmarks", "datasets", "archives", "findings"):
         assert set(call("list", category)) == {"schema", category}
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from results import build, many
 
-from advlab import figures
+from advlab import documentation, figures
 from advlab.errors import AdvlabError, FileExists, InvalidValue
 from advlab.evaluation.evaluation import evaluate
 from advlab.evaluation.findings.checklists import EVALUATION, VERDICTS, Answer
@@ -313,3 +313,68 @@ def test_a_report_replaces_a_report_and_nothing_else(tmp_path):
     with pytest.raises(FileExists, match=r"is no report of advlab, and would be replaced\. Name another page"):
         report(attacked(50), page)
     assert "My diary" in page.read_text()
+
+
+ADDRESS = "https://robust.example/docs"
+
+
+def finding_links(page):
+    return [address for address in page.addresses if "findings.html" in address]
+
+
+@pytest.fixture
+def no_address(monkeypatch):
+    monkeypatch.setenv("ADVLAB_DOCS_URL", "")
+
+
+@pytest.mark.parametrize("address", [ADDRESS, f"{ADDRESS}/", "../site", "http://localhost:8000"])
+def test_findings_lead_to_the_documentation_where_it_has_an_address(address, no_address):
+    text = report([attacked(150)], docs_url=address)
+    codes = [finding.code for finding in attacked(150).findings]
+    assert codes
+    assert finding_links(Page(text)) == [f"{address.rstrip('/')}/findings.html#{code}" for code in codes]
+    assert "advlab show" not in text
+
+
+def test_without_an_address_a_finding_names_the_command_that_explains_it(no_address):
+    page = Page(report([attacked(150)]))
+    assert finding_links(page) == []
+    for finding in attacked(150).findings:
+        assert f"In a terminal advlab show {finding.code} explains it." in page.text
+        assert " ".join(f"Raised because {finding.raised_if}. {finding.means} {finding.do}".split()) in page.text
+
+
+def test_the_address_comes_from_the_environment_else_from_the_package(monkeypatch):
+    monkeypatch.setenv("ADVLAB_DOCS_URL", ADDRESS)
+    assert finding_links(Page(report([attacked(150)])))[0].startswith(f"{ADDRESS}/findings.html#")
+    assert finding_links(Page(report([attacked(150)], docs_url=""))) == []
+    monkeypatch.delenv("ADVLAB_DOCS_URL")
+    links = {"Project-URL": ["Source, https://robust.example/code", "Documentation, https://robust.example/package"]}
+    monkeypatch.setattr(documentation.metadata, "metadata", lambda name: SimpleNamespace(get_all=links.get))
+    assert documentation.docs_address() == "https://robust.example/package"
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "javascript:alert(1)",
+        "JavaScript://robust.example/%0aalert(1)",
+        "data:text/html,x",
+        "ftp://robust.example",
+        "file:///etc/passwd",
+        "//robust.example/docs",
+        "/docs",
+        "https:",
+        "https://[robust",
+        "https://robust.example/?q=1",
+        "https://robust.example/#here",
+        'https://robust.example/"onclick="x',
+        "docs site",
+        "java\nscript:alert(1)",
+        "\\\\robust.example",
+        "C:\\docs",
+    ],
+)
+def test_an_address_that_is_neither_of_the_web_nor_relative_is_refused(address):
+    with pytest.raises(InvalidValue, match=r"must begin with http:// or https://, or be a path relative.*--docs-url"):
+        report([attacked(150)], docs_url=address)

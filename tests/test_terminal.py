@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
+import shlex
+import shutil
 import signal
+import struct
 import subprocess
 import sys
+import termios
 import time
 from pathlib import Path
 
@@ -177,21 +182,88 @@ def test_a_terminal_hears_at_once_that_tensorflow_is_loaded_and_a_pipe_does_not(
     os.close(terminal)
 
 
+ROOT = Path(__file__).parent.parent
+REFERENCE = next((ROOT / "attacks" / "reference").glob("*.h5"))
+
+
+def on_a_terminal(folder: Path, columns: int, *words: object, **variables: str) -> list[str]:
+    """The lines that a command writes to standard output where that is a terminal of so many columns."""
+    terminal, child = os.openpty()
+    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **variables}
+    environment.pop("COLUMNS", None)
+    command = [sys.executable, "-m", "advlab", *map(str, words)]
+    process = subprocess.Popen(command, stdout=child, stderr=subprocess.DEVNULL, cwd=folder, env=environment)
+    os.close(child)
+    content = b""
+    while True:
+        try:
+            part = os.read(terminal, 65_536)
+        except OSError:  # how Linux says that the other end is closed
+            break
+        if not part:
+            break
+        content += part
+    os.close(terminal)
+    assert process.wait(timeout=60) == 0
+    return content.decode().splitlines()
+
+
+def without_style(lines: list[str]) -> list[str]:
+    return [re.sub(r"\x1b\[[\d;]*m", "", line) for line in lines]
+
+
 @pytest.mark.parametrize("colours", [False, True])
 def test_a_table_fits_a_terminal_of_80_columns(tmp_path, colours):
-    archive = next((Path(__file__).parent.parent / "attacks" / "reference").glob("*.h5"))
-    terminal, child = os.openpty()
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent.parent), "COLUMNS": "80"}
-    environment |= {} if colours else {"NO_COLOR": "1"}
-    command = [sys.executable, "-m", "advlab", "evaluate", str(archive)]
-    subprocess.run(command, stdout=child, stderr=subprocess.DEVNULL, cwd=tmp_path, env=environment, timeout=60)
-    os.close(child)
-    lines = os.read(terminal, 10_000).decode().splitlines()
-    os.close(terminal)
+    lines = on_a_terminal(tmp_path, 80, "evaluate", REFERENCE, NO_COLOR="" if colours else "1")
     assert lines[0].startswith("\x1b[1m") == colours
-    lines = [re.sub(r"\x1b\[\d*m", "", line) for line in lines]
+    assert any("\x1b" in line for line in lines) == colours
+    lines = without_style(lines)
     assert lines[0].split()[:2] == ["model", "attack"]
+    assert set(lines[1]) == {"─"}
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.parametrize("columns", [60, 80, 120])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["list", "methods"],
+        ["list", "findings"],
+        ["list", "studies"],
+        ["evaluate", REFERENCE],
+        ["compare", REFERENCE],
+    ],
+    ids=lambda words: " ".join(map(str, words[:2])).replace(str(REFERENCE), ""),
+)
+def test_a_terminal_breaks_no_word_and_shows_all_that_a_pipe_gets(tmp_path, columns, words):
+    lines = without_style(on_a_terminal(tmp_path, columns, *words))
+    assert max(map(len, lines)) <= max(columns, 80)
+    piped = shell(f"{ADVLAB} {shlex.join(map(str, words))}", tmp_path).stdout
+    assert "\x1b" not in piped
+    assert "─" not in piped
+    shown = {word for line in lines for word in line.split()}
+    missing = set(piped.split()) - shown
+    # A terminal of less than 100 columns leaves out what a run cost.
+    assert not missing or (words[0] == "evaluate" and columns < 100 and len(missing) <= 2)
+
+
+def test_a_listing_of_names_that_are_longer_than_half_a_line_has_them_whole(tmp_path):
+    folder = tmp_path / "a-workspace-whose-name-is-rather-long" / "attacks" / "digits"
+    folder.mkdir(parents=True)
+    shutil.copy(REFERENCE, folder / "archive.h5")
+    words = ["--workspace", "a-workspace-whose-name-is-rather-long", "list", "archives"]
+    lines = without_style(on_a_terminal(tmp_path, 120, *words))
+    assert any(line.rstrip().endswith("attacks/digits/archive.h5") for line in lines)
+    assert any("of 100 images" in line for line in lines)
+    assert not any("…" in line for line in lines)
+
+
+@pytest.mark.parametrize("words", [f"evaluate {REFERENCE}", "list", f"compare {REFERENCE}"])
+def test_a_pipe_never_loads_what_draws(words, tmp_path):
+    (tmp_path / "rich.py").write_text("raise SystemExit(3)")
+    process = shell(f"PYTHONPATH={tmp_path}:$PYTHONPATH {ADVLAB} {words}", tmp_path)
+    assert process.returncode == 0, process.stderr
 
 
 @pytest.mark.parametrize(

@@ -15,9 +15,9 @@ from advlab.cli.options import (
     dataset_options,
     json_option,
     print_json,
-    print_table,
     relative_path,
 )
+from advlab.cli.tables import print_table
 
 SECTION = "judge"
 _OF_PROPERTIES = ("method", "time_limit", "trust")

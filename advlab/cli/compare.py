@@ -6,7 +6,8 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import complete, json_option, print_json, print_table
+from advlab.cli.options import complete, json_option, print_json
+from advlab.cli.tables import print_table
 
 SECTION = "judge"
 

@@ -14,9 +14,9 @@ from advlab.cli.options import (
     json_option,
     model_option,
     print_json,
-    print_table,
     say_if_fewer,
 )
+from advlab.cli.tables import print_table
 
 SECTION = "defend"
 

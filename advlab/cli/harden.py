@@ -13,10 +13,10 @@ from advlab.cli.options import (
     complete,
     json_option,
     print_json,
-    print_table,
     relative_path,
     say_if_fewer,
 )
+from advlab.cli.tables import print_table
 
 SECTION = "defend"
 

@@ -20,7 +20,7 @@ from advlab.cli.defaults import default_map
 from advlab.errors import AdvlabError, for_terminal, in_words, unknown
 
 _FOLDER = Path(__file__).parent
-_NOT_COMMANDS = ("defaults", "main", "options")
+_NOT_COMMANDS = ("defaults", "main", "options", "tables")
 _HELP = """How robust is a Keras classifier of images or texts, and can that number be believed?
 
 \b
@@ -170,6 +170,12 @@ class _Group(_OnceOnly, click.Group):
 @click.option(
     "--ray", is_flag=False, flag_value="local", metavar="[HOST:PORT]", help="Let Ray do so, here or in a cluster."
 )
+@click.option(
+    "--docs-url",
+    envvar="ADVLAB_DOCS_URL",
+    metavar="URL",
+    help="Where the findings of a report lead [default: $ADVLAB_DOCS_URL].",
+)
 @click.option("--quiet", "-q", is_flag=True, help="Print the result and errors alone.")
 @click.option("--verbose", "-v", is_flag=True, help="Say what is read, how it is run, and what is written.")
 @click.option("--debug", is_flag=True, help="Show the traceback of an error.")
@@ -181,6 +187,7 @@ def main(
     device: str | None,
     workers: int | None,
     ray: str | None,
+    docs_url: str | None,
     quiet: bool,
     verbose: bool,
     debug: bool,
@@ -196,6 +203,8 @@ def main(
         ctx.with_resource(contextlib.redirect_stderr(ctx.with_resource(nowhere)))
     if device:
         os.environ["ADVLAB_DEVICE"] = device
+    if docs_url is not None:
+        os.environ["ADVLAB_DOCS_URL"] = advlab.docs_address(docs_url)
     if workspace:
         os.environ["ADVLAB_WORKSPACE"] = workspace
     if workers or ray:

@@ -14,6 +14,7 @@ from click.shell_completion import CompletionItem
 
 import advlab
 from advlab.cli.main import ClassifierOption
+from advlab.cli.tables import print_table
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -221,12 +222,6 @@ def print_evaluations(evaluations: list[advlab.Evaluation]) -> None:
         said.add(finding.code)
     for finding in advlab.cross_findings(evaluations):
         click.echo(f"{_coloured(finding.severity)}: {finding.evidence}. {finding.do}", err=True)
-
-
-def print_table(table: str) -> None:
-    """A table on standard output, its heads bold on a terminal."""
-    heads, newline, rest = table.partition("\n")
-    click.echo(f"{_styled(heads, bold=True)}{newline}{rest}")
 
 
 def _coloured(severity: str) -> str:

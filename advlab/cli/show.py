@@ -19,10 +19,10 @@ SECTION = "look around"
 @classifier_options()
 @json_option
 def show(model: str, save_settings: bool, trust: bool, as_json: bool) -> None:
-    """Print the layers and card of a model, or what a method does.
+    """Print the layers of a model, or explain a method or finding.
 
     MODEL is a name ('advlab list models') or the path of any Keras file; or the name of a method ('advlab list
-    methods'), whose parameters are explained.
+    methods'), whose parameters are explained; or the code of a finding ('advlab list findings'): its cause and remedy.
 
     Example: advlab show net.h5 --preprocess caffe --save-settings
     """
@@ -33,6 +33,13 @@ def show(model: str, save_settings: bool, trust: bool, as_json: bool) -> None:
             return
         click.echo(method.page())
         click.echo(f"Next: advlab attack --method {model}", err=True)
+        return
+    finding = advlab.available("findings", details=True).get(model) if isinstance(model, str) else None
+    if finding is not None:
+        if as_json:
+            print_json({"schema": 1, **finding.to_dict()})
+        else:
+            click.echo(finding.page())
         return
     summary = advlab.summary(model, save_settings=save_settings, trust=trust)
     if as_json:

@@ -10,7 +10,7 @@ import textwrap
 from collections.abc import Sequence
 
 from advlab.evaluation.comparison import Column, Comparison, Model, Summary
-from advlab.formatting import aligned, page_width, printable, shortened
+from advlab.formatting import Grid, Page, page_width, printable, shortened
 
 BEST = "*"
 _CSV = (
@@ -24,11 +24,11 @@ _TEX |= {character: f"\\{character}" for character in "&%$#_{}"}
 
 def table(comparison: Comparison) -> str:
     """A block of lines for each set of images, at most 100 columns wide; what does not fit side by side goes below."""
-    lines: list[str] = []
+    parts: list[Grid | str] = []
     for digest, columns in comparison.by_images.items():
         models = _models(comparison, digest)
         names = [shortened(printable(name), _MODEL) for name in names_of(comparison, models)]
-        lines += [images(comparison, digest), ""]
+        parts += [images(comparison, digest), ""]
         texts = {column: [text(comparison.summary(model, column), BEST) for model in models] for column in columns}
         clean = [_clean(comparison, model, digest) for model in models]
         for block in _blocks(columns, texts, max(map(len, (*names, "model"))) + 9):
@@ -36,8 +36,8 @@ def table(comparison: Comparison) -> str:
             rows = [
                 [name, clean[number], *(texts[column][number] for column in block)] for number, name in enumerate(names)
             ]
-            lines += [*aligned(heads, rows, heads[:1]), ""]
-    return "\n".join([*lines, *textwrap.wrap(caption(comparison), page_width()), *_failures(comparison)])
+            parts += [Grid(heads, rows, heads[:1]), ""]
+    return Page.of(*parts, *textwrap.wrap(caption(comparison), page_width()), *_failures(comparison))
 
 
 def markdown(comparison: Comparison) -> str:

@@ -13,7 +13,7 @@ import numpy as np
 from advlab.evaluation import metrics
 from advlab.evaluation.findings.checks import Finding
 from advlab.evaluation.metrics import Rate
-from advlab.formatting import aligned, number, page_width, plain, printable
+from advlab.formatting import Grid, Page, number, page_width, plain, printable
 from advlab.threat import ThreatModel
 
 if TYPE_CHECKING:
@@ -119,8 +119,8 @@ class DefenseReport:
 
     def table(self) -> str:
         """A row for each attacker and the conclusion, as text."""
-        lines = aligned(_HEADS, self.rows(), left=_HEADS[:3])
-        return "\n".join([*lines, "", *textwrap.wrap(printable(self.conclusion()), page_width())])
+        grid = Grid(_HEADS, self.rows(), left=_HEADS[:3])
+        return Page.of(grid, "", *textwrap.wrap(printable(self.conclusion()), page_width()))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; NaN and infinity are null."""

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from advlab.evaluation.metrics import Rate, rate
-from advlab.formatting import aligned, number, page_width, plain, printable
+from advlab.formatting import Grid, Page, number, page_width, plain, printable
 from advlab.threat import ThreatModel
 
 SCHEMA = 1
@@ -90,8 +90,8 @@ class Detection:
 
     def table(self) -> str:
         """A row for each attack and the conclusion, as text."""
-        lines = aligned(_HEADS, self.rows(), left=_HEADS[:1])
-        return "\n".join([*lines, "", *textwrap.wrap(printable(self.conclusion()), page_width())])
+        grid = Grid(_HEADS, self.rows(), left=_HEADS[:1])
+        return Page.of(grid, "", *textwrap.wrap(printable(self.conclusion()), page_width()))
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; NaN is null."""

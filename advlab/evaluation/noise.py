@@ -13,7 +13,7 @@ import numpy as np
 from advlab.data.noise import UNKNOWN
 from advlab.errors import InvalidValue
 from advlab.evaluation.metrics import Rate, rate
-from advlab.formatting import aligned, number, page_width, plain, printable, shortened
+from advlab.formatting import Grid, Page, number, page_width, plain, printable, shortened
 
 SCHEMA = 1
 THRESHOLDS = (0.5, 0.9, 0.99)
@@ -66,8 +66,8 @@ class NoiseEvaluation:
     def table(self) -> str:
         """A row for each distribution of noise, and a caption: at most 100 columns wide."""
         rows = self.rows()
-        lines = aligned(list(rows[0]), [list(row.values()) for row in rows], ("noise", "most often"))
-        return "\n".join([*lines, "", *textwrap.wrap(printable(self.caption()), page_width())])
+        grid = Grid(list(rows[0]), [list(row.values()) for row in rows], ("noise", "most often"))
+        return Page.of(grid, "", *textwrap.wrap(printable(self.caption()), page_width()))
 
     def caption(self) -> str:
         """What a reader of the table must know."""

@@ -18,7 +18,7 @@ from advlab.declarations.studies import Row, Study, flat, in_words
 from advlab.errors import InvalidFile
 from advlab.evaluation.findings.checks import CHECKS
 from advlab.evaluation.metrics import Rate
-from advlab.formatting import aligned, page_width, printable, shortened
+from advlab.formatting import Grid, Page, page_width, printable, shortened
 from advlab.validation import is_number, json_object, shown
 
 SCHEMA = 1
@@ -126,7 +126,7 @@ class StudyResult:
         others = [max(map(len, column)) for column in zip(heads[1:], *(cells for _, *cells in bodies), strict=True)]
         name_width = max(page_width() - sum(others) - 2 * len(others), 12)
         rows = [[shortened(name, name_width), *cells] for name, *cells in bodies]
-        return "\n".join([*aligned(heads, rows, heads[:1]), "", *textwrap.wrap(self._caption(), page_width())])
+        return Page.of(Grid(heads, rows, heads[:1]), "", *textwrap.wrap(self._caption(), page_width()))
 
     def markdown(self) -> str:
         """The table with the varied settings, and the notes below it."""

@@ -13,7 +13,7 @@ from advlab.errors import InvalidValue
 from advlab.evaluation.compare import compare
 from advlab.evaluation.significance import SIGNIFICANCE
 from advlab.evaluation.texts import CAPTION as TEXT_CAPTION
-from advlab.formatting import WIDTH, aligned, as_list, number, page_width, printable, shortened
+from advlab.formatting import WIDTH, Grid, Page, as_list, number, page_width, printable, shortened
 from advlab.threat import GIVEN
 
 if TYPE_CHECKING:
@@ -132,7 +132,7 @@ def table(evaluations: Evaluation | Iterable[Evaluation], markdown: bool = False
     if markdown:
         return "\n".join([*_markdown(rows), "", *caption(evaluations)])
     lines = [wrapped for line in caption(evaluations) for wrapped in textwrap.wrap(line, page_width())]
-    return "\n".join([*_text(rows), "", *lines])
+    return Page.of(_grid(rows), "", *lines)
 
 
 def caption(evaluations: Sequence[Evaluation]) -> list[str]:
@@ -223,7 +223,7 @@ def as_html(evaluation: Evaluation) -> str:
     return f"<table><caption>{html.escape(evaluation.images)}</caption><tbody>{rows}</tbody></table><ul>{notes}</ul>"
 
 
-def _text(rows: list[dict[str, str]]) -> list[str]:
+def _grid(rows: list[dict[str, str]]) -> Grid:
     heads = list(rows[0])
     widths = {head: max(len(head), *(len(row[head]) for row in rows)) for head in heads}
     is_crowded = page_width() < WIDTH or len(heads) >= _MANY_COLUMNS
@@ -234,7 +234,7 @@ def _text(rows: list[dict[str, str]]) -> list[str]:
     room = page_width() - sum(widths[h] for h in heads[2:]) - len(gap) * (len(heads) - 1)
     widths["model"] = min(widths["model"], max(room - widths["attack"], room // 3))
     widths["attack"] = min(widths["attack"], room - widths["model"])
-    return aligned(heads, [[shortened(row[h], widths[h]) for h in heads] for row in rows], heads[:2], gap)
+    return Grid(heads, [[shortened(row[h], widths[h]) for h in heads] for row in rows], heads[:2], gap)
 
 
 def _markdown(rows: list[dict[str, str]]) -> list[str]:

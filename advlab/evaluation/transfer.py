@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from advlab.errors import InvalidValue
 from advlab.evaluation.metrics import Rate
 from advlab.evaluation.table import SIGN, labels
-from advlab.formatting import number, page_width, plain, printable, shortened
+from advlab.formatting import Grid, Page, number, page_width, plain, printable, shortened
 
 if TYPE_CHECKING:
     from advlab.evaluation.evaluation import Evaluation
@@ -100,13 +100,14 @@ class TransferMatrix:
             if blocks[-1] and head_width + sum(2 + widths[c] for c in (*blocks[-1], column)) > page_width():
                 blocks.append([])
             blocks[-1].append(column)
-        lines: list[str] = []
+        parts: list[Grid | str] = []
         for block in blocks:
-            for name, line in zip((_CORNER, *rows), (columns, *texts), strict=True):
-                cells = (f"{shortened(line[c], widths[c]):>{widths[c]}}" for c in block)
-                lines.append("  ".join([f"{shortened(name, head_width):<{head_width}}", *cells]).rstrip())
-            lines.append("")
-        return "\n".join([*lines, *textwrap.wrap(self.caption(), page_width())])
+            heads, *bodies = (
+                [shortened(name, head_width), *(shortened(line[c], widths[c]) for c in block)]
+                for name, line in zip((_CORNER, *rows), (columns, *texts), strict=True)
+            )
+            parts += [Grid(heads, bodies, heads[:1]), ""]
+        return Page.of(*parts, *textwrap.wrap(self.caption(), page_width()))
 
     def caption(self) -> str:
         """What a reader of the table must know."""

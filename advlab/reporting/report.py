@@ -12,6 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 from markupsafe import Markup
 
 from advlab import figures, remote, workspace
+from advlab.documentation import docs_address
 from advlab.errors import FileExists, InvalidValue
 from advlab.evaluation.evaluation import Evaluation
 from advlab.evaluation.findings.checklists import TITLES, VERDICTS, Answer
@@ -74,15 +75,23 @@ class Report(str):
         )
 
 
-def report(evaluations: Evaluation | Iterable[Evaluation] | Audited, path: str | PathLike[str] | None = None) -> Report:
+def report(
+    evaluations: Evaluation | Iterable[Evaluation] | Audited,
+    path: str | PathLike[str] | None = None,
+    *,
+    docs_url: str | None = None,
+) -> Report:
     """The page as HTML text, a string that a notebook shows; with ``path`` it is also written, whole or not at all.
 
     Of an audit it has the answers as its first table, and its headline is the worst case under the audit's own threat
     model, whatever its controls found. Otherwise each threat model has a headline of its own.
 
+    Each finding leads to its explanation in the documentation at ``docs_url``, a web address or a path relative to the
+    page (None: ``ADVLAB_DOCS_URL``, else that of the package); with none it names the command that explains it.
+
     It opens from disk without a server, adapts to light and dark, and stays below 5 MB: at most 40 sampled images of
-    each attack are embedded. Raises ``InvalidValue`` without any evaluation, and ``FileExists`` where ``path`` is
-    a file but no report. A URL is uploaded to.
+    each attack are embedded. Raises ``InvalidValue`` without any evaluation and for another ``docs_url``, and
+    ``FileExists`` where ``path`` is a file but no report. A URL is uploaded to.
     """
     audit = evaluations if isinstance(evaluations, Audited) else None
     evaluations = as_evaluations(evaluations.evaluations.values() if isinstance(evaluations, Audited) else evaluations)
@@ -90,7 +99,7 @@ def report(evaluations: Evaluation | Iterable[Evaluation] | Audited, path: str |
         raise InvalidValue("A report needs at least one evaluation. Got none.")
     if path is not None and Path(path).suffix not in (".html", ".htm"):
         raise InvalidValue(f"A report is an HTML page. Got the name '{path}'; end it in .html.")
-    text = render("template.html", _context(evaluations, audit))
+    text = render("template.html", _context(evaluations, audit, docs_address(docs_url)))
     if path is not None:
         with remote.local(path) as page:
             _refuse_other_page(page)
@@ -111,7 +120,7 @@ def _refuse_other_page(path: Path) -> None:
         )
 
 
-def _context(evaluations: list[Evaluation], audit: Audited | None) -> dict[str, Any]:
+def _context(evaluations: list[Evaluation], audit: Audited | None, address: str) -> dict[str, Any]:
     names = labels(evaluations)
     pictures = samples(evaluations)
     summaries = summarize(evaluations, pictures, audit.threat if audit else None)
@@ -135,6 +144,7 @@ def _context(evaluations: list[Evaluation], audit: Audited | None) -> dict[str, 
         "script": Markup(resource("script.js")),
         "summaries": summaries,
         "findings": _findings(evaluations, names, audit.findings if audit else ()),
+        "address": address,
         "checks": len(CHECKS) + len(CROSS_CHECKS),
         "rows": [(e, name, cells(e, name)) for e, name in zip(evaluations, names, strict=True)],
         "caption": caption(evaluations),

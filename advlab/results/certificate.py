@@ -17,7 +17,7 @@ import numpy as np
 
 from advlab import storage, workspace
 from advlab.errors import InvalidFile
-from advlab.formatting import aligned, frame, number, page_width, plain, printable, shortened
+from advlab.formatting import Grid, Page, frame, number, page_width, plain, printable, shortened
 from advlab.results.bracket import MISCLASSIFIED, PROVEN, STATUSES, UNKNOWN, Bracket, bracket
 from advlab.results.layout import CERTIFICATE
 from advlab.results.result import AttackResult, refuse_other
@@ -165,8 +165,8 @@ class Certificate:
         rows = [
             row | {"model": shortened(row["model"], _NAME), "method": shortened(row["method"], _NAME)} for row in rows
         ]
-        lines = aligned(list(rows[0]), [list(row.values()) for row in rows], ("model", "method"), gap=" ")
-        return "\n".join([*lines, "", *textwrap.wrap(printable(self.caption()), page_width())])
+        grid = Grid(list(rows[0]), [list(row.values()) for row in rows], ("model", "method"), gap=" ")
+        return Page.of(grid, "", *textwrap.wrap(printable(self.caption()), page_width()))
 
     def caption(self) -> str:
         """What a reader of the table must know."""

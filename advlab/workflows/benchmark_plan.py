@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from advlab.data.dataset import Dataset
 from advlab.declarations import toml
 from advlab.declarations.benchmarks import Benchmark, Cell, load_benchmark
-from advlab.formatting import aligned, in_time, plain, printable
+from advlab.formatting import Grid, Page, in_time, plain, printable
 from advlab.workflows.inputs import must_fit, resolve_classifier, resolve_dataset
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ class BenchmarkPlan:
             ]
             for planned in self.cells
         ]
-        return "\n".join([*aligned(heads, rows, heads[:4]), "", self.caption()])
+        return Page.of(Grid(heads, rows, heads[:4]), "", self.caption())
 
     def caption(self) -> str:
         """The sum in words."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from advlab import workspace
 from advlab.declarations.attack import Attack
 from advlab.errors import InvalidValue
-from advlab.formatting import aligned, in_bytes, in_time, plain, printable
+from advlab.formatting import Grid, Page, in_bytes, in_time, plain, printable
 from advlab.workflows.inputs import MethodLike, resolve_classifier, resolve_dataset, resolve_method
 
 if TYPE_CHECKING:
@@ -69,7 +69,7 @@ class Cost:
             f"{in_time(self.seconds)} on this machine, as if no image ended early, {in_bytes(self.memory)} of "
             f"memory{available} and {in_bytes(self.disk)} on the disk ({in_bytes(self.free)} are free)."
         )
-        return "\n".join([*aligned(["attack", "passes for an image", "time"], rows, ["attack"]), "", sums])
+        return Page.of(Grid(["attack", "passes for an image", "time"], rows, ["attack"]), "", sums)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""

@@ -15,7 +15,7 @@ from advlab import workspace
 from advlab.declarations.adversaries import ADVERSARY_NORMS, Adversary
 from advlab.evaluation.evaluation import Evaluation
 from advlab.evaluation.metrics import Rate
-from advlab.formatting import aligned, number, plain, printable
+from advlab.formatting import Grid, Page, number, plain, printable
 from advlab.provenance import versions
 from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon, parse_norm
 from advlab.validation import invalid, is_number, require_choice, require_int
@@ -61,7 +61,7 @@ class Hardened:
 
     def table(self) -> str:
         """Both numbers before and after, as text."""
-        return "\n".join([*aligned(_HEADS, self.rows(), left=_HEADS[:1]), "", self.caption()])
+        return Page.of(Grid(_HEADS, self.rows(), left=_HEADS[:1]), "", self.caption())
 
     def caption(self) -> str:
         """What the numbers are."""

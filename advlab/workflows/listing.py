@@ -13,7 +13,7 @@ from advlab.declarations.methods import Method, load_method, method_names
 from advlab.errors import InvalidFile, unknown
 from advlab.formatting import plain
 
-CATEGORIES = ("models", "studies", "methods", "suites", "benchmarks", "datasets", "archives")
+CATEGORIES = ("models", "studies", "methods", "suites", "benchmarks", "datasets", "archives", "findings")
 _WIDTH = 80  # of a page about a method
 _GOALS = {
     "bounded": "the worst image within epsilon",
@@ -105,6 +105,28 @@ class ListedArchive(NamedTuple):
         )
 
 
+class ListedFinding(NamedTuple):
+    """What evaluation, suites and audits may say against a number."""
+
+    code: str
+    severity: str
+    raised_if: str
+    means: str
+    do: str
+
+    def to_dict(self) -> dict[str, Any]:
+        """As ``docs/json.md`` says."""
+        return dict(plain(self))
+
+    def __str__(self) -> str:
+        return f"{self.severity:<8} {self.raised_if}"
+
+    def page(self) -> str:
+        """All of it as text of 80 columns."""
+        lines = [f"{self.code}: {self.severity}, raised if {self.raised_if}.", "", self.means, "", f"Do: {self.do}"]
+        return "\n".join(part for line in lines for part in _wrapped(line))
+
+
 @overload
 def available(category: Literal["models"], *, details: Literal[True]) -> dict[str, ListedModel]: ...
 @overload
@@ -112,13 +134,15 @@ def available(category: Literal["methods"], *, details: Literal[True]) -> dict[s
 @overload
 def available(category: Literal["archives"], *, details: Literal[True]) -> dict[str, ListedArchive]: ...
 @overload
+def available(category: Literal["findings"], *, details: Literal[True]) -> dict[str, ListedFinding]: ...
+@overload
 def available(category: str, *, details: Literal[False] = False) -> dict[str, str]: ...
 @overload
 def available(category: str, *, details: bool) -> dict[str, Any]: ...
 def available(category: str, *, details: bool = False) -> dict[str, Any]:
-    """Name -> what it is, for one of ``models, studies, methods, suites, benchmarks, datasets, archives``.
+    """Name -> what it is, for one of ``models, studies, methods, suites, benchmarks, datasets, archives, findings``.
 
-    One line of text, or with ``details`` a named tuple of a model, a method or an archive.
+    One line of text, or with ``details`` a named tuple of a model, a method, an archive or a finding.
     """
     if category not in CATEGORIES:
         raise unknown("category", category, CATEGORIES)
@@ -133,6 +157,8 @@ def _entries(category: str) -> dict[str, Any]:
         return {name: _method(load_method(name)) for name in method_names()}
     if category == "suites":
         return _titles(workspace.suites())
+    if category == "findings":
+        return _findings()
     if category == "studies":
         return _titles(workspace.studies())
     if category == "benchmarks":
@@ -167,6 +193,14 @@ def _method(method: Method) -> ListedMethod:
         for name, default in method.parameters.items()
     }
     return ListedMethod(method.name, method.summary, method.source, method.goal, method.norms, parameters)
+
+
+def _findings() -> dict[str, ListedFinding]:
+    from advlab.evaluation.findings.checks import CHECKS, Finding, gravest_first
+    from advlab.evaluation.findings.cross import CROSS_CHECKS
+
+    found = gravest_first(Finding(*check[:-1], "") for check in (*CHECKS, *CROSS_CHECKS))
+    return {finding.code: ListedFinding(*finding[:-1]) for finding in found}
 
 
 def _archive(path: Path) -> ListedArchive:
