@@ -244,6 +244,22 @@ def test_protected_words_stay(tiny, data):
     assert (before == after)[kept].all()
 
 
+@pytest.mark.parametrize("name", ["hotflip", "word_importance", "random_words"])
+def test_a_share_of_its_own_words_bounds_what_changes_in_each_text(tiny, data, name):
+    words = (as_numbers(data.x) > 1).sum(1)
+    allowed = np.floor(0.375 * words + 1e-9).astype(int)
+    result = advlab.attack(tiny, data, name, epsilon=16, share=0.375)
+    changed = (as_numbers(result.x) != as_numbers(result.x_adv)).sum(1)
+    assert (changed <= allowed).all()
+    assert changed.max() == allowed.max() > allowed.min()
+    for count in np.unique(allowed):
+        fixed = advlab.attack(tiny, data, name, epsilon=int(count))
+        assert (result.x_adv == fixed.x_adv)[allowed == count].all()
+    assert (
+        advlab.attack(tiny, data, name, epsilon=1, share=0.9).x_adv == advlab.attack(tiny, data, name, epsilon=1).x_adv
+    ).all()
+
+
 def test_a_trigger_stands_before_every_text(tiny, data):
     result = advlab.attack(tiny, data, "trigger", epsilon=3)
     before, after = as_numbers(result.x), as_numbers(result.x_adv)

@@ -7,9 +7,10 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from advlab.problem.problem import Problem
-from advlab.problem.words import Words, as_numbers, replaced
+from advlab.problem.words import START, Words, as_numbers, replaced
 
 NO = tf.float32.min  # of a replacement that is none
+_ROUNDING = 1e-4  # of a share of some hundred words
 
 
 class Offer(NamedTuple):
@@ -32,9 +33,12 @@ def offer(problem: Problem, words: Words, candidates: int, edit: str, protect: s
     return Offer(clean, tf.gather(tf.convert_to_tensor(words.neighbours(candidates, edit, protect, vectors)), clean))
 
 
-def budget_of(problem: Problem) -> tf.Tensor:
-    """int32 ``(1, 1)``, or ``(b, 1)`` where texts differ in it: how many words may change."""
-    return tf.reshape(tf.cast(tf.floor(problem.ball.epsilon), tf.int32), [-1, 1])
+def budget_of(problem: Problem, share: float | tf.Tensor = 1.0) -> tf.Tensor:
+    """int32 ``(b, 1)``: how many words of each text may change, at most epsilon and this share of those that it has."""
+    words = tf.reduce_sum(tf.cast(as_numbers(problem.x) > START, tf.float32), -1, keepdims=True)
+    most = tf.cast(tf.floor(share * words + _ROUNDING), tf.int32)
+    epsilon = tf.reshape(tf.cast(tf.floor(problem.ball.epsilon), tf.int32), [-1, 1])
+    return tf.minimum(epsilon, tf.where(share < 1, most, tf.int32.max))
 
 
 def losses_of(

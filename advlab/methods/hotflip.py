@@ -31,6 +31,7 @@ def craft(
     edit: str = "substitute",
     protect: str = "",
     vectors: str = "",
+    share: float = 1.0,
 ) -> Loop:
     """One word of each text, and of each beam, changes at each step, until epsilon words differ.
 
@@ -42,6 +43,7 @@ def craft(
         edit: What takes the place of a word: a neighbour, an unknown word as a typo makes it, nothing, or any of these.
         protect: Words that stay, with commas between them.
         vectors: File of vectors that say which words are neighbours; "" for those of the model.
+        share: Of the words of each text at most this share changes, besides epsilon; 1 for no such bound.
     """
 
     def start() -> State:
@@ -51,7 +53,7 @@ def craft(
     def update(state: State, query: Query, step: tf.Tensor) -> State:
         words = problem.words_or_refuse()
         offered = offer(problem, words, candidates, edit, protect, vectors)
-        budget = budget_of(problem)
+        budget = budget_of(problem, share)
         followed, losses = [], []
         for number in range(beam):
             numbers = state["beams"][:, number]

@@ -25,6 +25,7 @@ def craft(
     edit: str = "substitute",
     protect: str = "",
     vectors: str = "",
+    share: float = 1.0,
 ) -> Loop:
     """Draw a text at each step.
 
@@ -34,6 +35,7 @@ def craft(
         edit: What takes the place of a word: a neighbour, an unknown word as a typo makes it, nothing, or any of these.
         protect: Words that stay, with commas between them.
         vectors: File of vectors that say which words are neighbours; "" for those of the model.
+        share: Of the words of each text at most this share changes, besides epsilon; 1 for no such bound.
     """
 
     def draw(step: tf.Tensor | int) -> tf.Tensor:
@@ -41,7 +43,7 @@ def craft(
         count = tf.reduce_sum(tf.cast(offered.words >= 0, tf.int32), -1)
         order = tf.where(count > 0, problem.random(step, 0)[:, 0, :, 0], 2.0)
         rank = tf.argsort(tf.argsort(order, stable=True), stable=True)
-        is_chosen = (rank < budget_of(problem)) & (count > 0)
+        is_chosen = (rank < budget_of(problem, share)) & (count > 0)
         choice = tf.cast(problem.random(step, 1)[:, 0, :, 0] * tf.cast(count, tf.float32), tf.int32)
         new = tf.gather(offered.words, tf.clip_by_value(choice, 0, tf.maximum(count - 1, 0)), batch_dims=2)
         return as_images(tf.where(is_chosen, new, offered.clean))

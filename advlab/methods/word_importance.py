@@ -21,7 +21,13 @@ CHOICES = {"edit": ("substitute", "typo", "delete", "any")}
 
 
 def craft(
-    problem: Problem, *, candidates: int = 50, edit: str = "substitute", protect: str = "", vectors: str = ""
+    problem: Problem,
+    *,
+    candidates: int = 50,
+    edit: str = "substitute",
+    protect: str = "",
+    vectors: str = "",
+    share: float = 1.0,
 ) -> Loop:
     """One position of each text is looked at in each step, until epsilon words differ.
 
@@ -30,6 +36,7 @@ def craft(
         edit: What takes the place of a word: a neighbour, an unknown word as a typo makes it, nothing, or any of these.
         protect: Words that stay, with commas between them.
         vectors: File of vectors that say which words are neighbours; "" for those of the model.
+        share: Of the words of each text at most this share changes, besides epsilon; 1 for no such bound.
     """
     length = problem.x.shape[2]
 
@@ -37,8 +44,7 @@ def craft(
         words = problem.words_or_refuse()
         offered = offer(problem, words, candidates, edit, protect, vectors)
         everywhere = tf.broadcast_to(tf.range(length)[None], tf.shape(offered.clean))
-        unknown = tf.fill(tf.shape(offered.clean), UNKNOWN)
-        importance = losses_of(problem, words, offered.clean, everywhere, unknown)
+        importance = losses_of(problem, words, offered.clean, everywhere, tf.fill(tf.shape(everywhere), UNKNOWN))
         importance = tf.where(tf.reduce_any(offered.words >= 0, -1), importance, NO)
         order = tf.argsort(importance, direction="DESCENDING", stable=True)
         return {"x": problem.x, "order": order, "done": tf.zeros_like(problem.labels, tf.bool)}
@@ -47,15 +53,14 @@ def craft(
         words = problem.words_or_refuse()
         offered, numbers = offer(problem, words, candidates, edit, protect, vectors), as_numbers(state["x"])
         position = tf.gather(state["order"], step, axis=1)
-        allowed = tf.gather(offered.allowed(numbers, budget_of(problem)), position, batch_dims=1)
+        allowed = tf.gather(offered.allowed(numbers, budget_of(problem, share)), position, batch_dims=1)
         near = tf.gather(offered.words, position, batch_dims=1)
-        positions = tf.broadcast_to(position[:, None], tf.shape(near))
-        losses = losses_of(problem, words, numbers, positions, tf.maximum(near, 0))
-        losses = tf.where(allowed, losses, NO)
+        places = tf.broadcast_to(position[:, None], tf.shape(near))
+        losses = tf.where(allowed, losses_of(problem, words, numbers, places, tf.maximum(near, 0)), NO)
         best = tf.gather(near, tf.argmax(losses, -1), batch_dims=1)
         is_better = tf.reduce_max(losses, -1) > query.loss
         count = tf.reduce_sum(tf.cast(numbers != offered.clean, tf.int32), -1)
-        is_over = count >= budget_of(problem)[:, 0]  # and what is there was queried
+        is_over = count >= budget_of(problem, share)[:, 0]  # and what is there was queried
         numbers = tf.where((is_better & ~is_over)[:, None], replaced(numbers, position, best), numbers)
         return {"x": as_images(numbers), "order": state["order"], "done": is_over}
 

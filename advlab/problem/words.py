@@ -15,7 +15,7 @@ import tensorflow as tf
 from advlab import text
 from advlab.text import PADDING, SCALE, START, UNKNOWN
 
-__all__ = ["PADDING", "UNKNOWN", "Words", "as_images", "as_numbers", "replaced"]
+__all__ = ["PADDING", "START", "UNKNOWN", "Words", "as_images", "as_numbers", "replaced"]
 
 
 class Words(NamedTuple):
