@@ -33,7 +33,7 @@ MODELS = Path(__file__).parent.parent / "models"
 RECORDS, README, PRETRAINED = MODELS / "measured.json", MODELS / "README.md", MODELS / "pretrained"
 SUITE, NORM, EPSILON = "standard", "linf", 0.05
 IMAGES, FEW = 500, 100  # test images that are attacked; few for networks that are not dense, to keep a run bearable
-ROBUST_IMAGES = 1000  # of networks trained against an adversary, at its own epsilon
+ROBUST_IMAGES = 1000  # of networks trained against an adversary, at its own epsilon; of residual ones 200
 WORDS = 10  # of a text that may be replaced
 PROVEN_IMAGES = 10_000  # of networks trained for certificates, bounded at their own epsilon
 ROOM = 16_000_000  # bytes of all shipped weights
@@ -77,10 +77,10 @@ def measured(recipe: Recipe, path: Path) -> dict[str, Any]:
     threat = threat_of(recipe)
     adversary, certified = recipe.training.adversary, recipe.training.certified
     own: dict[str, Any] = {}
-    if adversary is not None:
-        own = threat | {"norm": adversary.norm, "epsilon": adversary.epsilon, "samples": ROBUST_IMAGES}
-    elif certified is not None:
-        own = threat | {"norm": "linf", "epsilon": certified.epsilon, "samples": ROBUST_IMAGES}
+    trained_against = adversary or certified
+    if trained_against is not None:
+        count = 200 if recipe.architecture["name"] == "resnet" else ROBUST_IMAGES
+        own = threat | {"norm": trained_against.norm, "epsilon": trained_against.epsilon, "samples": count}
     identity = {"digest": classifier.digest, "recipe": settings(recipe)}
     wanted = {"robust_accuracy": threat} | ({"robust_accuracy_as_trained": own} if own else {})
     if stored and identity.items() <= stored.items():

@@ -169,6 +169,9 @@ def test_a_file_of_vectors_decides_which_words_are_neighbours(tiny, tmp_path):
     assert words[found[words.index("great")][0]] == "lovely"
     assert (found[words.index("brilliant")] == -1).all()
     path.write_text("great one\n")
+    before = advlab.Attack("hotflip", vectors=str(path))
+    path.write_text(path.read_text() + "\n")
+    assert advlab.Attack("hotflip", vectors=str(path)).to_dict() != before.to_dict()  # another archive
     with pytest.raises(InvalidFile, match=r"vectors\.txt"):
         word_model(tiny).neighbours(1, "substitute", "", str(path))
 

@@ -5,13 +5,14 @@ from __future__ import annotations
 import copy
 import hashlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
+from pathlib import Path
 from typing import Any
 
 from advlab import renamed
 from advlab.declarations.methods import Method, code_of, describe, load_method
-from advlab.errors import InvalidValue, unknown
+from advlab.errors import InvalidFile, InvalidValue, in_words, unknown
 from advlab.threat import DEFAULT_EPSILON, NORMS, ThreatModel, Value, parse_epsilon, parse_norm
 from advlab.validation import as_int, invalid
 
@@ -38,7 +39,8 @@ class Attack:
         loss: A user's own, raised in place of the method's; empty for the method's. An archive has its name.
         backward: Layer -> what its gradient is taken from: ``identity``, ``smoothed`` or a function. An archive has
             their names.
-        code: Distinguishes versions of a user's own functions by their source, not by the values that they refer to.
+        code: Distinguishes versions of a user's own functions by their source, not by the values that they refer to,
+            and of a file of ``vectors`` by its content.
         craft: A user's own method, None for those of advlab.
     """
 
@@ -132,7 +134,7 @@ class Attack:
             passes=passes,
             loss=own_loss,
             backward=stand_ins,
-            code=code_of(*functions),
+            code=_code(functions, resolved),
             craft=None if isinstance(method, str) else method,
         )
 
@@ -179,7 +181,7 @@ class Attack:
         """The same with these stand-ins for layers, and with a code that tells versions of them apart."""
         stand_ins = _stand_ins(backward)
         functions = [f for f in (self.craft, self.loss, *stand_ins.values()) if callable(f)]
-        return self.replace(backward=stand_ins, code=code_of(*functions))
+        return self.replace(backward=stand_ins, code=_code(functions, self.parameters))
 
     def _set(self, **values: Any) -> None:
         for name, value in values.items():
@@ -280,6 +282,17 @@ class Attack:
         )
         goal = values.pop("goal", "minimal" if math.isinf(threat.epsilon) and threat.norm != "none" else "bounded")
         return cls.recorded(values.pop("method"), threat, goal, **{**values, "overrides": tuple(values["overrides"])})
+
+
+def _code(functions: Sequence[Callable[..., Any]], parameters: Mapping[str, Any]) -> str:
+    path = parameters.get("vectors")
+    if not path:
+        return code_of(*functions)
+    try:
+        content = Path(path).read_bytes()
+    except OSError as error:
+        raise InvalidFile(f"The file of vectors cannot be read: {in_words(error)}") from None
+    return hashlib.sha256(code_of(*functions).encode() + content).hexdigest()[:8]
 
 
 def _stand_ins(backward: Mapping[str, str | Callable[..., Any]]) -> dict[str, str | Callable[..., Any]]:

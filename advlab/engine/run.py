@@ -61,7 +61,7 @@ class Run:
         """
         plan = self.plan
         _LOG.info(
-            "%s: %s of %s images in %s batches of at most %s, %s steps each, %s, on %s",
+            "%s: %s of %s images, batches: %s of at most %s, %s steps each, %s, on %s",
             label,
             f"{int(plan.pending.sum()):,}",
             f"{len(plan.dataset):,}",
