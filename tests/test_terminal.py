@@ -186,14 +186,17 @@ ROOT = Path(__file__).parent.parent
 REFERENCE = next((ROOT / "attacks" / "reference").glob("*.h5"))
 
 
-def on_a_terminal(folder: Path, columns: int, *words: object, **variables: str) -> list[str]:
-    """The lines that a command writes to standard output where that is a terminal of so many columns."""
+def on_a_terminal(
+    folder: Path, columns: int, *words: object, errors: bool = False, code: int = 0, **variables: str
+) -> list[str]:
+    """The lines that a command writes to standard output, or error, where that is a terminal of so many columns."""
     terminal, child = os.openpty()
     fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 50, columns, 0, 0))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm-256color", **variables}
     environment.pop("COLUMNS", None)
     command = [sys.executable, "-m", "advlab", *map(str, words)]
-    process = subprocess.Popen(command, stdout=child, stderr=subprocess.DEVNULL, cwd=folder, env=environment)
+    streams = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL} | {"stderr" if errors else "stdout": child}
+    process = subprocess.Popen(command, **streams, cwd=folder, env=environment)
     os.close(child)
     content = b""
     while True:
@@ -205,7 +208,7 @@ def on_a_terminal(folder: Path, columns: int, *words: object, **variables: str) 
             break
         content += part
     os.close(terminal)
-    assert process.wait(timeout=60) == 0
+    assert process.wait(timeout=60) == code
     return content.decode().splitlines()
 
 
@@ -246,6 +249,18 @@ def test_a_terminal_breaks_no_word_and_shows_all_that_a_pipe_gets(tmp_path, colu
     missing = set(piped.split()) - shown
     # A terminal of less than 100 columns leaves out what a run cost.
     assert not missing or (words[0] == "evaluate" and columns < 100 and len(missing) <= 2)
+
+
+@pytest.mark.parametrize(
+    ("words", "code"), [(["evaluate", REFERENCE], 0), (["atack"], 2), (["attack", "--method", "pgdd"], 1)]
+)
+def test_a_message_on_a_terminal_breaks_no_word(tmp_path, words, code):
+    lines = without_style(on_a_terminal(tmp_path, 80, *words, errors=True, code=code))
+    messages = [line for line in lines if not line.startswith("Next: ")]  # a command to copy stays one line
+    assert max(map(len, messages)) <= 80
+    piped = shell(f"{ADVLAB} {shlex.join(map(str, words))}", tmp_path).stderr
+    assert max(map(len, piped.splitlines())) > 80
+    assert " ".join(lines).split() == piped.split()
 
 
 def test_a_listing_of_names_that_are_longer_than_half_a_line_has_them_whole(tmp_path):

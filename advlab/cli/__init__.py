@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from types import ModuleType
 
 from advlab.cli.main import main
+from advlab.cli.tables import folded
 from advlab.errors import for_terminal
 
 __all__ = ["main", "start"]
@@ -35,7 +36,7 @@ def start() -> None:
         os.close(silent)
     if sys.stderr.isatty():
         sys.meta_path.insert(0, _Announcer())
-    warnings.formatwarning = lambda message, *_, **__: f"warning: {for_terminal(str(message))}\n"
+    warnings.formatwarning = lambda message, *_, **__: f"warning: {folded(for_terminal(str(message)), 'warning: ')}\n"
     code: object = 1
     try:
         main()

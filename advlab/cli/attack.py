@@ -124,4 +124,4 @@ def attack(
     fraction = result.execution.computed_fraction
     if options["early_stop"] and 0 < fraction < 1:
         click.echo(f"Early stop: {fraction:.0%} of all steps were computed, {1 / fraction:.1f} times fewer.", err=True)
-    click.echo(f"Saved {relative_path(path)}. Next: advlab report {relative_path(path)}", err=True)
+    click.echo(f"Archive: {relative_path(path)}. Next: advlab report {relative_path(path)}", err=True)

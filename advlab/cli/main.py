@@ -17,10 +17,12 @@ import click
 
 import advlab
 from advlab.cli.defaults import default_map
+from advlab.cli.tables import folded
 from advlab.errors import AdvlabError, for_terminal, in_words, unknown
 
 _FOLDER = Path(__file__).parent
 _NOT_COMMANDS = ("defaults", "main", "options", "tables")
+_ERROR = "Error: "  # what click writes before a message
 _HELP = """How robust is a Keras classifier of images or texts, and can that number be believed?
 
 \b
@@ -112,7 +114,7 @@ class _Group(_OnceOnly, click.Group):
             try:
                 extra["default_map"] = default_map(self, click.Context(self, info_name=info_name))
             except AdvlabError as error:
-                raise click.ClickException(for_terminal(in_words(error))) from error
+                raise click.ClickException(folded(for_terminal(in_words(error)), _ERROR)) from error
         return super().make_context(info_name, args, *rest, **extra)
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -131,7 +133,7 @@ class _Group(_OnceOnly, click.Group):
         """The command that the first word names, or an error with the nearest one."""
         name, names = args[0], self.list_commands(ctx)
         if name not in names and not name.startswith("-") and not ctx.resilient_parsing:
-            raise click.UsageError(for_terminal(str(unknown("command", name, names))), ctx)
+            raise click.UsageError(folded(for_terminal(str(unknown("command", name, names))), _ERROR), ctx)
         return super().resolve_command(ctx, args)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
@@ -153,10 +155,10 @@ class _Group(_OnceOnly, click.Group):
         except (AdvlabError, OSError, MemoryError) as error:
             if ctx.params.get("debug") or isinstance(error, BrokenPipeError):
                 raise
-            raise click.ClickException(for_terminal(in_words(error))) from error
+            raise click.ClickException(folded(for_terminal(in_words(error)), _ERROR)) from error
         except KeyboardInterrupt as error:
             message = str(error) or "No incomplete file was left."
-            raise click.ClickException(for_terminal(f"Interrupted. {message}")) from error
+            raise click.ClickException(folded(for_terminal(f"Interrupted. {message}"), _ERROR)) from error
 
 
 @click.group(

@@ -14,7 +14,7 @@ from click.shell_completion import CompletionItem
 
 import advlab
 from advlab.cli.main import ClassifierOption
-from advlab.cli.tables import print_table
+from advlab.cli.tables import folded, print_table
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -218,14 +218,15 @@ def print_evaluations(evaluations: list[advlab.Evaluation]) -> None:
         others = [other for same, other in caused if same.code == finding.code and other != slug]
         also = f" So it is with {', '.join(others)}." if finding.severity == "info" and others else ""
         if not also or finding.code not in said:
-            click.echo(f"{_coloured(finding.severity)}: {slug}: {finding.evidence}. {finding.do}{also}", err=True)
+            _say(finding.severity, f"{slug}: {finding.evidence}. {finding.do}{also}")
         said.add(finding.code)
     for finding in advlab.cross_findings(evaluations):
-        click.echo(f"{_coloured(finding.severity)}: {finding.evidence}. {finding.do}", err=True)
+        _say(finding.severity, f"{finding.evidence}. {finding.do}")
 
 
-def _coloured(severity: str) -> str:
-    return _styled(severity, fg={"error": "red", "warning": "yellow"}.get(severity, "cyan"))
+def _say(severity: str, words: str) -> None:
+    coloured = _styled(severity, fg={"error": "red", "warning": "yellow"}.get(severity, "cyan"))
+    click.echo(f"{coloured}: {folded(words, f'{severity}: ')}", err=True)
 
 
 def _styled(text: str, **style: Any) -> str:

@@ -1,10 +1,11 @@
-"""Tables on standard output: drawn by rich on a terminal, and plain text, without loading rich, anywhere else."""
+"""Tables and messages as a terminal shows them: drawn by rich, with whole words; anywhere else they are plain text."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -35,6 +36,20 @@ def print_table(table: str) -> None:
         click.echo(table)
 
 
+def folded(message: str, behind: str = "") -> str:
+    """A message for standard error, behind some words: on a terminal its lines end between words."""
+    if sys.stderr is None or not sys.stderr.isatty():
+        return message
+    lines = textwrap.wrap(
+        f"{behind}{message}", _columns(), break_long_words=False, break_on_hyphens=False, replace_whitespace=False
+    )
+    return "\n".join(lines).removeprefix(behind)
+
+
+def _columns() -> int:
+    return max(shutil.get_terminal_size().columns, _NARROWEST)
+
+
 def draw(parts: Iterable[Any]) -> None:
     """Draw tables (heads, rows, the heads of columns to the left, gap) and lines; words stay whole."""
     from rich import box
@@ -44,8 +59,7 @@ def draw(parts: Iterable[Any]) -> None:
 
     # With NO_COLOR there are no styles at all, bold among them.
     colours = None if os.environ.get("NO_COLOR") else "auto"
-    width = max(shutil.get_terminal_size().columns, _NARROWEST)
-    console = Console(color_system=colours, force_terminal=True, width=width, highlight=False)  # type: ignore[arg-type]
+    console = Console(color_system=colours, force_terminal=True, width=_columns(), highlight=False)  # type: ignore[arg-type]
     for part in parts:
         if isinstance(part, str):
             console.print(Text(part))
