@@ -362,6 +362,7 @@ def test_the_address_comes_from_the_environment_else_from_the_package(monkeypatc
         "data:text/html,x",
         "ftp://robust.example",
         "file:///etc/passwd",
+        "//robust.example",
         "//robust.example/docs",
         "/docs",
         "https:",
