@@ -91,10 +91,10 @@ def slide(page, number):
 
 
 def thumb(page, position):
-    """The number of the thumbnail of an image of the split."""
+    """The number of the thumbnail of an image, or text, of the split."""
     return page.evaluate(
         "[...document.querySelectorAll('.thumb')]"
-        f".findIndex(button => button.getAttribute('aria-label').startsWith('Image {position},'))"
+        f".findIndex(button => / {position},/.test(button.getAttribute('aria-label')))"
     )
 
 
@@ -223,6 +223,7 @@ def test_a_slider_over_the_words_that_may_change_shows_the_text_and_the_predicti
     shown = texts.evaluate(f"{samples}.map(s => s.position)")
     odd = next(position for position in shown if position % 2)
     texts.evaluate(f"document.querySelectorAll('.thumb')[{thumb(texts, odd)}].click()")
+    assert text(texts, "#verdict").startswith(f"Text {odd}, true class ")
     adversarial = "[...document.querySelectorAll('.thumb')].filter(t => t.dataset.outcome === 'adversarial').length"
     even, correct = (sum(1 for p in shown if p and p % step == 0) for step in (2, 1))
     assert texts.evaluate("Number(document.getElementById('epsilon').max)") == 3

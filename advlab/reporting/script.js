@@ -3,6 +3,8 @@
   const data = JSON.parse(document.getElementById("data").textContent);
   const byId = (id) => document.getElementById(id);
   const [choice, slider, swap, thumbs] = ["choice", "epsilon", "swap", "thumbs"].map(byId);
+  const thing = byId("inspector").dataset.thing;
+  const THING = thing[0].toUpperCase() + thing.slice(1);
   const SIGNS = { robust: "✓", adversarial: "✗", misclassified: "–", skipped: "·" };
   const WORDS = {
     robust: "still robust", adversarial: "adversarial", misclassified: "misclassified when clean",
@@ -44,7 +46,7 @@
     const [before, perturbed] = sample.predicted.map((c) => current.classes[c]);
     const after = isClean() ? before : perturbed;
     const truth = current.classes[sample.label];
-    const start = `Image ${sample.position}, true class ${truth}: `;
+    const start = `${THING} ${sample.position}, true class ${truth}: `;
     if (result === "misclassified") return `${start}misclassified when clean, as ${before}.`;
     if (result === "skipped") return `${start}skipped, since an earlier attack of this suite succeeded.`;
     if (current.curve && !steps() && result === "robust") {
@@ -104,7 +106,7 @@
       byId("counts-after").alt = `What counts for ${after} in the image above`;
       byId("counts-for").textContent = `what counts for ${after}`;
     }
-    byId("after-name").textContent = `Prediction for the ${isChanged ? "adversarial" : "clean"} image`;
+    byId("after-name").textContent = `Prediction for the ${isChanged ? "adversarial" : "clean"} ${thing}`;
     byId("cut").textContent = sample.bars.length < current.classes.length
       ? ` (${sample.bars.length} of ${current.classes.length})` : "";
     bars(byId("before"), sample, sample.before, sample.predicted[0]);
@@ -117,7 +119,7 @@
       const result = outcome(sample);
       button.dataset.outcome = result;
       button.lastChild.textContent = SIGNS[result];
-      button.setAttribute("aria-label", `Image ${sample.position}, ${current.classes[sample.label]}, ${WORDS[result]}`);
+      button.setAttribute("aria-label", `${THING} ${sample.position}, ${current.classes[sample.label]}, ${WORDS[result]}`);
       button.setAttribute("aria-checked", String(i === selected));
       button.tabIndex = i === selected ? 0 : -1;
     });
