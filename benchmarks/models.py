@@ -5,7 +5,8 @@
 
 Uses ``FOLDER/NAME.h5`` where it exists, else trains it into that folder (by default a temporary one) as the recipe
 says, and attacks it with the suite ``standard``. Its record goes into ``models/measured.json`` at once, and a file that
-has its record is not measured again, so that an interrupted run can be resumed. ``--ship`` then copies weights into
+has its record is not measured again, so that an interrupted run can be resumed; so are attacks, whose archives lie in
+the workspace (ADVLAB_WORKSPACE). ``--ship`` then copies weights into
 ``models/pretrained/`` as far as there is room; ``--write`` writes the table only. Needs the real data (ADVLAB_DATA).
 """
 
@@ -125,7 +126,8 @@ def robustness(recipe: Recipe, classifier: advlab.Classifier, threat: Mapping[st
     data = advlab.load_dataset(recipe.dataset.removesuffix(WITH_NOISE), limit=threat["samples"])
     norm, epsilon = threat["norm"], threat["epsilon"]
     suite = threat["suite"]
-    return advlab.worst_case(advlab.run(classifier, data, suite, norm=norm, epsilon=epsilon, selftest=0)).accuracy
+    evaluations = advlab.run(classifier, data, suite, norm=norm, epsilon=epsilon, selftest=0, save=True)
+    return advlab.worst_case(evaluations).accuracy
 
 
 def ship(weights: Path) -> None:

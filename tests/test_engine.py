@@ -99,15 +99,6 @@ def test_a_second_ctrl_c_in_the_middle_of_a_step_keeps_what_was_whole_before_it(
     np.testing.assert_array_equal(continued.forward_passes, uninterrupted.forward_passes)
 
 
-def test_an_interrupted_universal_perturbation_promises_nothing(trained, digits, monkeypatch, workspace):
-    monkeypatch.setattr(run, "_SAVE_AFTER", -1.0)
-    interrupt_at(monkeypatch, 2)
-    with pytest.raises(KeyboardInterrupt) as error:
-        attack(trained, digits.take(50), "universal", epochs=5, save=True)
-    assert not str(error.value)
-    assert not list((workspace / "attacks").rglob("*.partial.h5"))
-
-
 def test_restarts_are_taken_of_a_method_that_draws_in_later_steps_alone(trained, digits):
     def late(problem):
         """A walk that is random from its third step on."""
