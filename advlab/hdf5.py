@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import contextlib
 import math
+import mmap
+import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -22,6 +24,7 @@ from advlab.validation import largest_content
 _MAX_ATTRIBUTE = 1 << 24  # bytes; the configuration of a network of a thousand layers takes a tenth
 _MAX_OBJECTS = 100_000
 _MAX_STORED_CHUNK = 1 << 21  # bytes; gzip makes at most a thousand times as many of them
+_HEAP = b"GCOL\x01"
 _FILTERS = (h5py.h5z.FILTER_DEFLATE, h5py.h5z.FILTER_SHUFFLE, h5py.h5z.FILTER_FLETCHER32)
 
 
@@ -36,6 +39,7 @@ def open_hdf5(path: Path, content: BinaryIO | None = None) -> Iterator[h5py.File
         reason = "is a folder, not an HDF5 file" if path.is_dir() else "does not exist, or is not a file"
         raise InvalidFile(f"'{path}' {reason}. Give the path of a saved .h5 file.")
     try:
+        refuse_endless_heap(path, content)
         with h5py.File(content or path, "r") as file:
             refuse_indirection(file)
             yield file
@@ -106,6 +110,35 @@ def attribute_list(node: h5py.Group | h5py.Dataset, name: str) -> list[str] | No
     if sum(map(len, texts)) > _MAX_ATTRIBUTE:
         raise ValueError(f"the attribute '{name}' has more than {_MAX_ATTRIBUTE:,} characters")
     return texts
+
+
+def refuse_endless_heap(path: Path, content: BinaryIO | None = None) -> None:
+    """Raise ``ValueError`` where a heap of texts in the file has an object of no length.
+
+    HDF5 1.14 goes through the objects of a heap in a loop that such a one never leaves. ``content`` is the file in
+    memory, where it was read already.
+    """
+    if content is not None:
+        start = content.tell()
+        _walk_heaps(content.read())
+        content.seek(start)
+    elif path.stat().st_size:
+        with path.open("rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped:
+            _walk_heaps(mapped)
+
+
+def _walk_heaps(content: bytes | mmap.mmap) -> None:
+    """Go through each global heap as HDF5 does: a header of 16 bytes, then objects, each with one of its own."""
+    heap = content.find(_HEAP)
+    while heap >= 0:
+        position, end = heap + 16, heap + int.from_bytes(content[heap + 8 : heap + 16], "little")
+        while position + 16 <= min(end, len(content)):
+            index, length = struct.unpack("<H6xQ", content[position : position + 16])
+            step = (length if index == 0 else 16 + (length + 7) // 8 * 8) % 2**64
+            if step == 0:
+                raise ValueError("a heap in it has an object of no length: the file is damaged or was altered")
+            position += step
+        heap = content.find(_HEAP, heap + 1)
 
 
 class _Indirection(ValueError):

@@ -22,7 +22,7 @@ import numpy as np
 
 from advlab import workspace
 from advlab.errors import DAMAGE, AdvlabError, InvalidFile
-from advlab.hdf5 import attribute, open_rows, read_array, refuse_indirection
+from advlab.hdf5 import attribute, open_rows, read_array, refuse_endless_heap, refuse_indirection
 from advlab.hdf5_output import OnDisk, image_chunk, stored_form
 from advlab.lazy import Images, LazyImages, as_float, batches, fits_in_memory
 from advlab.validation import json_object, largest_content
@@ -163,6 +163,7 @@ def _opened(path: Path, layout: Layout) -> Iterator[h5py.File]:
     if not path.is_file():
         raise InvalidFile(f"No {layout.noun} at '{path}'. {layout.fix}")
     try:
+        refuse_endless_heap(path)
         with h5py.File(path, "r") as file:
             refuse_indirection(file)
             if "model_config" in file.attrs or "advlab" not in file.attrs:

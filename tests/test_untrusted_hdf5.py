@@ -6,6 +6,9 @@ import json
 import os
 import resource
 import shutil
+import struct
+import subprocess
+import sys
 from pathlib import Path
 
 import h5py
@@ -19,6 +22,7 @@ from advlab import workspace as advlab_workspace
 from advlab.classifiers import card, files
 from advlab.cli import main
 from advlab.errors import InvalidFile
+from advlab.hdf5 import open_hdf5
 from advlab.results.layout import ARCHIVE
 from advlab.results.result import load_result
 from tests.results import build
@@ -238,6 +242,30 @@ def test_a_file_that_unpacks_to_much_more_than_itself_is_refused_without_the_mem
         load_result(archive)
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     assert (after - before) * 1024 < 200e6
+
+
+@pytest.mark.parametrize("length", [0, 2**64 - 16], ids=["free space", "an object whose length wraps around"])
+def test_a_heap_in_which_the_library_would_never_end_is_refused(archive, length):
+    """HDF5's own loop over the objects of a heap ends nowhere; no signal ends it, and no exception."""
+    content = bytearray(archive.read_bytes())
+    heap = content.index(b"GCOL\x01")
+    position, index = heap + 16, 1
+    while index if length == 0 else position == heap + 16:
+        index, size = struct.unpack_from("<H6xQ", content, position)
+        found, position = position, position + 16 + (size + 7) // 8 * 8
+    struct.pack_into("<Q", content, found + 8, length)
+    archive.write_bytes(content)
+    assert not opens(load_result, archive)
+    with pytest.raises(InvalidFile, match="object of no length"):
+        load_result(archive)
+    with pytest.raises(InvalidFile, match="damaged"), open_hdf5(archive):
+        pass
+
+
+def opens(load, path, seconds=20):
+    """Whether a process of its own ends by itself without an error."""
+    code = f"from {load.__module__} import {load.__name__}; {load.__name__}({str(path)!r})"
+    return subprocess.run([sys.executable, "-c", code], timeout=seconds, capture_output=True).returncode == 0
 
 
 def test_a_flipped_bit_is_noticed(tmp_path):

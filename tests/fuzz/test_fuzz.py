@@ -7,6 +7,7 @@ A failure is shrunk by hypothesis and becomes a named case of the tests beside t
 from __future__ import annotations
 
 import contextlib
+import faulthandler
 import gzip
 import io
 import itertools
@@ -70,11 +71,13 @@ def limits() -> Iterator[None]:
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     previous = signal.signal(signal.SIGALRM, hang)
     signal.setitimer(signal.ITIMER_REAL, SECONDS)
+    faulthandler.dump_traceback_later(3 * SECONDS, exit=True)  # no signal is seen inside a loop of C code
     resource.setrlimit(resource.RLIMIT_AS, (used + 2 * BYTES, hard))
     try:
         yield
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
+        faulthandler.cancel_dump_traceback_later()
         signal.signal(signal.SIGALRM, previous)
         resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
     assert (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024 < BYTES
