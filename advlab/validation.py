@@ -18,6 +18,11 @@ def is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
+def is_count(text: str) -> bool:
+    """Whether it is a whole number in decimal digits, of a length that Python turns into an int at once."""
+    return text.isdecimal() and len(text) <= 9
+
+
 def is_number(value: Any) -> bool:
     """Whether it is an integer or a float; true and false are not."""
     return isinstance(value, int | float) and not isinstance(value, bool)

@@ -558,3 +558,26 @@ def test_a_mistyped_command_gets_a_suggestion(typed, meant):
     message = call(typed, "--model", "digits", code=2).stderr
     assert f"Unknown command '{typed}'. Did you mean '{meant}'?" in message
     assert "Did you mean" not in call("xyzzy", code=2).stderr
+
+
+LONG = "1" * 5000  # digits, more than Python turns into an int
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["attack", "--model", "digits", "--target", LONG],
+        ["attack", "--model", "digits", "--resize", LONG],
+        ["attack", "--model", "digits", "--resize", f"28x{LONG}"],
+        ["predict", "digits", LONG],
+        ["predict", "digits", f"digits:{LONG}"],
+        ["predict", "digits", f"1-{LONG}"],
+        ["--ray", f"localhost:{LONG}", "attack", "--model", "digits"],
+    ],
+    ids=lambda words: " ".join(word[:12] for word in words),
+)
+def test_a_number_of_thousands_of_digits_is_refused_in_a_line(words):
+    outcome = CliRunner().invoke(main, words)
+    assert outcome.exit_code in (1, 2)
+    assert isinstance(outcome.exception, SystemExit)
+    assert len(outcome.output) < 2500

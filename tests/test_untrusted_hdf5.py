@@ -185,6 +185,8 @@ def test_an_altered_archive_is_refused(archive, change):
         {"settings": {"attacks": 7}},
         {"settings": {"selftest": {"planted": 3}}},
         {"settings": {"selftest": 3}},
+        {"selftest": {"planted": 3, "found": 4, "random": 0}},
+        {"selftest": {"planted": -1, "found": -1, "random": -1}},
         {"attack": {"method": 5}},
         {"attack": 5},
         {"attack": {"method": "pgd", "norm": ["linf"], "epsilon": 0.1, "target": None}},

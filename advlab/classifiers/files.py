@@ -24,7 +24,7 @@ from advlab.classifiers.formats.values import FAILURES
 from advlab.classifiers.outputs import loss_name
 from advlab.errors import DAMAGE, InvalidFile, InvalidValue
 from advlab.hdf5 import attribute, open_hdf5, stored_values
-from advlab.validation import json_object, largest_content
+from advlab.validation import is_count, json_object, largest_content
 
 _LOG = logging.getLogger(__name__)
 _SUFFIXES = (".h5", ".hdf5")
@@ -174,7 +174,7 @@ def _configuration(file: h5py.File) -> tuple[Any, int]:
             "with keras.utils.conv_utils.convert_kernel, and save it from Keras on TensorFlow."
         )
     version = values[2] or values[3]
-    generation = int(version.split(".")[0]) if version.split(".")[0].isdecimal() else 2
+    generation = int(version.split(".")[0]) if is_count(version.split(".")[0]) else 2
     if generation < 2:
         raise InvalidFile(f"it was written by Keras {version}. Open it with Keras 2.0 to 2.3 and save it again.")
     try:

@@ -14,6 +14,7 @@ from advlab.distributed.worker import Failure, call, failure_of
 from advlab.engine.executor import Shared
 from advlab.errors import AdvlabError, InvalidValue, Mismatch
 from advlab.provenance import versions
+from advlab.validation import is_count
 
 LOCAL, AUTO = "local", "auto"
 _ANSWER_SECONDS = 10.0  # for an address to answer
@@ -192,7 +193,7 @@ def _import_ray() -> Any:
 def _require_answer(address: str) -> None:
     """Raise ``InvalidValue`` unless something listens at ``host:port`` or ``ray://host:port``."""
     host, _, port = address.removeprefix("ray://").rpartition(":")
-    if not host or not port.isdecimal() or not 0 < int(port) < 65536:
+    if not host or not is_count(port) or not 0 < int(port) < 65536:
         raise InvalidValue(
             f"The address of a cluster is host:port, such as 10.0.0.1:6379, or ray://host:10001. Got '{address}'."
         )

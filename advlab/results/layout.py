@@ -160,8 +160,10 @@ def require_consistent(header: Mapping[str, Any], arrays: Mapping[str, np.ndarra
         raise ValueError("a stand-in in its header is no name")
     if not all(isinstance(name, str) and name in parameters for name in overrides):
         raise ValueError("its overrides are no parameters")
-    if test and not all(is_int(test.get(name)) for name in ("planted", "found", "random")):
-        raise ValueError("its self-test is incomplete")
+    if test:
+        counts = [test.get(name) for name in ("planted", "found", "random")]
+        if not all(is_int(count) and 0 <= count <= counts[0] for count in counts):
+            raise ValueError("its self-test is incomplete, or found more than was planted")
     pixels = [(header.get("execution") or earlier).get(name, 0) for name in ("scale", "offset")]
     if not all(isinstance(value, int | float) for given in pixels for value in np.ravel(given).tolist()):
         raise ValueError("its scale or offset is no number")

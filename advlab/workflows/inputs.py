@@ -26,6 +26,7 @@ from advlab.results.per_image import PerImage, as_epsilons, as_mask, as_targets
 from advlab.results.result import AttackResult, refuse_other
 from advlab.threat import GIVEN, NAMED_TARGETS
 from advlab.user_code import run_file
+from advlab.validation import is_count
 from advlab.workflows.model_file import ModelFile, load_classifier
 
 if TYPE_CHECKING:
@@ -210,7 +211,7 @@ def class_number(target: int | str | None, data: Dataset) -> int | None:
     """The number of the class given by its number or name; raises ``UnknownName``."""
     if target is None or not isinstance(target, str):
         return target
-    if target.isdecimal():
+    if is_count(target):
         return int(target)
     if target not in data.classes:
         raise unknown(f"class of data set '{data.name}'", target, (*data.classes, *NAMED_TARGETS))

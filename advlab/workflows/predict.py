@@ -22,7 +22,7 @@ from advlab.text import encode, words_of
 from advlab.workflows.inputs import load_fitting, resolve_classifier
 
 Reference = str | os.PathLike[str] | int
-_INDEX = re.compile(r"(?:(?P<dataset>.+):)?(?P<first>\d+)(?:-(?P<last>\d+))?")
+_INDEX = re.compile(r"(?:(?P<dataset>.+):)?(?P<first>\d{1,9})(?:-(?P<last>\d{1,9}))?")
 _WHITE_ON_BLACK = ("digits", "fashion-mnist", "mnist")
 _MAX_SHOWN, _MAX_PATH = 60, 250  # characters of a text, and of the path of one
 _MAX_NAMED = 3  # files or classes that a note names

@@ -15,7 +15,7 @@ from advlab.classifiers.formats.config import explain
 from advlab.classifiers.formats.recognize import is_architecture
 from advlab.classifiers.formats.values import FAILURES
 from advlab.errors import InvalidFile
-from advlab.validation import json_object
+from advlab.validation import is_count, json_object
 
 _KERAS_3 = ("layers", "_layer_checkpoint_dependencies", "_layers", "vars")
 
@@ -92,7 +92,7 @@ def _parsed(path: Path) -> Mapping[str, Any]:
 
 def _generation(config: Mapping[str, Any]) -> int:
     version = str(config.get("keras_version", "")).split(".")[0]
-    return int(version) if version.isdecimal() else 3 if "module" in config else 2
+    return int(version) if is_count(version) else 3 if "module" in config else 2
 
 
 def _load_keras_3(path: Path, model: keras.Model) -> None:
