@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from keras import layers
 
 import advlab
+from advlab import workspace
 from advlab.classifiers.applications import application_settings, find_application
 from advlab.cli.main import main
 from advlab.errors import InvalidFile, InvalidValue, Mismatch
@@ -314,3 +315,9 @@ class TestApplications:
         assert "keras.applications, such as mobilenet_v2" in message
         message = call("show", "digits", "--weights", model, "--architecture", "digits", code=2).stderr
         assert "Leave out --architecture" in message
+
+
+def test_nothing_is_written_beside_a_shipped_model():
+    with pytest.raises(InvalidValue, match="'digits' is shipped with advlab"):
+        advlab.summary("digits", save_settings=True)
+    assert not list(workspace.shipped().glob("models/pretrained/*.toml"))

@@ -153,6 +153,11 @@ def summary(
     if save_settings:
         if path is None:
             raise InvalidValue("A classifier in memory has no file. Use classifier.save_settings(path).")
+        if path.is_relative_to(workspace.shipped() / "models" / "pretrained"):
+            raise InvalidValue(
+                f"'{model}' is shipped with advlab, and its file says how it is fed. Save the settings of a file of "
+                "your own, or copy this one first."
+            )
         classifier.save_settings(path)
     content = path.read_bytes() if path and path.is_file() else None  # a SavedModel is a folder
     network = classifier.keras_model
