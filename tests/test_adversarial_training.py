@@ -192,9 +192,9 @@ def test_epsilon_grows_over_the_warmup_epochs(recipe, monkeypatch):
     """With two batches in each of two epochs: a quarter, a half, three quarters and the whole of epsilon."""
     radii = []
 
-    def crafted(adversary, logits, batch, epsilon, craft=crafting.craft):
+    def crafted(adversary, logits, batch, epsilon, words, craft=crafting.craft):
         tf.numpy_function(lambda e: radii.append(float(e)), [epsilon], [])
-        return craft(adversary, logits, batch, epsilon)
+        return craft(adversary, logits, batch, epsilon, words)
 
     monkeypatch.setattr(crafting, "craft", crafted)
     monkeypatch.setattr(crafting.RobustValidation, "on_epoch_end", lambda self, epoch, logs: None)

@@ -90,7 +90,7 @@ def test_a_certificate_comes_back_from_its_file(exact, attacked, tmp_path):
     assert len(exact.to_frame()) == 40
     assert "<table>" in exact._repr_html_()
     assert "40 images" in repr(exact)
-    with pytest.raises(FileExists, match="dataset digest"):
+    with pytest.raises(FileExists, match="differs in: images"):
         replace(exact, dataset_digest="0" * 16).save()
     with pytest.raises(InvalidFile, match="not a complete certificate"):
         Certificate.load(attacked.save(tmp_path / "a.h5"))

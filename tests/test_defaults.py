@@ -105,7 +105,7 @@ def test_a_value_that_an_option_does_not_take_is_refused_as_on_the_command_line(
 
 def test_quiet_prints_the_result_and_errors_alone():
     loud, quiet = run(*ATTACK), run("--quiet", *ATTACK, "--force")
-    assert "Saved" in loud.stderr
+    assert "Archive: " in loud.stderr
     assert quiet.stderr == ""
     assert "robust" in quiet.stdout
     failed = run("-q", "attack", "--model", "digits", "--method", "fgms")
@@ -122,6 +122,6 @@ def test_verbose_says_what_is_read_run_and_written(tmp_path):
     words = [sys.executable, "-m", "advlab", "--workspace", str(tmp_path), "-v", *ATTACK, "--method", "pgd"]
     said = subprocess.run(words, capture_output=True, text=True, check=True).stderr
     assert "opens the model" in said
-    assert "pgd on digits: 20 of 20 images in 1 batches of at most 20, 40 steps each, as a graph, on CPU" in said
+    assert "pgd on digits: 20 of 20 images, batches: 1 of at most 20, 40 steps each, as a graph, on CPU" in said
     assert "wrote '" in said
     assert run("-q", "-v", "list").exit_code == 2

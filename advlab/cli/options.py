@@ -15,7 +15,6 @@ from click.shell_completion import CompletionItem
 import advlab
 from advlab.cli.main import ClassifierOption
 from advlab.cli.tables import folded, print_table
-from advlab.validation import is_count, shown
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -53,8 +52,10 @@ class _Size(click.ParamType[Any]):
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
         """Two ints."""
         sides = str(value).lower().split("x")
-        if len(sides) > 2 or not all(map(is_count, sides)):
-            self.fail(f"{shown(value)} is no size. Give height and width in pixels, such as 32x48, or 32 for both.")
+        if len(sides) > 2 or not all(side.isdecimal() and len(side) <= 9 for side in sides):
+            self.fail(
+                f"'{str(value)[:40]}' is no size. Give height and width in pixels, such as 32x48, or 32 for both."
+            )
         return int(sides[0]), int(sides[-1])
 
 

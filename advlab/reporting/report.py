@@ -149,6 +149,7 @@ def _context(evaluations: list[Evaluation], audit: Audited | None, address: str)
         "rows": [(e, name, cells(e, name)) for e, name in zip(evaluations, names, strict=True)],
         "caption": caption(evaluations),
         "texts": (texts := all(e.result.vocabulary for e in evaluations)),
+        "text_columns": any(e.texts for e in evaluations),
         "thing": "text" if texts else "image",
         "things": "texts" if texts else "images",
         "certified": any(e.certificate for e in evaluations),
