@@ -27,7 +27,7 @@ from advlab.certification.network import Network
 from advlab.certification.region import Region
 from advlab.certification.relaxation import is_open, steeper
 
-STEPS, RATE, DECAY = 30, 0.25, 0.95
+STEPS, RATE, DECAY = 30, 0.5, 0.95
 Alphas = dict[int, dict[int, tf.Tensor]]
 
 

@@ -6,13 +6,14 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any
 
+import numpy as np
 import tensorflow as tf
 
 from advlab.certification.intervals import Bounds, Interval, propagate
 from advlab.certification.linear import lower_bound
 from advlab.certification.network import Network
 from advlab.certification.nodes import Activation, AveragePool, Convolution, Dense, Sum
-from advlab.certification.region import Region
+from advlab.certification.region import Region, rows_of
 from advlab.certification.relaxation import is_open
 
 CELLS = 2**22  # float64 numbers of the largest array of coefficients: 32 MiB
@@ -46,8 +47,7 @@ def ibp(network: Network, region: Region, labels: tf.Tensor) -> tuple[tf.Tensor,
     if region.norm != "linf":
         first = [n for n in before_activations(network) if not _activated(network, n)]
         known = refined(network, region, first, {})
-    bounds = propagate(network, region, known)
-    return _interval_margins(network, bounds, region, margins(network, labels)), bounds
+    return compiled(network, "ibp", _by_intervals)(region, known, margins(network, labels))
 
 
 def crown(network: Network, region: Region, labels: tf.Tensor) -> tuple[tf.Tensor, Known]:
@@ -55,44 +55,66 @@ def crown(network: Network, region: Region, labels: tf.Tensor) -> tuple[tf.Tenso
     by_intervals, bounds = ibp(network, region, labels)
     targets = before_activations(network) if region.norm != "linf" else behind_activations(network)
     known = {number: (bounds.low[number], bounds.high[number]) for number in before_activations(network)}
-    known = refined(network, region, targets, known)
+    known = refined(network, region, targets, known, bounds)
     bound = compiled(network, "margins", margin_bounds)(region, known, margins(network, labels))
     return tf.maximum(bound, by_intervals), known
 
 
-def refined(network: Network, region: Region, targets: list[int], known: Known) -> Known:
+def refined(network: Network, region: Region, targets: list[int], known: Known, bounds: Bounds | None = None) -> Known:
     """``known`` with the bounds of the nodes ``targets`` tightened backwards, in order.
 
+    ``bounds`` are those of all nodes that follow from ``known``, where they are at hand.
     Only numbers whose sign is open are bounded where a ReLU is all that follows. Rows go through in portions, so that
-    no array exceeds ``CELLS`` numbers by more than one row of each image.
+    no array exceeds ``CELLS`` numbers by more than one row of each image; an image is in those that it has numbers for.
     """
     n = int(region.center.shape[0])
     widest = max(node.size for node in network.nodes)
     known = dict(known)
     for number in targets:
-        bounds = propagate(network, region, known, number)
+        bounds = bounds or compiled(network, ("before", number), _bounds_before(number))(region, known)
         low, high = (tf.reshape(end, [n, -1]) for end in (bounds.low[number], bounds.high[number]))
-        wanted = is_open(low, high) if _only_relu(network, number) else tf.ones_like(low, tf.bool)
-        count = int(tf.reduce_max(tf.reduce_sum(tf.cast(wanted, tf.int32), 1)))
-        chosen = tf.math.top_k(tf.cast(wanted, tf.int32), count).indices
+        wanted = tf.cast(is_open(low, high) if _only_relu(network, number) else tf.ones_like(low), tf.int32)
+        counts = tf.reduce_sum(wanted, 1).numpy()
+        chosen = tf.math.top_k(wanted, counts.max()).indices
         portion = max(1, CELLS // (2 * n * widest))
         backwards = compiled(network, ("node", number), _node_bounds(number))
-        for start in range(0, count, portion):
-            low, high = backwards(bounds, region, chosen[:, start : start + portion], low, high)
+        for start in range(0, counts.max(), portion):
+            images = np.flatnonzero(counts > start)
+            low, high = backwards(bounds, region, images, chosen[:, start : start + portion], low, high)
         shape = network.nodes[number].shape
-        known[number] = (tf.reshape(low, [n, *shape]), tf.reshape(high, [n, *shape]))
+        known[number], bounds = (tf.reshape(low, [n, *shape]), tf.reshape(high, [n, *shape])), None
     return known
 
 
 def _node_bounds(number: int) -> Callable[..., Interval]:
     def backwards(
-        network: Network, bounds: Bounds, region: Region, chosen: tf.Tensor, low: tf.Tensor, high: tf.Tensor
+        network: Network,
+        bounds: Bounds,
+        region: Region,
+        images: tf.Tensor,
+        chosen: tf.Tensor,
+        low: tf.Tensor,
+        high: tf.Tensor,
     ) -> Interval:
-        """Bounds ``(n, size)`` of the chosen numbers, int32 ``(n, r)``, of the node; of the others as they were."""
-        new_low, new_high = rows_bounds(network, number, bounds, region, chosen)
-        return replaced(low, high, chosen, new_low, new_high)
+        """Bounds ``(n, size)`` of the chosen numbers, int32 ``(n, r)``, of some images; of the others as they were."""
+        chosen = tf.gather(chosen, images)
+        some = Bounds(*(tuple(tf.gather(value, images) for value in part) for part in bounds))
+        new = rows_bounds(network, number, some, rows_of(region, images), chosen)
+        ends = replaced(tf.gather(low, images), tf.gather(high, images), chosen, *new)
+        low, high = (
+            tf.tensor_scatter_nd_update(all_of, images[:, None], end)
+            for all_of, end in zip((low, high), ends, strict=True)
+        )
+        return low, high
 
     return backwards
+
+
+def _bounds_before(number: int) -> Callable[..., Bounds]:
+    def forwards(network: Network, region: Region, known: Known) -> Bounds:
+        return propagate(network, region, known, number)
+
+    return forwards
 
 
 def rows_bounds(
@@ -113,15 +135,21 @@ def rows_bounds(
 
 
 def replaced(low: tf.Tensor, high: tf.Tensor, chosen: tf.Tensor, new_low: tf.Tensor, new_high: tf.Tensor) -> Interval:
-    """``low`` and ``high`` ``(n, size)``, tightened at the chosen numbers."""
+    """``low`` and ``high`` ``(n, size)``, tightened at the chosen numbers; the gradient is that of the new bounds."""
     images = tf.broadcast_to(tf.range(tf.shape(chosen)[0])[:, None], tf.shape(chosen))
     places = tf.stack([images, chosen], 2)
-    tighter_low = tf.maximum(tf.gather(low, chosen, axis=1, batch_dims=1), new_low)
-    tighter_high = tf.minimum(tf.gather(high, chosen, axis=1, batch_dims=1), new_high)
+    tighter_low = _larger(new_low, tf.gather(low, chosen, axis=1, batch_dims=1))
+    tighter_high = -_larger(-new_high, -tf.gather(high, chosen, axis=1, batch_dims=1))
     return (
         tf.tensor_scatter_nd_update(low, places, tighter_low),
         tf.tensor_scatter_nd_update(high, places, tighter_high),
     )
+
+
+@tf.custom_gradient
+def _larger(new: tf.Tensor, known: tf.Tensor) -> tuple[tf.Tensor, Callable[[tf.Tensor], list[tf.Tensor]]]:
+    """The larger one, with the gradient of ``new`` even where that is smaller: else none would lead back up."""
+    return tf.maximum(new, known), lambda upstream: [upstream, tf.zeros_like(upstream)]
 
 
 def margin_bounds(network: Network, region: Region, known: Known, coefficients: tf.Tensor) -> tf.Tensor:
@@ -130,9 +158,10 @@ def margin_bounds(network: Network, region: Region, known: Known, coefficients: 
     return lower_bound(network, network.output, coefficients, bounds, region).bound
 
 
-def _interval_margins(network: Network, bounds: Bounds, region: Region, coefficients: tf.Tensor) -> tf.Tensor:
-    """``(n, k - 1)``: the last affine maps as one, of the intervals of what they are given."""
-    return lower_bound(network, network.output, coefficients, bounds, region, through=False).bound
+def _by_intervals(network: Network, region: Region, known: Known, coefficients: tf.Tensor) -> tuple[tf.Tensor, Bounds]:
+    """``(n, k - 1)``: the last affine maps as one, of the intervals of what they are given, and all intervals."""
+    bounds = propagate(network, region, known)
+    return lower_bound(network, network.output, coefficients, bounds, region, through=False).bound, bounds
 
 
 def _before(network: Network, number: int) -> set[int]:

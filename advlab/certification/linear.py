@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from advlab.certification.intervals import Bounds
 from advlab.certification.network import Network
-from advlab.certification.nodes import Activation, Linear
+from advlab.certification.nodes import Activation, Linear, Reshape
 from advlab.certification.region import Region
 from advlab.certification.relaxation import Relaxation, relax
 
@@ -57,7 +57,8 @@ def lower_bound(
         if given is None:
             continue
         node = network.nodes[number]
-        error += dot(tf.abs(given), bounds.magnitude[number])
+        if not isinstance(node, Reshape):  # which computes nothing
+            error += dot(tf.abs(given), bounds.magnitude[number])
         if isinstance(node, Activation) and not through:
             total += dot(tf.maximum(given, 0.0), bounds.low[number]) + dot(tf.minimum(given, 0.0), bounds.high[number])
             continue
@@ -85,8 +86,8 @@ def lower_bound(
     lead = image.shape[0] or tf.shape(image)[0]
     image = tf.reshape(image, [lead, -1, network.nodes[0].size])
     # No pixel exceeds 1, and no term of the norm's bound exceeds epsilon.
-    error += tf.reduce_sum(tf.abs(image), 2) * (2 + region.epsilon)
-    bound = total + region.minimum(image) - network.gamma * tf.stop_gradient(error)
+    found = region.minimum(image, slack=network.gamma * (2 + region.epsilon))
+    bound = total + found - network.gamma * tf.stop_gradient(error)
     return Pass(bound, image, inward)
 
 

@@ -27,18 +27,20 @@ class Region(NamedTuple):
     lower: tf.Tensor
     upper: tf.Tensor
 
-    def minimum(self, coefficients: tf.Tensor) -> tf.Tensor:
+    def minimum(self, coefficients: tf.Tensor, slack: tf.Tensor | float = 0.0) -> tf.Tensor:
         """``(n, r)``: the least of ``coefficients · x`` for coefficients ``(m, r, d)``, m either n or 1.
 
-        Exact up to rounding under ``linf``. Under ``l2`` and ``l1`` the Lagrangian of the ball, minimised over the box,
-        at a multiplier found by a few Newton steps or bisections: a lower bound whatever the multiplier.
+        Less ``slack``, a number or ``(n, 1)``, times the sum of the absolute coefficients. Exact up to rounding under
+        ``linf``. Under ``l2`` and ``l1`` the Lagrangian of the ball, minimised over the box, at a multiplier found by a
+        few Newton steps or bisections: a lower bound whatever the multiplier.
         """
         if self.norm == "linf":
             middle, radius = (self.lower + self.upper) / 2, (self.upper - self.lower) / 2
-            return _dot(coefficients, middle) - _dot(tf.abs(coefficients), radius)
+            return _dot(coefficients, middle) - _dot(tf.abs(coefficients), radius + slack)
         down, up = self._room()
         change = _l2_minimum if self.norm == "l2" else _l1_minimum
-        return _dot(coefficients, self.center) + change(coefficients, down, up, self.epsilon)
+        spared = slack * tf.reduce_sum(tf.abs(coefficients), 2)
+        return _dot(coefficients, self.center) + change(coefficients, down, up, self.epsilon) - spared
 
     def minimiser(self, coefficients: tf.Tensor) -> tf.Tensor:
         """``(n, d)``: an image of the region with the least, or under ``l2`` and ``l1`` a small, ``coefficients · x``.

@@ -135,8 +135,9 @@ class Work:
             self.margin[part], self.rounding[part] = least, rounding
             self.status[part[least > 0]] = PROVEN
             self.finished[part] = last and not self.stop()
+            ends = {n: (low.numpy(), high.numpy()) for n, (low, high) in known.items()}
             for row in np.flatnonzero(~(least > 0)):
-                hidden[int(part[row])] = {n: (low[row], high[row]) for n, (low, high) in known.items()}
+                hidden[int(part[row])] = {n: (low[row], high[row]) for n, (low, high) in ends.items()}
             report(int((least > 0).sum()))
         return hidden
 
@@ -202,7 +203,7 @@ class Work:
 
 def _parts(rows: np.ndarray, network: Network) -> list[np.ndarray]:
     """The rows in parts whose bounds fit into memory together."""
-    size = int(np.clip(CELLS // (32 * max(node.size for node in network.nodes)), 1, 256))
+    size = int(np.clip(CELLS // (8 * max(node.size for node in network.nodes)), 1, 512))
     return [rows[start : start + size] for start in range(0, len(rows), size)]
 
 
