@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import zipfile
 from pathlib import Path
 
 import pytest
+
+import advlab
 
 ROOT = Path(__file__).parent.parent
 
@@ -32,6 +35,13 @@ def test_declarations_and_shipped_weights_are_in_it_and_produced_files_are_not(w
     attacks |= {f"advlab/shipped/attacks/reference/{path.name}" for path in (ROOT / "attacks/reference").glob("*.h5")}
     assert inside == models | attacks
     assert len(models) >= 16
+
+
+def test_the_version_is_that_of_the_code_and_the_newest_of_the_changelog(wheel):
+    assert wheel.name.split("-")[1] == advlab.__version__
+    heads = re.findall(r"^## (.+)$", (ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)
+    assert re.fullmatch(rf"{re.escape(advlab.__version__)} \(\d{{4}}-\d\d-\d\d\)", heads[0])
+    assert len(set(heads)) == len(heads)
 
 
 @pytest.mark.thorough
