@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import shutil
 import sys
+import textwrap
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 NARROWEST, WIDTH = 80, 100  # columns of a plain table: on a narrow terminal, and elsewhere
+_NARROWEST_COLUMN = 20
 
 
 def page_width() -> int:
@@ -57,20 +59,32 @@ def number(value: float, specification: str) -> str:
     return "-" if math.isnan(value) else format(value, specification)
 
 
-def aligned(heads: Sequence[str], rows: Sequence[Sequence[str]], left: Collection[str], gap: str = "  ") -> list[str]:
-    """The lines of a plain table, its heads first: the columns in ``left`` to the left, the others to the right."""
-    widths = [max(map(len, column)) for column in zip(heads, *rows, strict=True)]
-    specifications = [f"{'<' if head in left else '>'}{width}" for head, width in zip(heads, widths, strict=True)]
-    return [gap.join(map(format, line, specifications)).rstrip() for line in (heads, *rows)]
-
-
 class Grid(NamedTuple):
-    """A table before it is drawn; as in ``aligned``."""
+    """A table before it is drawn: the columns in ``left`` to the left, the others to the right; all left without heads.
+
+    ``wraps``: the last column is folded between words where the page ends.
+    """
 
     heads: Sequence[str]
     rows: Sequence[Sequence[str]]
-    left: Collection[str]
+    left: Collection[str] = ()
     gap: str = "  "
+    wraps: bool = False
+
+    def lines(self) -> list[str]:
+        """As plain text, the heads first."""
+        rows = [self.heads, *self.rows] if self.heads else self.rows
+        widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+        names = self.heads or [""] * len(widths)
+        sides = ["<" if head in self.left or not self.heads else ">" for head in names]
+        room = max(page_width() - sum(widths[:-1]) - len(self.gap) * (len(widths) - 1), _NARROWEST_COLUMN)
+        lines = []
+        for row in rows:
+            last = (textwrap.wrap(row[-1], room, break_on_hyphens=False) if self.wraps else []) or [row[-1]]
+            for cells in ([*row[:-1], last[0]], *([""] * (len(row) - 1) + [more] for more in last[1:])):
+                shown = (f"{cell:{side}{width}}" for cell, side, width in zip(cells, sides, widths, strict=True))
+                lines.append(self.gap.join(shown).rstrip())
+        return lines
 
 
 class Page(str):
@@ -81,7 +95,7 @@ class Page(str):
     @classmethod
     def of(cls, *parts: Grid | str) -> Page:
         """From tables and lines, one below the other."""
-        texts = ["\n".join(aligned(*part)) if isinstance(part, Grid) else part for part in parts]
+        texts = ["\n".join(part.lines()) if isinstance(part, Grid) else part for part in parts]
         page = cls("\n".join(texts))
         page.parts = parts
         return page

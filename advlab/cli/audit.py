@@ -18,6 +18,7 @@ from advlab.cli.options import (
     relative_path,
     say_if_fewer,
 )
+from advlab.cli.tables import print_table
 
 SECTION = "judge"
 
@@ -62,7 +63,8 @@ def audit(output: str | None, as_json: bool, **options: Any) -> None:
     if as_json:
         print_json(result.to_dict())
         return
-    click.echo(f"{result}\n\n{result.table()}")
+    click.echo(f"{result}\n")
+    print_table(result.table())
     for finding in result.findings:
         click.echo(f"{finding.severity}: {finding.evidence}. {finding.do}", err=True)
     if output:

@@ -19,6 +19,7 @@ from advlab.cli.options import (
     relative_path,
     say_if_fewer,
 )
+from advlab.cli.tables import print_table
 
 SECTION = "attack"
 
@@ -88,7 +89,7 @@ def curve(
     if as_json:
         print_json(result.to_dict(epsilons))
     else:
-        click.echo(result.table(epsilons))
+        print_table(result.table(epsilons))
     if output:
         click.echo(f"Wrote {advlab.figures.save(advlab.figures.security_curve(result), output)}.", err=True)
     paths = archives or [str(result.results[0].path)]

@@ -9,6 +9,7 @@ import click
 import advlab
 from advlab.cli.main import main
 from advlab.cli.options import classifier_options, complete, json_option, print_json, range_option, relative_path
+from advlab.cli.tables import print_table
 
 SECTION = "judge"
 
@@ -38,6 +39,6 @@ def predict(model: str, images: tuple[str, ...], top: int, figure: str | None, a
     if as_json:
         print_json(predictions.to_dict())
     else:
-        click.echo(predictions.table(top))
+        print_table(predictions.table(top))
     if figure:
         click.echo(f"Wrote {relative_path(figure)}.", err=True)

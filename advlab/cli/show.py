@@ -7,6 +7,7 @@ import click
 import advlab
 from advlab.cli.main import main
 from advlab.cli.options import classifier_options, complete, json_option, print_json, relative_path
+from advlab.cli.tables import print_table
 
 SECTION = "look around"
 
@@ -45,7 +46,7 @@ def show(model: str, save_settings: bool, trust: bool, as_json: bool) -> None:
     if as_json:
         print_json(summary.to_dict())
         return
-    click.echo(summary.table())
+    print_table(summary.table())
     if save_settings:
         click.echo(f"Wrote {relative_path(f'{summary.path}.toml')}.", err=True)
     if isinstance(model, str) or save_settings:

@@ -6,21 +6,12 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Iterable
+from typing import Any
 
 import click
 
 _NARROWEST = 80  # columns: below that a terminal breaks lines by itself
-
-
-class Cells(NamedTuple):
-    """A table without heads, each row a name and what is said of it."""
-
-    rows: Sequence[Sequence[str]]
-    heads: Sequence[str] = ()
-    left: Sequence[str] = ()
-    gap: str = "  "
 
 
 def on_terminal() -> bool:
@@ -78,6 +69,8 @@ def draw(parts: Iterable[Any]) -> None:
         for head in part.heads:
             is_left = head in part.left
             table.add_column(Text(head), justify="left" if is_left else "right", no_wrap=not is_left)
+        for column in table.columns[:-1] if part.wraps else ():
+            column.no_wrap = True
         for row in part.rows:
             table.add_row(*map(_text, row))
         console.print(table)

@@ -16,7 +16,7 @@ from advlab.distances import distance, exceeds
 from advlab.errors import InvalidValue, Mismatch
 from advlab.evaluation import metrics
 from advlab.evaluation.metrics import Rate
-from advlab.formatting import frame, page_width
+from advlab.formatting import Grid, Page, frame, page_width
 from advlab.results.bracket import require_same
 from advlab.results.certificate import Certificate
 from advlab.results.result import AttackResult
@@ -127,17 +127,13 @@ class SecurityCurve:
         values = [self._valid_epsilon(epsilon) for epsilon in self._table_epsilons(epsilons)]
         if not values:
             raise InvalidValue("A table needs at least one epsilon. Got none; leave epsilons out for round ones.")
-        names = [f"{epsilon:.4g}" for epsilon in values]
-        width = max(len("epsilon"), *(len(name) for name in names))
-        proven = "" if self.proven is None else "  proven %"
-        lines = [f"{'epsilon':>{width}}{proven}  robust %  [95%]"]
-        for name, epsilon in zip(names, values, strict=True):
-            rate = self.robust_accuracy(epsilon)
-            interval = f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
-            below = self.proven_accuracy(epsilon)
-            proven = "" if below is None else f"  {100 * below.value:>8.1f}"
-            lines.append(f"{name:>{width}}{proven}  {100 * rate.value:>8.1f}  {interval}")
-        return "\n".join([*lines, "", *textwrap.wrap(self.summary(), page_width())])
+        heads = ["epsilon", *([] if self.proven is None else ["proven %"]), "robust %", "[95%]"]
+        rows = []
+        for epsilon in values:
+            below, rate = self.proven_accuracy(epsilon), self.robust_accuracy(epsilon)
+            shown = [f"{100 * found.value:.1f}" for found in (below, rate) if found is not None]
+            rows.append([f"{epsilon:.4g}", *shown, f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"])
+        return Page.of(Grid(heads, rows, heads[-1:]), "", *textwrap.wrap(self.summary(), page_width()))
 
     def summary(self) -> str:
         """What was measured, and at which epsilon half of the images are misclassified."""

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from advlab.errors import InvalidValue
-from advlab.formatting import aligned, printable, shortened
+from advlab.formatting import Grid, Page, printable, shortened
 
 MAX_IMAGES = 15  # images in a notebook: five rows of three
 SIGNS = {True: "✓", False: "✗"}
@@ -69,9 +69,7 @@ class Predictions:
             raise InvalidValue(f"The number of classes to name must be an int in the range [1, inf). Got {top}.")
         rows = [self._cells(row, top) for row in range(len(self))]
         columns = [name for name in _COLUMNS if name in ("image", "predicted") or any(row[name] for row in rows)]
-        return "\n".join(
-            aligned(columns, [[row[name] for name in columns] for row in rows], set(columns) - {"confidence"})
-        )
+        return Page.of(Grid(columns, [[row[name] for name in columns] for row in rows], set(columns) - {"confidence"}))
 
     def _cells(self, row: int, top: int) -> dict[str, str]:
         order = np.argsort(-self.probabilities[row], kind="stable")[:top]

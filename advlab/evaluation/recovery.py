@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from advlab.evaluation.metrics import Rate
-from advlab.formatting import aligned, page_width, printable
+from advlab.formatting import Grid, Page, page_width, printable
 
 
 class Step(NamedTuple):
@@ -53,28 +53,24 @@ class Recovery:
             return f"Nothing brought the number below {self.before.value:.1%}."
         return f"From {self.before.value:.1%} to {self.after.value:.1%}: brought down by {', '.join(drops)}."
 
-    def table(self) -> str:
+    def table(self) -> Page:
         """What was done and what it brought, as text of at most 100 columns."""
-        heads = ("recovery", "robust %", "images tried", "seconds", "")
+        heads = ("recovery", "robust %", "images tried", "seconds", "what was done")
         rows = [
             (
                 step.name,
                 f"{100 * step.before.value:.1f} -> {100 * step.after.value:.1f}" if step.images else "",
                 f"{step.tried:,} of {step.images:,}" if step.images else "",
                 f"{step.seconds:.1f}" if step.images else "",
+                printable(step.did),
             )
             for step in self.steps
         ]
-        lines = aligned(heads[:4], rows, heads[:1], gap="  ")
-        width = max(map(len, lines)) + 2
-        body = []
-        for line, did in zip(lines, ["what was done", *(step.did for step in self.steps)], strict=True):
-            first, *more = textwrap.wrap(printable(did), max(page_width() - width, 20)) or [""]
-            body += [f"{line:<{width}}{first}", *(" " * width + text for text in more)]
         notes = [self.sentence(), *(f"Unknown: {text}." for text in self.unknown)]
         if self.passes > 1:
             notes.insert(1, f"Predictions are random: what counts is the mean of {self.passes}.")
-        return "\n".join([*body, *(line for note in notes for line in textwrap.wrap(note, page_width()))])
+        lines = [line for note in notes for line in textwrap.wrap(note, page_width())]
+        return Page.of(Grid(heads, rows, (heads[0], heads[-1]), wraps=True), *lines)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import html
 import math
-import textwrap
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +21,7 @@ from advlab.evaluation.findings.evidence import PLANTED_FRACTION
 from advlab.evaluation.metrics import Rate
 from advlab.evaluation.recovery import Recovery
 from advlab.evaluation.table import labels
-from advlab.formatting import page_width, printable
+from advlab.formatting import Grid, Page, printable
 from advlab.results import combine
 from advlab.results.result import AttackResult
 from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon
@@ -41,7 +40,6 @@ SECOND_NORM = {"linf": "l2", "l2": "linf", "l1": "l2"}  # norm -> the one tried 
 NOISE_RESTARTS, PGD_RESTARTS, SQUARE_QUERIES = 100, 5, 5000
 # Role -> images; Square takes thousands of queries for each.
 SELFTESTED = {"pgd": 20, "apgd": 20, "fab": 20, "square": 10}
-_MARGIN = 2
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,8 +68,15 @@ class Audit:
 
     def table(self) -> str:
         """The recovery and both checklists as text of at most 100 columns: verdict, question, evidence."""
-        recovered = [self.recovery.table()] if self.recovery else []
-        return "\n\n".join([*recovered, *("\n".join(self._section(source)) for source in TITLES)])
+        parts: list[Grid | str] = [*self.recovery.table().parts, ""] if self.recovery else []
+        for number, source in enumerate(TITLES):
+            rows = [
+                (_verdict_text(answer.verdict), answer.question, printable(answer.evidence))
+                for answer in self.answers
+                if answer.source == source
+            ]
+            parts += [*([""] if number else []), self._heading(source), Grid((), rows, wraps=True)]
+        return Page.of(*parts)
 
     def to_dict(self) -> dict[str, Any]:
         """A JSON-ready dictionary; NaN and infinity are null."""
@@ -114,18 +119,6 @@ class Audit:
     def _heading(self, source: str) -> str:
         counts = ", ".join(f"{count} {verdict}" for verdict, count in self.counts(source).items())
         return f"{TITLES[source]} ({source}): {counts}"
-
-    def _section(self, source: str) -> list[str]:
-        answers = [answer for answer in self.answers if answer.source == source]
-        verdict_width, question_width = max(map(len, VERDICTS)), max(len(answer.question) for answer in answers)
-        indent = verdict_width + question_width + 2 * _MARGIN
-        lines = [self._heading(source)]
-        for answer in answers:
-            evidence = textwrap.wrap(printable(answer.evidence), page_width() - indent) or [""]
-            verdict = f"{_verdict_text(answer.verdict):<{verdict_width + _MARGIN}}"
-            start = f"{verdict}{answer.question:<{question_width + _MARGIN}}"
-            lines += [start + evidence[0], *(" " * indent + line for line in evidence[1:])]
-        return lines
 
 
 def audit(

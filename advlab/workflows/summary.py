@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import html
 import math
-import textwrap
 from dataclasses import asdict, dataclass
 from os import PathLike
 from typing import Any
@@ -15,7 +14,7 @@ import keras
 from advlab import workspace
 from advlab.classifiers.classifier import Classifier
 from advlab.errors import InvalidValue
-from advlab.formatting import aligned, page_width, printable, shortened
+from advlab.formatting import Grid, Page, printable, shortened
 from advlab.workflows.inputs import resolve_classifier
 
 Shape = tuple[int | None, ...]
@@ -66,13 +65,8 @@ class ModelSummary:
             ("total", "", "", f"{self.parameters:,}"),
         ]
         header = ("layer", "type", "output", "parameters")
-        lines = [*aligned(header, rows, header[:3]), ""]
-        facts = self.facts()
-        width = max(map(len, facts))
-        for key, value in facts.items():
-            wrapped = textwrap.wrap(printable(value), page_width() - width - 2, break_on_hyphens=False)
-            lines += [f"{key if not n else '':<{width}}  {line}" for n, line in enumerate(wrapped)]
-        return "\n".join(lines)
+        facts = [(key, printable(value)) for key, value in self.facts().items()]
+        return Page.of(Grid(header, rows, header[:3]), "", Grid((), facts, wraps=True))
 
     def facts(self) -> dict[str, str]:
         """Everything but the layers, in words, by subject."""

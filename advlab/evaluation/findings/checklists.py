@@ -334,7 +334,7 @@ ITEMS: dict[str, tuple[Item, ...]] = {
             "Were other threat models tried?",
             _always_pass(_second_norm),
         ),
-        Item("provable", "Was a provable bound looked for?", _not_tested("advlab attacks; it does not prove")),
+        Item("provable", "Was a provable bound looked for?", _not_tested("run advlab certify on the same images")),
         Item("random-noise", "Is random noise weaker?", _stronger_than_noise(("no-better-than-noise",), _noise)),
         Item(
             "targeted",
@@ -345,9 +345,13 @@ ITEMS: dict[str, tuple[Item, ...]] = {
                 )
             ),
         ),
-        Item("ablation", "Was the defence also removed?", _not_tested("needs the undefended model: audit it")),
+        Item(
+            "ablation",
+            "Was the defence also removed?",
+            _not_tested("run advlab defense-report on the undefended model and this one"),
+        ),
         Item("attacks-validated", "Do the attacks find what is planted?", _planted_examples),
-        Item("other-domains", "Was other data than images tried?", _not_tested("advlab is about images")),
+        Item("other-domains", "Was other data than images tried?", _not_tested("an audit attacks images")),
         Item("per-image", "Is the worst case taken per image?", _always_pass(_per_image)),
     ),
     INDICATORS: (
