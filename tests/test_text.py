@@ -224,6 +224,31 @@ def test_every_method_stays_in_its_budget_and_changes_words_for_words(tiny, data
     assert name == "trigger" or (again.success == result.success).all()
 
 
+@pytest.mark.parametrize("name", ["hotflip", "word_importance", "random_words"])
+def test_words_are_inserted_right_before_the_text(tiny, data, name):
+    result = advlab.attack(tiny, data, name, epsilon=2, edit="insert", candidates=30, protect="film")
+    before, after = as_numbers(result.x), as_numbers(result.x_adv)
+    frequent = [n for n in range(FIRST, 60) if tiny.vocabulary[n] not in FUNCTION_WORDS | {"film"}][:30]
+    for old, new in zip(before, after, strict=True):
+        begins = int((old != 0).argmax())
+        (places,) = np.nonzero(old != new)
+        assert set(places) <= set(range(max(begins - 2, 0), begins))
+        assert set(new[places]) <= set(frequent)
+    assert (before != after).any()
+
+
+def test_one_inserted_word_is_the_best_one(tiny, data):
+    frequent = [n for n in range(FIRST, len(tiny.vocabulary)) if tiny.vocabulary[n] not in FUNCTION_WORDS]
+    result = advlab.attack(tiny, data, "hotflip", epsilon=1, edit="insert", candidates=len(frequent), tries=500)
+    for row, old in enumerate(as_numbers(data.x)):
+        begins = int((old != 0).argmax())
+        texts = np.repeat(old[None], len(frequent) + 1, 0)
+        texts[1:, max(begins - 1, 0)] = frequent if begins else old[0]
+        wrong = tiny.logits(tf.constant(as_images(texts))).numpy().argmax(1) != data.y[row]
+        assert result.robust[row] == ~wrong.any()
+    assert result.success.any()
+
+
 def test_gradients_beat_importance_and_that_beats_chance(tiny, data):
     robust = {name: advlab.attack(tiny, data, name, epsilon=3).robust.sum() for name in METHODS}
     assert robust["hotflip"] <= robust["word_importance"] < robust["random_words"]

@@ -48,13 +48,19 @@ class WordModel(NamedTuple):
 
         ``edit``: ``substitute`` offers ``count`` neighbours by the cosine of their vectors, of the ``FREQUENT`` most
         frequent words (training hardly moves the vectors of rare ones), ``typo`` an unknown word,
-        ``delete`` an empty place, ``any`` all of these. ``protected`` words, with commas between them, and function
-        words keep their place. ``vectors`` is a file of other vectors, such as counter-fitted ones, a word and its
-        numbers on each line; without it those of the model decide, and may put opposites side by side.
+        ``delete`` an empty place, ``any`` all of these; ``insert`` offers the ``count`` most frequent words for an
+        empty place. ``protected`` words, with commas between them, and function words keep their place, and are not
+        inserted. ``vectors`` is a file of other vectors, such as counter-fitted ones, a word and its numbers on each
+        line; without it those of the model decide, and may put opposites side by side.
         """
         size = len(self.vocabulary)
         kept = FUNCTION_WORDS | {word.strip() for word in protected.split(",")}
         is_free = np.array([n >= FIRST and word not in kept for n, word in enumerate(self.vocabulary)])
+        if edit == "insert":
+            frequent = np.flatnonzero(is_free)[:count]
+            found = np.full((size, max(len(frequent), 1)), -1, np.int32)
+            found[PADDING, : len(frequent)] = frequent
+            return found
         offered = []
         if edit in ("substitute", "any"):
             table, is_known = (self.table, np.ones(size, bool)) if not vectors else self._vectors_of(vectors)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import tensorflow as tf
 
 from advlab.problem.problem import Problem
-from advlab.problem.words import START, Words, as_numbers, replaced
+from advlab.problem.words import PADDING, START, Words, as_numbers, replaced
 
 NO = tf.float32.min  # of a replacement that is none
 _ROUNDING = 1e-4  # of a share of some hundred words
@@ -28,9 +28,15 @@ class Offer(NamedTuple):
 
 
 def offer(problem: Problem, words: Words, candidates: int, edit: str, protect: str, vectors: str) -> Offer:
-    """What may take the place of each word of the clean texts."""
+    """What may take the place of each word of the clean texts; of empty places, of those right before a text."""
     clean = as_numbers(problem.x)
-    return Offer(clean, tf.gather(tf.convert_to_tensor(words.neighbours(candidates, edit, protect, vectors)), clean))
+    offered = tf.gather(tf.convert_to_tensor(words.neighbours(candidates, edit, protect, vectors)), clean)
+    if edit == "insert":
+        empty = tf.cumsum(tf.cast(clean != PADDING, tf.int32), 1) == 0
+        before = tf.cumsum(tf.cast(empty, tf.int32), 1, reverse=True)  # 1 for the place right before the text
+        is_near = empty & (before <= budget_of(problem))
+        offered = tf.where(is_near[..., None], offered, -1)
+    return Offer(clean, offered)
 
 
 def budget_of(problem: Problem, share: float | tf.Tensor = 1.0) -> tf.Tensor:

@@ -17,7 +17,7 @@ from advlab.problem.words import Words, as_images, as_numbers, replaced
 NORMS = ("l0",)
 GOAL = "bounded"
 DATA = "texts"
-CHOICES = {"edit": ("substitute", "typo", "delete", "any")}
+CHOICES = {"edit": ("substitute", "typo", "delete", "any", "insert")}
 _POSITIONS = 32  # of the largest gradients, at which replacements are ranked one by one
 
 
@@ -40,7 +40,8 @@ def craft(
         tries: Replacements of a text that are queried at each step.
         beam: Texts that are followed side by side.
         revisions: Steps after the last word, in which words that were replaced are replaced again.
-        edit: What takes the place of a word: a neighbour, an unknown word as a typo makes it, nothing, or any of these.
+        edit: What takes the place of a word: a neighbour, an unknown word as a typo makes it, nothing, or any of these;
+            or words are inserted before the text, where it leaves places.
         protect: Words that stay, with commas between them.
         vectors: File of vectors that say which words are neighbours; "" for those of the model.
         share: Of the words of each text at most this share changes, besides epsilon; 1 for no such bound.

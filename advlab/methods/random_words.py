@@ -14,7 +14,7 @@ from advlab.problem.words import as_images
 NORMS = ("l0",)
 GOAL = "bounded"
 DATA = "texts"
-CHOICES = {"edit": ("substitute", "typo", "delete", "any")}
+CHOICES = {"edit": ("substitute", "typo", "delete", "any", "insert")}
 
 
 def craft(
@@ -32,7 +32,8 @@ def craft(
     Args:
         steps: Texts that are drawn after the first.
         candidates: Neighbours of a word that may take its place.
-        edit: What takes the place of a word: a neighbour, an unknown word as a typo makes it, nothing, or any of these.
+        edit: What takes the place of a word: a neighbour, an unknown word as a typo makes it, nothing, or any of these;
+            or words are inserted before the text, where it leaves places.
         protect: Words that stay, with commas between them.
         vectors: File of vectors that say which words are neighbours; "" for those of the model.
         share: Of the words of each text at most this share changes, besides epsilon; 1 for no such bound.

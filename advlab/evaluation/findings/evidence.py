@@ -255,7 +255,7 @@ def unknown_words(facts: Facts) -> str:
 def unchecked_neighbours(facts: Facts) -> str:
     result = facts.result
     parameters = result.attack.parameters
-    if not result.vocabulary or parameters.get("vectors", None) != "" or parameters.get("edit") in ("typo", "delete"):
+    if not result.vocabulary or parameters.get("vectors") != "" or parameters.get("edit") not in ("substitute", "any"):
         return ""
     changed = int((as_numbers(np.asarray(result.x)) != as_numbers(np.asarray(result.x_adv))).sum())
     return f"{changed:,} words were replaced" if changed else ""
