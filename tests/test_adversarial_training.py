@@ -54,9 +54,10 @@ def last_iterate(problem, *, steps: int = 3, relative_step_size: float = 2.5):
 last_iterate.NORMS, last_iterate.GOAL = ("linf", "l2"), "bounded"
 
 
-@pytest.mark.parametrize("norm", ["linf", "l2"])
-@pytest.mark.parametrize(("method", "steps", "size"), [("pgd", 3, 2.5), ("fgsm-rs", 1, 1.25)])
-def test_the_batch_is_that_of_the_public_attack_from_the_same_start(trained, digits, norm, method, steps, size):
+@pytest.mark.parametrize(
+    ("method", "norm", "steps", "size"), [("pgd", "linf", 3, 2.5), ("pgd", "l2", 3, 2.5), ("fgsm-rs", "l2", 1, 1.25)]
+)
+def test_the_batch_is_that_of_the_public_attack_from_the_same_start(trained, digits, method, norm, steps, size):
     data, epsilon = digits.take(60), {"linf": 0.1, "l2": 1.5}[norm]
     parameters = {"steps": steps, "relative_step_size": size}
     public = attack(trained, data, last_iterate, norm=norm, epsilon=epsilon, seed=3, **parameters)
@@ -80,6 +81,17 @@ def test_the_batch_stays_in_ball_and_box_and_moves_towards_errors(trained, digit
     assert x_adv.max() <= 1
     clean, adversarial = (np.mean(trained.probabilities(x).argmax(1) == data.y) for x in (data.x, x_adv))
     assert adversarial < clean - 0.3
+
+
+def test_fgsm_rs_starts_outside_of_the_box(linear, grey):
+    """As the authors' code does: on black pixels a start that is clipped would leave changes of 0 and epsilon alone."""
+    data = replace(grey, x=np.zeros_like(grey.x), y=grey.y % 2, classes=("a", "b"))
+    change = crafted(Adversary("fgsm-rs", 0.1), linear, data)
+    w = linear.keras_model.get_weights()[0]
+    rising = np.sign(w[:, 1] - w[:, 0]).reshape(1, 6, 6, 1) * np.where(data.y == 0, 1, -1)[:, None, None, None] > 0
+    assert (change[~rising] == 0).all()
+    assert change[rising].min() == pytest.approx(0.025, abs=0.005)
+    assert np.mean(change[rising] < 0.099) == pytest.approx(0.375, abs=0.05)
 
 
 def test_n_fgsm_takes_one_step_of_epsilon_from_noise_of_twice_epsilon(linear, grey):

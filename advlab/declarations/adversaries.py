@@ -30,18 +30,18 @@ _BETAS = {"trades": 6.0, "mart": 5.0}  # of their authors
 class Adversary:
     """Adversarial training: every batch is replaced, inside the train step, by adversarial examples against it.
 
-    ``method`` is ``fgsm-rs`` (one step of 1.25 epsilon from a random start; Wong et al. 2020, arXiv:2001.03994),
-    ``n-fgsm`` (one step from noise of twice epsilon, not projected back, so up to 3 epsilon away; de Jorge et al. 2022,
-    arXiv:2202.01181; Linf only), ``pgd`` (Madry et al. 2017, arXiv:1706.06083), ``trades`` (the loss of the clean
-    images plus ``beta`` times how far the predictions on the adversarial ones diverge from it; Zhang et al. 2019,
-    arXiv:1901.08573) or ``mart`` (the same with a boosted loss of the adversarial images, where images that the clean
-    prediction is unsure of count more; Wang et al. 2020, openreview rklOg6EFwS). ``augment`` is the static defence of
-    Strengthening Deep Neural Networks: the network is first trained plainly, FGSM images of the first
+    ``method`` is ``fgsm-rs`` (one step of 1.25 epsilon from a random start, which may leave [0, 1]; Wong et al. 2020,
+    arXiv:2001.03994), ``n-fgsm`` (one step from noise of twice epsilon, not projected back, so up to 3 epsilon away; de
+    Jorge et al. 2022, arXiv:2202.01181; Linf only), ``pgd`` (Madry et al. 2017, arXiv:1706.06083), ``trades`` (the loss
+    of the clean images plus ``beta`` times how far the predictions on the adversarial ones diverge from it; Zhang et
+    al. 2019, arXiv:1901.08573) or ``mart`` (the same with a boosted loss of the adversarial images, where images that
+    the clean prediction is unsure of count more; Wang et al. 2020, openreview rklOg6EFwS). ``augment`` is the static
+    defence of Strengthening Deep Neural Networks: the network is first trained plainly, FGSM images of the first
     ``augment_images`` training images are crafted on it once, and a new one is trained with them added; of texts they
-    are those of ``hotflip``, the norm is ``l0``, and ``epsilon`` counts words. ``hotflip`` is for texts alone: of
-    each text as many words as ``epsilon`` says are replaced one after the other by neighbours, the best of ``tries``
-    that the gradient proposes (Ebrahimi et al. 2018, arXiv:1712.06751); the neighbours are those by the network's
-    own vectors, found anew before each epoch.
+    are those of ``hotflip``, the norm is ``l0``, and ``epsilon`` counts words. ``hotflip`` is for texts alone: of each
+    text as many words as ``epsilon`` says are replaced one after the other by neighbours, the best of ``tries`` that
+    the gradient proposes (Ebrahimi et al. 2018, arXiv:1712.06751); the neighbours are those by the network's own
+    vectors, found anew before each epoch.
     ``epsilon`` is in pixel units, a number or text such as ``8/255``; ``relative_step_size`` is in units of
     epsilon / steps. None: the method's own, and for ``beta`` 6, of ``mart`` 5.
     ``weight_perturbation`` is the size, relative to the weights of each layer, of the adversarial perturbation of

@@ -76,6 +76,10 @@ def craft(
         problem = problem_within(epsilon)
         x = problem.ball.project(batch.x + _TRADES_NOISE * problem.random(START, 0, "normal"))
         ask = partial(_divergence, logits(batch.x))
+    elif adversary.method == "fgsm-rs" and adversary.norm == "linf":
+        # The authors' start leaves [0, 1]: clipped, every step from a black pixel would end at 0 or at epsilon.
+        problem = problem_within(epsilon)
+        x = batch.x + tf.cast(epsilon, tf.float32) * (2 * problem.random(START, 0) - 1)
     else:
         problem = problem_within(epsilon)
         x = problem.ball.start(partial(problem.random, START))
