@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advlab import workspace
+from advlab import workspace, writing
 from advlab.declarations.adversaries import ADVERSARY_NORMS, Adversary
 from advlab.evaluation.evaluation import Evaluation
 from advlab.evaluation.metrics import Rate
@@ -163,8 +163,8 @@ def harden(
         classifier.check(part)
     path = Path(output) if output else workspace.weights_path(f"{workspace.as_file_name(classifier.name)}-hardened")
     if save:
-        workspace.refuse_existing(path, force, f"the hardened '{classifier.name}' (in Python: force=True)")
-        workspace.require_writable(path)
+        writing.refuse_existing(path, force, f"the hardened '{classifier.name}' (in Python: force=True)")
+        writing.require_writable(path)
 
     def measured(each: Classifier) -> Evaluation:
         found = run(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from advlab import workspace
+from advlab import workspace, writing
 from advlab.classifiers.card import read_card
 from advlab.data.conversion import ValueRange
 from advlab.data.dataset import Dataset
@@ -254,7 +254,7 @@ def require_archive(path: Path, spec: Attack, dataset: Dataset, digest: str | No
 
     ``digest`` is the classifier's, None where it is not loaded yet.
     """
-    workspace.require_writable(path)
+    writing.require_writable(path)
     specification = {"attack": spec.to_dict(), "dataset_digest": dataset.digest}
     if digest is not None:
         specification["classifier_digest"] = digest
