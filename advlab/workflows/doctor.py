@@ -13,7 +13,6 @@ from advlab.errors import DAMAGE, AdvlabError
 from advlab.provenance import versions
 
 SCHEMA = 1
-_RANK = ("ok", "note", "broken")
 
 
 class Check(NamedTuple):
