@@ -145,7 +145,7 @@ def text(summary: Summary | None, mark: str, both: bool = False) -> str:
     value = f"{100 * rate.value:.1f}"
     if summary.is_best:
         value = f"{mark if both else ''}{value}{mark}"
-    return f"{value} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]{spread}"
+    return f"{value} {rate.interval}{spread}"
 
 
 def _models(comparison: Comparison, digest: str) -> list[Model]:
@@ -185,4 +185,4 @@ def _tex_cell(summary: Summary | None) -> str:
     rate, value = summary.rate, f"{100 * summary.rate.value:.1f}"
     spread = "" if math.isnan(summary.spread) else f"\\,$\\pm$\\,{100 * summary.spread:.1f}"
     value = f"\\textbf{{{value}}}" if summary.is_best else value
-    return f"{value}{spread} {{\\footnotesize[{100 * rate.low:.1f}, {100 * rate.high:.1f}]}}"
+    return f"{value}{spread} {{\\footnotesize{rate.interval}}}"

@@ -261,7 +261,7 @@ def _robust(measured: MeasuredRow) -> list[str]:
     if rate is None or training is None or attacking is None:
         return ["failed", "-"]
     return [
-        f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]",
+        rate.text,
         f"{training:.0f} + {attacking:.0f}",
     ]
 

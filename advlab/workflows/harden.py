@@ -14,8 +14,7 @@ import numpy as np
 from advlab import workspace, writing
 from advlab.declarations.adversaries import ADVERSARY_NORMS, Adversary
 from advlab.evaluation.evaluation import Evaluation
-from advlab.evaluation.metrics import Rate
-from advlab.formatting import Grid, Page, number, plain, printable
+from advlab.formatting import Grid, Page, plain, printable
 from advlab.provenance import versions
 from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon, parse_norm
 from advlab.validation import invalid, is_number, require_choice, require_int
@@ -55,8 +54,7 @@ class Hardened:
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, clean and robust accuracy in percent, before and after."""
         return [
-            (printable(e.classifier), _percent(e.clean_accuracy), _percent(e.robust_accuracy))
-            for e in (self.before, self.after)
+            (printable(e.classifier), e.clean_accuracy.text, e.robust_accuracy.text) for e in (self.before, self.after)
         ]
 
     def table(self) -> str:
@@ -190,7 +188,3 @@ def harden(
     if save:
         hardened.save(path)
     return Hardened(hardened, before, after, found.steps, found.seconds, path if save else None)
-
-
-def _percent(rate: Rate) -> str:
-    return f"{number(100 * rate.value, '.1f')} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"
