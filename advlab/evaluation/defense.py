@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from advlab.evaluation import metrics
 from advlab.evaluation.findings.checks import Finding
+from advlab.evaluation.html_table import html_table
 from advlab.evaluation.metrics import Rate
 from advlab.formatting import Grid, Page, page_width, plain, printable
 from advlab.threat import ThreatModel
@@ -152,13 +152,7 @@ class DefenseReport:
         )
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            "<tr>" + "".join(f'<td style="text-align:left">{html.escape(cell)}</td>' for cell in row) + "</tr>"
-            for row in self.rows()
-        )
-        head = "".join(f'<th scope="col">{head}</th>' for head in _HEADS)
-        caption = html.escape(self.conclusion())
-        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
+        return html_table(self.conclusion(), _HEADS, self.rows(), left=True)
 
     @property
     def _first(self) -> Evaluation:

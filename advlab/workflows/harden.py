@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -14,6 +13,7 @@ import numpy as np
 from advlab import workspace, writing
 from advlab.declarations.adversaries import ADVERSARY_NORMS, Adversary
 from advlab.evaluation.evaluation import Evaluation
+from advlab.evaluation.html_table import html_table
 from advlab.formatting import Grid, Page, plain, printable
 from advlab.provenance import versions
 from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon, parse_norm
@@ -93,11 +93,7 @@ class Hardened:
         return f"Hardened {self.classifier.name}: robust accuracy {before:.1%} before, {after:.1%} after"
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{name}</th>' for name in _HEADS)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows()
-        )
-        return f"<table><caption>{html.escape(self.caption())}</caption><tr>{head}</tr>{body}</table>"
+        return html_table(self.caption(), _HEADS, self.rows())
 
 
 def harden(
