@@ -20,7 +20,7 @@ from typing import Any, NamedTuple
 import h5py
 import numpy as np
 
-from advlab import workspace
+from advlab import writing
 from advlab.errors import DAMAGE, AdvlabError, InvalidFile
 from advlab.hdf5 import attribute, open_rows, read_array, refuse_endless_heap, refuse_indirection
 from advlab.hdf5_output import OnDisk, image_chunk, stored_form
@@ -76,7 +76,7 @@ def write(
     """
     stored = {name: stored_form(array, name in levels) for name, array in arrays.items()}
     in_memory = all(isinstance(array, np.ndarray) for array in stored.values())
-    with workspace.atomic_write(path) as temporary:
+    with writing.atomic_write(path) as temporary:
         if in_memory:
             buffer = io.BytesIO()
             _write_into(buffer, header, stored, compress)

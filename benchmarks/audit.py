@@ -18,7 +18,7 @@ from pathlib import Path
 
 from blocks import machine
 
-from advlab import workspace
+from advlab import writing
 
 sys.path.insert(0, str(Path(__file__).parent.parent))
 
@@ -120,7 +120,7 @@ def main() -> None:
                 with store.open("a", encoding="utf-8") as file:
                     file.write(json.dumps(measured[row.name]._asdict()) + "\n")
     if not arguments.quick and not arguments.only:
-        with workspace.atomic_write(PAGE) as temporary:
+        with writing.atomic_write(PAGE) as temporary:
             temporary.write_text(page(measured, samples), "utf-8")
 
 

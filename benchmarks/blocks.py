@@ -8,7 +8,7 @@ from pathlib import Path
 
 from readme import fill
 
-from advlab import workspace
+from advlab import writing
 
 RESULTS = Path(__file__).with_name("RESULTS.md")
 
@@ -28,5 +28,5 @@ def write_block(name: str, text: str, path: Path = RESULTS) -> None:
     page = path.read_text("utf-8") if path.exists() else ""
     if f"<!-- begin {name} -->" not in page:
         page += f"<!-- begin {name} -->\n<!-- end {name} -->\n"
-    with workspace.atomic_write(path) as temporary:
+    with writing.atomic_write(path) as temporary:
         temporary.write_text(fill(page, name, text), "utf-8")

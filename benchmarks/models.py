@@ -23,7 +23,7 @@ from typing import Any
 from blocks import machine
 
 import advlab
-from advlab import workspace
+from advlab import writing
 from advlab.data.official import WITH_NOISE
 from advlab.declarations.recipes import Recipe, load_recipe, settings
 from advlab.declarations.studies import load_study
@@ -61,7 +61,7 @@ def records() -> dict[str, dict[str, Any]]:
 
 def store(name: str, record: Mapping[str, Any]) -> None:
     """Add or replace one record."""
-    with workspace.atomic_write(RECORDS) as temporary:
+    with writing.atomic_write(RECORDS) as temporary:
         temporary.write_text(json.dumps(records() | {name: record}, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
@@ -141,7 +141,7 @@ def ship(weights: Path) -> None:
     for name in files.keys() - set(selected):
         (PRETRAINED / f"{name}.h5").unlink(missing_ok=True)
     for name in selected:
-        with workspace.atomic_write(PRETRAINED / f"{name}.h5") as temporary:
+        with writing.atomic_write(PRETRAINED / f"{name}.h5") as temporary:
             shutil.copyfile(files[name], temporary)
 
 
@@ -297,7 +297,7 @@ def page() -> Iterator[str]:
 
 def write() -> None:
     """Write ``models/README.md``."""
-    with workspace.atomic_write(README) as temporary:
+    with writing.atomic_write(README) as temporary:
         temporary.write_text("\n".join(page()) + "\n", "utf-8")
 
 

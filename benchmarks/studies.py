@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from advlab import workspace
+from advlab import writing
 from advlab.declarations.studies import load_study
 from advlab.evaluation.study import StudyResult, load_study_result
 from advlab.workflows.study import illustrate
@@ -53,7 +53,7 @@ def main() -> None:
     """Write the figures and the page."""
     for result in results():
         illustrate(result, STUDIES / f"{result.study.name}.json")
-    with workspace.atomic_write(PAGE) as temporary:
+    with writing.atomic_write(PAGE) as temporary:
         temporary.write_text(page(), "utf-8")
 
 

@@ -1,4 +1,4 @@
-"""Calibration, rejection and confident errors, against tables worked out by hand and other implementations."""
+"""Calibration and confident errors, against tables worked out by hand and other implementations."""
 
 import math
 
@@ -9,7 +9,7 @@ from sklearn.calibration import calibration_curve
 
 from advlab import figures
 from advlab.errors import InvalidValue
-from advlab.evaluation.calibration import confidently_wrong, rejection, reliability
+from advlab.evaluation.calibration import confidently_wrong, reliability
 from advlab.evaluation.evaluation import evaluate
 
 
@@ -80,15 +80,6 @@ def test_probabilities_that_rounding_put_beyond_one_stay_in_the_last_bin():
     assert reliability(np.array([[1 + 1e-6, 0.0]]), np.array([0])).count.tolist() == [0] * 14 + [1]
 
 
-def test_rejection_counts_among_those_kept():
-    probabilities, labels = two_classes([0.55, 0.8, 0.9, 0.95]), np.array([1, 0, 1, 0])
-    found = rejection(probabilities, labels, 0.8)
-    assert (found.accuracy.count, found.accuracy.total) == (2, 3)
-    assert (found.kept.count, found.kept.total) == (3, 4)
-    assert math.isnan(rejection(probabilities, labels, 1.0).accuracy.value)
-    assert rejection(probabilities, labels, 0).accuracy.value == np.mean(labels == 0)
-
-
 def test_confidently_wrong_means_wrong_above_nine_tenths():
     probabilities = two_classes([0.95, 0.95, 0.9, 0.6]).astype(np.float32)
     labels = np.array([1, 0, 1, 1])
@@ -103,13 +94,7 @@ def test_bins_are_counted_from_one(bins):
         reliability(two_classes([0.9]), np.array([0]), bins)
 
 
-@pytest.mark.parametrize("threshold", [-0.1, 90, math.nan])
-def test_a_threshold_is_a_confidence(threshold):
-    with pytest.raises(InvalidValue, match=r"lie in \[0, 1\]"):
-        rejection(two_classes([0.9]), np.array([0]), threshold)
-
-
-@pytest.mark.parametrize("call", [reliability, confidently_wrong, lambda p, y: rejection(p, y, 0.5)])
+@pytest.mark.parametrize("call", [reliability, confidently_wrong])
 def test_one_label_for_each_row_of_probabilities(call):
     with pytest.raises(InvalidValue, match=r"Got \(2, 2\) and \(3,\)"):
         call(two_classes([0.9, 0.8]), np.array([0, 1, 1]))

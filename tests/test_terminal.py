@@ -21,6 +21,7 @@ import pytest
 from click.testing import CliRunner
 
 from advlab import workspace as advlab_workspace
+from advlab import writing
 from advlab.cli import main
 from advlab.errors import for_terminal
 from advlab.workflows.export import _csv_text
@@ -148,7 +149,7 @@ def test_leftovers_of_killed_runs_are_removed_when_old_and_never_listed(workspac
         os.utime(path, (time.time() - 7200,) * 2)
     os.utime(new)
     assert advlab_workspace.archives() == []
-    with advlab_workspace.atomic_write(folder / "next.h5") as temporary:
+    with writing.atomic_write(folder / "next.h5") as temporary:
         temporary.write_bytes(b"")
     assert sorted(path.name for path in folder.iterdir()) == [".notes.h5", ".pgd-4567cdef.h5", "next.h5"]
 
@@ -156,13 +157,13 @@ def test_leftovers_of_killed_runs_are_removed_when_old_and_never_listed(workspac
 def test_leftovers_of_a_process_that_has_ended_are_removed_at_once(tmp_path):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
-    with advlab_workspace.atomic_write(tmp_path / "next-one.h5") as mine:
+    with writing.atomic_write(tmp_path / "next-one.h5") as mine:
         mine.write_bytes(b"")
         dead = mine.with_name(mine.name.replace(f"-{os.getpid()}-", f"-{ended.pid}-"))
         elsewhere = dead.with_name(dead.name.replace(dead.name.split("-")[-3], "abcdef"))
         dead.write_bytes(b"")
         elsewhere.write_bytes(b"")
-        with advlab_workspace.atomic_write(tmp_path / "other.h5") as other:
+        with writing.atomic_write(tmp_path / "other.h5") as other:
             other.write_bytes(b"")
         assert mine.exists()
     assert sorted(path.name for path in tmp_path.glob("*.h5")) == [elsewhere.name, "next-one.h5", "other.h5"]

@@ -127,7 +127,7 @@ def test_a_produced_file_is_refused_before_any_work_and_replaced_by_force(recipe
     path.parent.mkdir()
     path.write_text("precious")
     with monkeypatch.context() as patch:
-        patch.delattr(training, "load_dataset")
+        patch.delattr(training, "load_training_data")
         with pytest.raises(FileExists, match=r"thirds.h5' exists.*save=False"):
             train(recipe())
     assert path.read_text() == "precious"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,7 +12,7 @@ import numpy as np
 from advlab.certification.unfinished import SAVE_EVERY, Unfinished
 from advlab.certification.work import Work
 from advlab.classifiers.classifier import Classifier
-from advlab.data.dataset import Dataset
+from advlab.data.dataset import Dataset, subset
 from advlab.engine.executor import Executor
 from advlab.engine.slices import shared_classifier
 from advlab.progress import Progress, patient_interrupt
@@ -66,8 +65,7 @@ def share(
             yield number
 
     def task(number: int) -> Task:
-        data, rows = work.dataset, parts[number]
-        part = replace(data, x=np.asarray(data.x[rows]), y=data.y[rows], indices=data.indices[rows])
+        part = subset(work.dataset, parts[number])
         left = deadline - time.perf_counter()
         return Task(part, work.norm, work.epsilon, method, smoothing, radii, left)
 

@@ -22,7 +22,7 @@ _INFEASIBLE = 2
 
 
 def least_margin(
-    network: Network, region: Region, coefficients: np.ndarray, known: Known, time_limit: float = math.inf
+    network: Network, region: Region, coefficients: np.ndarray, known: Known
 ) -> tuple[float, np.ndarray | None]:
     """A lower bound of ``coefficients · logits`` over one region (Linf), and the image ``(d,)`` of the best solution.
 
@@ -80,7 +80,6 @@ def least_margin(
         integrality=np.arange(width) >= free,
         bounds=optimize.Bounds(lower, upper),
         constraints=optimize.LinearConstraint(sparse.vstack(rows).tocsc(), np.concatenate(lows), np.concatenate(highs)),
-        options={"time_limit": time_limit} if math.isfinite(time_limit) else {},
     )
     if solved.status == _INFEASIBLE:
         return math.inf, None

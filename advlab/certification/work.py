@@ -19,7 +19,7 @@ from advlab.certification.smoothing import smoothed
 from advlab.certification.translate import network_of
 from advlab.certification.words import WordSubject, word_subject
 from advlab.classifiers.classifier import Classifier
-from advlab.data.dataset import Dataset
+from advlab.data.dataset import Dataset, subset
 from advlab.declarations.attack import Attack
 from advlab.engine.attack import craft
 from advlab.errors import InvalidValue
@@ -170,7 +170,7 @@ class Work:
             if self.stop():
                 return
             rows = open_ones[start : start + _ATTACKED]
-            found = craft(self.classifier, _rows(self.dataset, rows), spec, progress=False)
+            found = craft(self.classifier, subset(self.dataset, rows), spec, progress=False)
             self._keep(rows[found.success], found.x_adv[found.success])
             report(int(found.success.sum()))
 
@@ -205,10 +205,6 @@ def _parts(rows: np.ndarray, network: Network) -> list[np.ndarray]:
     """The rows in parts whose bounds fit into memory together."""
     size = int(np.clip(CELLS // (8 * max(node.size for node in network.nodes)), 1, 512))
     return [rows[start : start + size] for start in range(0, len(rows), size)]
-
-
-def _rows(data: Dataset, rows: np.ndarray) -> Dataset:
-    return Dataset(data.name, data.split, data.x[rows], data.y[rows], data.indices[rows], data.classes)
 
 
 def _rounding(network: Network, region: Region, known: Known) -> tf.Tensor:

@@ -65,6 +65,11 @@ def read_card(path: Path) -> dict[str, Any]:
     return card
 
 
+def card_if_any(path: Path) -> dict[str, Any]:
+    """The card of a saved classifier; ``{}`` also where its kind has none: a folder, ``.keras``, ``.onnx``."""
+    return read_card(path) if path.is_file() and path.suffix not in (".keras", ".onnx") else {}
+
+
 def _require_types(card: Mapping[str, Any]) -> None:
     for key, value in card.items():
         of_type = isinstance(value, _TYPES.get(key, object)) or (value is None and key in _MAY_BE_UNKNOWN)

@@ -16,7 +16,7 @@ import tensorflow as tf
 
 from advlab.classifiers import devices
 from advlab.classifiers.backward import StandIn, check_stand_ins, replaced_calls, stand_in
-from advlab.classifiers.card import read_card
+from advlab.classifiers.card import card_if_any
 from advlab.classifiers.digest import network_digest
 from advlab.classifiers.files import read_loss, read_model, write_model
 from advlab.classifiers.input_defenses import defenses_of, make_defense
@@ -158,7 +158,7 @@ class Classifier:
         file = Path(path)
         network = architecture if architecture is None or isinstance(architecture, keras.Model) else Path(architecture)
         model = read_model(file, trust=trust, custom_objects=custom_objects, architecture=network)
-        card = read_card(file) if file.is_file() and file.suffix not in (".keras", ".onnx") else {}
+        card = card_if_any(file)
         recorded = Settings(**{key: card.get(key) for key in _IN_CARD})
         settings = (settings or Settings()).over(read_settings(file)).over(recorded)
         return cls(model, name=file.stem, settings=settings, card=card, loss=read_loss(file))

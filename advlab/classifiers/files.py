@@ -14,7 +14,7 @@ from typing import Any
 import h5py
 import keras
 
-from advlab import workspace
+from advlab import writing
 from advlab.classifiers import devices
 from advlab.classifiers.card import ATTRIBUTE, write_card
 from advlab.classifiers.formats import keras2_folder, layers, onnx_graph, saved_model, weights, weights_only
@@ -125,7 +125,7 @@ def write_model(model: keras.Model, path: Path, card: Mapping[str, Any]) -> None
         )
     if not model.built:
         raise InvalidValue(f"Model '{model.name}' has no weights yet. Call model.build(shape) before saving it.")
-    with workspace.atomic_write(path) as temporary:
+    with writing.atomic_write(path) as temporary:
         try:
             _write(model, temporary)
             _require_opens(model, temporary)

@@ -177,11 +177,16 @@ def _chain(first: Callable[..., tf.Tensor], second: Logits) -> Logits:
 def _without_activation(body: keras.Model, last: keras.Layer) -> Logits:
     def logits(x: tf.Tensor) -> tf.Tensor:
         # A twin that shares the variables, which the user may continue to train; the user's own layer stays as it is.
-        twin = object.__new__(type(last))
-        vars(twin).update(vars(last), activation=keras.activations.linear)
-        return twin(body(x, training=False))
+        return linear_twin(last)(body(x, training=False))
 
     return logits
+
+
+def linear_twin(layer: keras.Layer) -> keras.Layer:
+    """A layer without its activation, which shares the variables of the one given."""
+    twin = object.__new__(type(layer))
+    vars(twin).update(vars(layer), activation=keras.activations.linear)
+    return twin
 
 
 def _log_odds(model: keras.Model, units: int) -> Logits:

@@ -11,14 +11,13 @@ import tensorflow as tf
 
 from advlab.classifiers.backward import StandIn, keeps_shape, operations_of, replaced_calls
 from advlab.classifiers.classifier import Classifier
+from advlab.classifiers.logits import linear_twin
 
 IMAGES = 32  # that are enough
 DIRECTIONS = 4
 STEPS = (0.1, 0.5)  # of the standard deviation of a layer's inputs
 CORRELATION = 0.5  # of the slopes measured with those of the gradient, below which that is of no use
 AGREEMENT = 0.9  # of the predictions read from inner logits with those of the classifier
-
-
 SHORT, LONG = 0.01, 0.1  # steps between which a layer that jumps is told from one that bends
 MISSED = 0.05  # of a change, what a gradient may miss of it over a short step
 
@@ -190,8 +189,7 @@ def _correlation(measured: np.ndarray, foretold: np.ndarray) -> float:
 
 
 def _without_activation(layer: keras.layers.Layer) -> Callable[..., Any]:
-    twin = object.__new__(type(layer))
-    vars(twin).update(vars(layer), activation=keras.activations.linear)
+    twin = linear_twin(layer)
 
     def without_activation(x: tf.Tensor) -> tf.Tensor:
         return twin(x)

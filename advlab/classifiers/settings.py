@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from advlab import workspace
+from advlab import writing
 from advlab.classifiers.inputs import Numbers, Size
 from advlab.errors import InvalidFile, unknown
 from advlab.validation import shown
@@ -117,6 +117,6 @@ def write_settings(model: str | PathLike[str], settings: Settings) -> Path:
     lines = [f"# How advlab feeds and reads {Path(model).name}."]
     # What JSON writes for numbers, strings and lists of them is TOML as well.
     lines += [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in settings.to_dict().items()]
-    with workspace.atomic_write(path) as temporary:
+    with writing.atomic_write(path) as temporary:
         temporary.write_text("\n".join(lines) + "\n", "utf-8")
     return path

@@ -16,14 +16,10 @@ from advlab.cli.options import (
     json_option,
     parse_settings,
     passes_option,
-    print_cost,
-    print_evaluations,
-    print_json,
-    relative_path,
-    say_if_fewer,
     take_stand_ins,
     track_option,
 )
+from advlab.cli.output import print_cost, print_evaluations, print_json, relative_path, say_if_fewer
 
 SECTION = "attack"
 _SETTINGS = ("norm", "top", "seed", "restarts", "early_stop", "precision", "passes", "backward")

@@ -9,14 +9,8 @@ from click.core import ParameterSource
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import (
-    classifier_options,
-    complete,
-    dataset_options,
-    json_option,
-    print_json,
-    relative_path,
-)
+from advlab.cli.options import classifier_options, complete, dataset_options, json_option
+from advlab.cli.output import print_json, relative_path
 from advlab.cli.tables import print_table
 
 SECTION = "judge"

@@ -6,7 +6,8 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import complete, json_option, print_json
+from advlab.cli.options import complete, json_option
+from advlab.cli.output import print_json
 from advlab.cli.tables import print_table
 
 SECTION = "judge"

@@ -9,16 +9,8 @@ from click.core import ParameterSource
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import (
-    classifier_options,
-    complete,
-    dataset_options,
-    json_option,
-    parse_settings,
-    print_json,
-    relative_path,
-    say_if_fewer,
-)
+from advlab.cli.options import classifier_options, complete, dataset_options, json_option, parse_settings
+from advlab.cli.output import print_json, relative_path, say_if_fewer
 from advlab.cli.tables import print_table
 
 SECTION = "attack"

@@ -6,7 +6,8 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_evaluations, print_json
+from advlab.cli.options import json_option
+from advlab.cli.output import print_evaluations, print_json
 
 SECTION = "look around"
 

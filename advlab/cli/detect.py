@@ -8,14 +8,8 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import (
-    classifier_options,
-    dataset_options,
-    json_option,
-    model_option,
-    print_json,
-    say_if_fewer,
-)
+from advlab.cli.options import classifier_options, dataset_options, json_option, model_option
+from advlab.cli.output import print_json, say_if_fewer
 from advlab.cli.tables import print_table
 
 SECTION = "defend"

@@ -6,7 +6,8 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import classifier_options, complete, json_option, print_evaluations, print_json, relative_path
+from advlab.cli.options import classifier_options, complete, json_option
+from advlab.cli.output import print_evaluations, print_json, relative_path
 
 SECTION = "judge"
 

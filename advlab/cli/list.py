@@ -9,7 +9,8 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import json_option, print_json
+from advlab.cli.options import json_option
+from advlab.cli.output import print_json
 from advlab.cli.tables import draw, on_terminal
 from advlab.formatting import Grid
 

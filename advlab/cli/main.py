@@ -21,7 +21,7 @@ from advlab.cli.tables import folded
 from advlab.errors import AdvlabError, for_terminal, in_words, unknown
 
 _FOLDER = Path(__file__).parent
-_NOT_COMMANDS = ("defaults", "main", "options", "tables")
+_NOT_COMMANDS = ("defaults", "main", "options", "output", "tables")
 _ERROR = "Error: "  # what click writes before a message
 _HELP = """How robust is a Keras classifier of images or texts, and can that number be believed?
 

@@ -1,4 +1,4 @@
-"""Shared by several commands: options of classifiers and data, KEY=VALUE settings, tables, JSON on standard output."""
+"""Options that several commands share: of classifiers and data, KEY=VALUE settings, completion in a shell."""
 
 from __future__ import annotations
 
@@ -9,12 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 import click
-from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 import advlab
 from advlab.cli.main import ClassifierOption
-from advlab.cli.tables import folded, print_table
 
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 
@@ -203,47 +201,6 @@ def parse_settings(settings: Sequence[str], function: Callable[..., Any]) -> dic
     return parameters
 
 
-def print_cost(cost: advlab.Cost, as_json: bool) -> None:
-    """What --dry-run says."""
-    if as_json:
-        print_json(cost.to_dict())
-    else:
-        print_table(cost.table())
-
-
-def print_evaluations(evaluations: list[advlab.Evaluation]) -> None:
-    """The table on standard output, its findings on standard error."""
-    print_table(advlab.table(evaluations))
-    caused = [(finding, evaluation.attack.slug) for evaluation in evaluations for finding in evaluation.findings]
-    said: set[str] = set()
-    for finding, slug in caused:
-        others = [other for same, other in caused if same.code == finding.code and other != slug]
-        also = f" So it is with {', '.join(others)}." if finding.severity == "info" and others else ""
-        if not also or finding.code not in said:
-            _say(finding.severity, f"{slug}: {finding.evidence}. {finding.do}{also}")
-        said.add(finding.code)
-    for finding in advlab.cross_findings(evaluations):
-        _say(finding.severity, f"{finding.evidence}. {finding.do}")
-
-
-def _say(severity: str, words: str) -> None:
-    coloured = _styled(severity, fg={"error": "red", "warning": "yellow"}.get(severity, "cyan"))
-    click.echo(f"{coloured}: {folded(words, f'{severity}: ')}", err=True)
-
-
-def _styled(text: str, **style: Any) -> str:
-    """The text as a terminal shows it; in a pipe click leaves the style out, and with ``NO_COLOR`` there is none."""
-    return text if os.environ.get("NO_COLOR") else click.style(text, **style)
-
-
-def relative_path(path: str | os.PathLike[str]) -> str:
-    """A path for the next command to type: relative to the current folder if it is inside, quoted for a shell."""
-    import shlex
-
-    relative = os.path.relpath(path)
-    return shlex.quote(os.fspath(path) if relative.startswith("..") else relative)
-
-
 def _asked_for(ctx: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """The model, or an error that names those there are."""
     if value is None and not ctx.resilient_parsing:
@@ -263,14 +220,6 @@ def model_option(*names: str) -> Callable[[_Function], _Function]:
         help=description,
         shell_complete=complete("models"),
     )
-
-
-def say_if_fewer(images: int) -> None:
-    """Say on standard error that --samples asked for more than there are."""
-    context = click.get_current_context()
-    asked = context.params["samples"]
-    if context.get_parameter_source("samples") is ParameterSource.COMMANDLINE and asked > images:
-        click.echo(f"note: --samples asks for {asked:,}; there are only {images:,} images.", err=True)
 
 
 passes_option = click.option(
@@ -308,10 +257,3 @@ track_option = click.option(
     "--track", metavar="mlflow", callback=_tracked, help="Record numbers and findings as runs of MLflow."
 )
 json_option = click.option("--json", "as_json", is_flag=True, help="Print JSON for machines (docs/json.md).")
-
-
-def print_json(data: object) -> None:
-    """JSON on standard output, of JSON-ready data."""
-    import json
-
-    click.echo(json.dumps(data, indent=2, allow_nan=False))

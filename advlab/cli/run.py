@@ -16,13 +16,10 @@ from advlab.cli.options import (
     json_option,
     model_option,
     passes_option,
-    print_cost,
-    print_evaluations,
-    print_json,
-    say_if_fewer,
     take_stand_ins,
     track_option,
 )
+from advlab.cli.output import print_cost, print_evaluations, print_json, say_if_fewer
 
 SECTION = "attack"
 

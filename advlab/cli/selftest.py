@@ -8,16 +8,8 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import (
-    classifier_options,
-    complete,
-    dataset_options,
-    json_option,
-    model_option,
-    parse_settings,
-    print_json,
-    say_if_fewer,
-)
+from advlab.cli.options import classifier_options, complete, dataset_options, json_option, model_option, parse_settings
+from advlab.cli.output import print_json, say_if_fewer
 
 SECTION = "judge"
 

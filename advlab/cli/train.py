@@ -8,7 +8,8 @@ import click
 
 import advlab
 from advlab.cli.main import main
-from advlab.cli.options import complete, json_option, print_json, range_option, size_type
+from advlab.cli.options import complete, json_option, range_option, size_type
+from advlab.cli.output import print_json
 
 SECTION = "make"
 

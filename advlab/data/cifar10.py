@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from advlab import workspace
+from advlab import workspace, writing
 from advlab.data import arrays, official
 from advlab.data.archives import files_of
 from advlab.data.download import is_official, md5_of, read
@@ -70,7 +70,7 @@ def read_jpeg_archive(path: Path, split: str) -> tuple[np.ndarray, np.ndarray]:
         content = arrays.read_arrays(cached, ["x", "y"], "Delete it and repeat the command.")
         return content["x"], content["y"]
     x, y = _decode_jpeg_archive(path, split)
-    with contextlib.suppress(AdvlabError), workspace.atomic_write(cached) as temporary:
+    with contextlib.suppress(AdvlabError), writing.atomic_write(cached) as temporary:
         np.savez(temporary, x=x, y=y)
     return x, y
 

@@ -127,6 +127,12 @@ class Dataset:
         return replace(self, x=x, y=self.y[rows], indices=self.indices[rows])
 
 
+def subset(dataset: Dataset, rows: np.ndarray | slice) -> Dataset:
+    """The samples of those rows, their images read into memory."""
+    x = np.asarray(dataset.x[rows])
+    return replace(dataset, x=x, y=dataset.y[rows], indices=dataset.indices[rows])
+
+
 def choose(size: int, n: int | None, seed: int | None) -> np.ndarray:
     """The positions, ascending, of the samples that ``Dataset.take`` returns."""
     for what, value, low in (("number of samples", n, 1), ("seed", seed, 0)):

@@ -10,7 +10,7 @@ import os
 import zlib
 from pathlib import Path
 
-from advlab import workspace
+from advlab import writing
 from advlab.errors import AdvlabError, InvalidFile
 from advlab.progress import Progress
 
@@ -31,7 +31,7 @@ def fetch(url: str, target: Path, md5: str, sha256: str | None = None, *, unpack
     import ssl
     import urllib.error
 
-    shared, own = target.with_name(f"{target.name}.part"), workspace.temporary_path(target)
+    shared, own = target.with_name(f"{target.name}.part"), writing.temporary_path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         for part in (shared, *_abandoned(target)):
@@ -76,7 +76,7 @@ def fetch(url: str, target: Path, md5: str, sha256: str | None = None, *, unpack
 def _abandoned(target: Path) -> list[Path]:
     """What processes collected that were killed: a living one writes at least every half minute."""
     parts = target.parent.glob(f".{target.stem}-*{target.suffix}")
-    return [part for part in parts if workspace.is_older(part, 2 * _TIMEOUT)]
+    return [part for part in parts if writing.is_older(part, 2 * _TIMEOUT)]
 
 
 def _transfer(url: str, part: Path) -> None:

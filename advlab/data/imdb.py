@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from advlab import workspace
+from advlab import workspace, writing
 from advlab.data import arrays, official
 from advlab.data.archives import files_of
 from advlab.data.download import md5_of, read
@@ -72,7 +72,7 @@ def _cached(path: Path, digest: str, index: Path | None) -> dict[str, np.ndarray
         content[f"{split}_words"] = np.concatenate([np.array(row, np.uint16) for row in found])
         content[f"{split}_ends"] = np.cumsum([len(row) for row in found]).astype(np.int32)
         content[f"{split}_labels"] = np.array([label for label, _ in texts[split]], np.uint8)
-    with contextlib.suppress(AdvlabError), workspace.atomic_write(cached) as temporary:
+    with contextlib.suppress(AdvlabError), writing.atomic_write(cached) as temporary:
         np.savez_compressed(temporary, **content)
     return content
 

@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from advlab.threat import Value
 
 FOLDER = Path(__file__).parent.parent / "methods"
-GOALS = ("bounded", "minimal")
 
 
 class Method(NamedTuple):

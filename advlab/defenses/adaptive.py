@@ -21,6 +21,7 @@ from advlab.progress import Progress
 from advlab.threat import ThreatModel
 
 _BATCH = 250
+_RESTARTS = 2
 
 
 def craft_joint(
@@ -29,7 +30,6 @@ def craft_joint(
     threat: ThreatModel,
     *,
     steps: int = 100,
-    restarts: int = 2,
     passes: int = 1,
     seed: int = 0,
     progress: bool | None = None,
@@ -79,12 +79,12 @@ def craft_joint(
 
     compiled = tf.function(run, autograph=False, reduce_retracing=True)
     x_adv = np.empty_like(data.x)
-    with Progress(-(-len(data) // _BATCH) * restarts, f"evade {detector.name}", show=progress) as bar:
+    with Progress(-(-len(data) // _BATCH) * _RESTARTS, f"evade {detector.name}", show=progress) as bar:
         for start in range(0, len(data), _BATCH):
             rows = slice(start, start + _BATCH)
             lowest = np.full(len(data.y[rows]), np.inf, np.float32)
             x_adv[rows] = data.x[rows]
-            for restart in range(restarts):
+            for restart in range(_RESTARTS):
                 streams = random.streams(seed, restart, tf.constant(data.indices[rows], tf.int32))
                 labels = tf.constant(data.y[rows], tf.int32)
                 found, suspicion = compiled(tf.constant(data.x[rows]), labels, streams, tf.constant(restart % 2 == 1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -11,7 +10,7 @@ import numpy as np
 import tensorflow as tf
 
 from advlab.classifiers.classifier import Classifier
-from advlab.data.dataset import Dataset
+from advlab.data.dataset import Dataset, subset
 from advlab.defenses.statistics import STATISTICS, Statistic, art_statistic
 from advlab.errors import InvalidValue, Mismatch, unknown
 from advlab.validation import is_number, shown
@@ -135,8 +134,5 @@ def _halves(data: Dataset) -> tuple[Dataset, Dataset]:
     """Two random halves, the same ones each time: of a folder every second image may be of one class."""
     order = np.random.default_rng(0).permutation(len(data))
     parts = (np.sort(order[start::2]) for start in (0, 1))
-    first, second = (
-        dataclasses.replace(data, x=data.x[rows], y=data.y[rows], indices=data.indices[rows])
-        for rows in (parts if len(data) > 1 else (order, order))
-    )
+    first, second = (subset(data, rows) for rows in (parts if len(data) > 1 else (order, order)))
     return first, second

@@ -25,6 +25,7 @@ from advlab.engine.cost import require_memory
 from advlab.engine.executor import current
 from advlab.engine.parts import craft_in_parts
 from advlab.engine.plan import make_plan
+from advlab.engine.refusals import refuse_targets
 from advlab.engine.run import Run
 from advlab.engine.slices import Task, can_travel, craft_in_slices, shared_classifier, slices_of, worth_sending
 from advlab.errors import AdvlabError, InvalidValue, Mismatch, unknown
@@ -77,20 +78,7 @@ def craft(
         batch_size = as_int("batch_size", batch_size, 1)
     classifier.check(dataset)
     require_memory(classifier, len(dataset), batch_size)
-    target = spec.threat.target
-    if target is not None and target >= classifier.classes:
-        raise InvalidValue(f"target must be a class in 0..{classifier.classes - 1}. Got {target}.")
-    if spec.threat.targeted and spec.parameters.get("n_target_classes"):
-        shown = spec.threat.targets if target is None else target
-        raise InvalidValue(
-            f"A target leaves no other classes to aim at. Got target={shown} and n_target_classes; leave one out."
-        )
-    if (top := spec.threat.top) >= classifier.classes:
-        raise InvalidValue(f"top must be an int in the range [1, {classifier.classes - 1}]. Got {top}.")
-    if top > 1 and spec.parameters.get("n_target_classes"):
-        raise InvalidValue(
-            f"n_target_classes aims at one wrong class, and top={top} takes as many to succeed. Leave one of them out."
-        )
+    refuse_targets(spec, classifier.classes)
     if attempted is not None and (np.shape(attempted) != (len(dataset),) or np.asarray(attempted).dtype != bool):
         raise InvalidValue(
             f"attempted must be a bool array of shape ({len(dataset)},), one for each image. "

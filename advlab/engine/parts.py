@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from advlab import workspace
-from advlab.data.dataset import Dataset
+from advlab.data.dataset import Dataset, subset
 from advlab.engine.resume import set_aside
 from advlab.errors import InvalidFile
 from advlab.lazy import Spool, parts, select
@@ -40,7 +40,7 @@ def craft_in_parts(
     slices = list(parts(dataset.x))
     spool, results = Spool(len(dataset), dataset.shape, np.float32), []
     for number, rows in enumerate(slices):
-        part = replace(dataset, x=np.asarray(dataset.x[rows]), y=dataset.y[rows], indices=dataset.indices[rows])
+        part = subset(dataset, rows)
         path = None if unfinished is None else workspace.part_path(unfinished, number)
         subject = {
             **specification(rows),

@@ -1,4 +1,4 @@
-"""What a run will do, decided and checked before any work: batches, restarts, compilation, what is left to attack."""
+"""What a run will do, decided before any work: batches, restarts, compilation, what is left to attack."""
 
 from __future__ import annotations
 
@@ -8,20 +8,18 @@ from importlib import import_module
 from typing import Any, NamedTuple
 
 import numpy as np
-import tensorflow as tf
 
 from advlab.classifiers.classifier import Classifier
 from advlab.classifiers.devices import device_name
 from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
-from advlab.declarations.methods import load_method, method_names
 from advlab.engine import steps
 from advlab.engine.compile import Slices, rows_at_once, slices, xla_pays
-from advlab.errors import AdvlabError, InvalidValue
+from advlab.engine.refusals import refuse_impossible
+from advlab.errors import AdvlabError
 from advlab.problem.problem import Craft, ExternalLoop, Loop, UniversalLoop
 from advlab.results.per_image import PerImage
 from advlab.threat import ThreatModel
-from advlab.validation import shown
 
 
 class Refinement(NamedTuple):
@@ -152,7 +150,7 @@ def make_plan(
     loop = steps.plan(craft, spec, dataset.x.shape[1:])
     count = loop.steps if isinstance(loop, Loop) else loop.epochs if isinstance(loop, UniversalLoop) else 0
     classes = min(int(spec.parameters.get("n_target_classes") or 0), classifier.classes - 1)
-    _refuse_impossible(classifier, dataset, craft, spec, loop, given)
+    refuse_impossible(classifier, dataset, craft, spec, loop, given)
 
     clean = classifier.probabilities(dataset.x)
     per_image = replace(given, target=_choose_targets(spec, given.target, dataset, clean))
@@ -235,83 +233,3 @@ def _choose_targets(spec: Attack, given: np.ndarray | None, dataset: Dataset, cl
         draws = [np.random.default_rng([spec.seed, int(i)]).integers(classes - 1) for i in dataset.indices]
         return (labels + 1 + np.array(draws, np.int64)) % classes
     return given
-
-
-def _refuse_impossible(
-    classifier: Classifier, dataset: Dataset, craft: Craft, spec: Attack, loop: Any, given: PerImage
-) -> None:
-    if spec.craft is None:
-        _refuse_other_data(dataset, spec)
-    if isinstance(loop, UniversalLoop) and spec.early_stop:
-        raise InvalidValue(
-            f"Method '{spec.method}' seeks one perturbation of all images; no image can stop by itself. "
-            "Got early_stop, as the curve of a bounded method needs it; leave it out, or choose another method."
-        )
-    if not isinstance(loop, Loop) and (given.mask is not None or given.epsilon is not None):
-        reason = "runs in another library" if isinstance(loop, ExternalLoop) else "seeks one perturbation of all images"
-        refused = "mask" if given.epsilon is None else "epsilon for each image"
-        raise InvalidValue(
-            f"Method '{spec.method}' {reason} and takes no {refused}. Leave it out, or choose another method, such as "
-            "'pgd'."
-        )
-    if isinstance(loop, ExternalLoop) and spec.threat.top > 1:
-        raise InvalidValue(
-            f"Method '{spec.method}' runs in another library, where any wrong first class is a success. Got "
-            f"top={spec.threat.top}; leave it out, or choose another method, such as 'pgd'."
-        )
-    if isinstance(loop, ExternalLoop) and spec.precision != "float32":
-        raise InvalidValue(
-            f"Method '{spec.method}' runs in another library, in float32. Got precision '{spec.precision}'; "
-            "leave it out."
-        )
-    if spec.loss:
-        _refuse_loss(spec.loss, classifier.classes)
-    if isinstance(loop, Loop) and spec.restarts > 1 and not _is_random(classifier, dataset, craft, spec):
-        raise InvalidValue(
-            f"Method '{spec.method}' draws nothing at random: restarts would repeat one run. Got {spec.restarts} "
-            "restarts; leave them out, or choose a method with a random start, such as 'pgd'."
-        )
-
-
-def _refuse_other_data(dataset: Dataset, spec: Attack) -> None:
-    """Raise for an attack on pixels where texts are to be attacked, and the other way round."""
-    holds, methods = "texts" if dataset.vocabulary else "images", {name: load_method(name) for name in method_names()}
-    if methods[spec.method].data != holds:
-        names = ", ".join(name for name, method in methods.items() if method.data == holds)
-        raise InvalidValue(
-            f"Method '{spec.method}' attacks {methods[spec.method].data}, and data set '{dataset.name}' holds {holds}. "
-            f"Choose one of: {names}."
-        )
-
-
-def _refuse_loss(loss: Any, classes: int) -> None:
-    """Raise unless the user's loss takes logits and labels and returns one number for each image."""
-    if isinstance(loss, str):
-        raise InvalidValue(
-            f"The loss '{loss}' is known by its name only: an archive has no more of it. Give the function."
-        )
-    value = loss(tf.zeros([2, classes]), tf.zeros([2], tf.int32))
-    if getattr(value, "shape", None) != [2] or not value.dtype.is_floating:
-        raise InvalidValue(
-            "loss must return a float tensor of shape (n,), the loss of each image, from logits of shape (n, "
-            f"{classes}) and labels of shape (n,). Of 2 images it returned {shown(value)}. Do not average over images."
-        )
-
-
-def _is_random(classifier: Classifier, dataset: Dataset, craft: Craft, spec: Attack) -> bool:
-    """Whether the method reads its random streams, at the start or in any step: its graph shows that without a run."""
-    words = steps.words_of(classifier)
-
-    def start_and_step(streams: tf.Tensor, restart: tf.Tensor, step: tf.Tensor) -> Any:
-        x, labels = tf.constant(dataset.x[:1]), tf.constant(dataset.y[:1], tf.int32)
-        batch = steps.Batch(x, labels, aim=-restart, target=-restart, streams=streams, restart=restart, nearest=x)
-        epsilon = tf.constant(spec.threat.epsilon, tf.float64)
-        problem = steps.build_problem(batch, spec.threat.norm, epsilon, classifier.logits)
-        problem = problem._replace(words=words)
-        loop = craft(problem, **spec.parameters)
-        state = loop.start()
-        return loop.update(state, problem.query(state["x"], loop.loss, loop.gradient), step) if loop.steps else state
-
-    arguments = tf.TensorSpec([1, 2], tf.uint32), tf.TensorSpec([1], tf.int32), tf.TensorSpec([], tf.int32)
-    graph = tf.function(start_and_step, autograph=False).get_concrete_function(*arguments).graph
-    return bool(graph.inputs[0].consumers())

@@ -17,7 +17,7 @@ import numpy as np
 from advlab import workspace
 from advlab.classifiers.classifier import Classifier
 from advlab.classifiers.transport import Parcel
-from advlab.data.dataset import Dataset
+from advlab.data.dataset import Dataset, subset
 from advlab.declarations.attack import Attack
 from advlab.engine.compile import rows_at_once, xla_pays
 from advlab.engine.executor import Executor, Shared
@@ -131,9 +131,7 @@ def craft_in_slices(
         results[number] = replace(result, x=x, x_adv=x)  # of all images there is one array
 
     def part(number: int) -> Dataset:
-        chosen = rows[number]
-        x = np.asarray(dataset.x[chosen])
-        return replace(dataset, x=x, y=dataset.y[chosen], indices=dataset.indices[chosen])
+        return subset(dataset, rows[number])
 
     def made(number: int) -> Task:
         return task(part(number), rows[number])

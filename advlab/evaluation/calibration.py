@@ -1,14 +1,13 @@
-"""Whether a classifier's confidence can be believed: calibration, rejection, and how often it is confidently wrong.
+"""Whether a classifier's confidence can be believed: calibration, and how often it is confidently wrong.
 
 ``probabilities`` are ``(n, k)`` and ``labels`` int ``(n,)`` throughout. The confidence of a sample is its largest
-probability. A sample whose probabilities are not finite has none: it is in no bin and is never kept.
+probability. A sample whose probabilities are not finite has none: it is in no bin.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
@@ -34,13 +33,6 @@ class Reliability:
     error: float
 
 
-class Rejection(NamedTuple):
-    """Where predictions of low confidence are rejected: ``accuracy`` among the samples kept, ``kept`` among all."""
-
-    accuracy: Rate
-    kept: Rate
-
-
 def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS) -> Reliability:
     """Confidence against accuracy in equal bins of confidence, (0, 1/bins], (1/bins, 2/bins], ...
 
@@ -59,18 +51,6 @@ def reliability(probabilities: np.ndarray, labels: np.ndarray, bins: int = BINS)
     gaps = np.abs(accuracy - mean_confidence)[count > 0]
     error = float(gaps @ count[count > 0] / count.sum()) if count.any() else math.nan
     return Reliability(mean_confidence, accuracy, count, error)
-
-
-def rejection(probabilities: np.ndarray, labels: np.ndarray, threshold: float) -> Rejection:
-    """Accuracy among the samples whose confidence is at least ``threshold``, and the fraction of them.
-
-    Raises ``InvalidValue`` for a threshold outside [0, 1] or arrays that do not fit.
-    """
-    if not 0 <= threshold <= 1:
-        raise InvalidValue(f"threshold must lie in [0, 1]. Got {threshold:g}. Try {CONFIDENT:g}.")
-    confidence, correct = _confidence(probabilities, labels)
-    kept = confidence >= threshold
-    return Rejection(rate(correct, kept), rate(kept))
 
 
 def confidently_wrong(probabilities: np.ndarray, labels: np.ndarray, among: np.ndarray | None = None) -> Rate:

@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from advlab import workspace
+from advlab import writing
 from advlab.errors import InvalidFile
 from advlab.evaluation.metrics import Rate, rate, wilson
 from advlab.evaluation.significance import SIGNIFICANCE, mcnemar
@@ -187,7 +187,7 @@ class Comparison:
 
     def save(self, path: Path) -> Path:
         """Write the JSON file, whole or not at all."""
-        with workspace.atomic_write(path) as temporary:
+        with writing.atomic_write(path) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
         return path
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import html
 import io
 import math
 import textwrap
 from collections.abc import Sequence
 
 from advlab.evaluation.comparison import Column, Comparison, Model, Summary
+from advlab.evaluation.html_table import html_table
 from advlab.formatting import Grid, Page, page_width, printable, shortened
 
 BEST = "*"
@@ -99,18 +99,16 @@ def latex(comparison: Comparison) -> str:
 
 def as_html(comparison: Comparison) -> str:
     """Tables for notebooks."""
-    parts = []
+    tables = []
     for digest, columns in comparison.by_images.items():
         heads = ["model", "clean %", *(f"{column.attack} {column.budget}" for column in columns)]
-        head = "".join(f'<th scope="col">{html.escape(text)}</th>' for text in heads)
-        body, models = "", _models(comparison, digest)
-        for model, name in zip(models, names_of(comparison, models), strict=True):
-            cells = [_clean(comparison, model, digest), *(text(comparison.summary(model, c), "") for c in columns)]
-            body += f'<tr><th scope="row" style="text-align:left">{html.escape(name)}</th>'
-            body += "".join(f"<td>{html.escape(cell)}</td>" for cell in cells) + "</tr>"
-        said = html.escape(images(comparison, digest))
-        parts.append(f"<table><caption>{said}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>")
-    return "".join(parts)
+        models = _models(comparison, digest)
+        rows = [
+            (name, _clean(comparison, model, digest), *(text(comparison.summary(model, c), "") for c in columns))
+            for model, name in zip(models, names_of(comparison, models), strict=True)
+        ]
+        tables.append(html_table(images(comparison, digest), heads, rows, named=True))
+    return "".join(tables)
 
 
 def images(comparison: Comparison, digest: str) -> str:
@@ -145,7 +143,7 @@ def text(summary: Summary | None, mark: str, both: bool = False) -> str:
     value = f"{100 * rate.value:.1f}"
     if summary.is_best:
         value = f"{mark if both else ''}{value}{mark}"
-    return f"{value} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]{spread}"
+    return f"{value} {rate.interval}{spread}"
 
 
 def _models(comparison: Comparison, digest: str) -> list[Model]:
@@ -185,4 +183,4 @@ def _tex_cell(summary: Summary | None) -> str:
     rate, value = summary.rate, f"{100 * summary.rate.value:.1f}"
     spread = "" if math.isnan(summary.spread) else f"\\,$\\pm$\\,{100 * summary.spread:.1f}"
     value = f"\\textbf{{{value}}}" if summary.is_best else value
-    return f"{value}{spread} {{\\footnotesize[{100 * rate.low:.1f}, {100 * rate.high:.1f}]}}"
+    return f"{value}{spread} {{\\footnotesize{rate.interval}}}"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -12,8 +11,9 @@ import numpy as np
 
 from advlab.evaluation import metrics
 from advlab.evaluation.findings.checks import Finding
+from advlab.evaluation.html_table import html_table
 from advlab.evaluation.metrics import Rate
-from advlab.formatting import Grid, Page, number, page_width, plain, printable
+from advlab.formatting import Grid, Page, page_width, plain, printable
 from advlab.threat import ThreatModel
 
 if TYPE_CHECKING:
@@ -110,11 +110,11 @@ class DefenseReport:
 
     def rows(self) -> list[tuple[str, str, str, str]]:
         """Knowledge, what is attacked with, the attacks, and robust accuracy in percent with its 95 % interval."""
-        rows = [("", "clean images", "", _percent(self.clean_accuracy))]
+        rows = [("", "clean images", "", self.clean_accuracy.text)]
         for attacker in self.attackers:
             words = KNOWLEDGE[attacker.knowledge].format(base=self.base)
             attacks = "" if attacker.knowledge == "all" else ", ".join(attacker.attacks)
-            rows.append((attacker.knowledge, printable(words), printable(attacks), _percent(attacker.robust_accuracy)))
+            rows.append((attacker.knowledge, printable(words), printable(attacks), attacker.robust_accuracy.text))
         return rows
 
     def table(self) -> str:
@@ -152,13 +152,7 @@ class DefenseReport:
         )
 
     def _repr_html_(self) -> str:
-        cells = "".join(
-            "<tr>" + "".join(f'<td style="text-align:left">{html.escape(cell)}</td>' for cell in row) + "</tr>"
-            for row in self.rows()
-        )
-        head = "".join(f'<th scope="col">{head}</th>' for head in _HEADS)
-        caption = html.escape(self.conclusion())
-        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{cells}</tbody></table>"
+        return html_table(self.conclusion(), _HEADS, self.rows(), left=True)
 
     @property
     def _first(self) -> Evaluation:
@@ -173,7 +167,3 @@ def _name(evaluation: Evaluation) -> str:
     attack = evaluation.attack
     ways = [*(["BPDA"] if attack.backward else []), *([f"EOT {attack.passes}"] if attack.passes > 1 else [])]
     return attack.method + (f" ({', '.join(ways)})" if ways else "")
-
-
-def _percent(rate: Rate) -> str:
-    return f"{number(100 * rate.value, '.1f')} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -10,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from advlab.evaluation.html_table import html_table
 from advlab.evaluation.metrics import Rate, rate
 from advlab.formatting import Grid, Page, number, page_width, plain, printable
 from advlab.threat import ThreatModel
@@ -117,12 +117,7 @@ class Detection:
         )
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{name}</th>' for name in _HEADS)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows()
-        )
-        caption = html.escape(self.conclusion())
-        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return html_table(self.conclusion(), _HEADS, self.rows())
 
 
 def roc(clean: np.ndarray, adversarial: np.ndarray) -> Roc:

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 
 from advlab.errors import InvalidValue
+from advlab.formatting import number
 
 SHIFT_BINS = 40
 
@@ -23,6 +24,16 @@ class Rate:
     high: float
     count: int
     total: int
+
+    @property
+    def interval(self) -> str:
+        """In percent: ``[19.5, 31.4]``."""
+        return f"[{100 * self.low:.1f}, {100 * self.high:.1f}]"
+
+    @property
+    def text(self) -> str:
+        """In percent with its interval: ``25.0 [19.5, 31.4]``."""
+        return f"{number(100 * self.value, '.1f')} {self.interval}"
 
 
 class Summary(NamedTuple):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ import numpy as np
 
 from advlab.data.noise import UNKNOWN
 from advlab.errors import InvalidValue
+from advlab.evaluation.html_table import html_table
 from advlab.evaluation.metrics import Rate, rate
 from advlab.formatting import Grid, Page, number, page_width, plain, printable, shortened
 
@@ -102,12 +102,7 @@ class NoiseEvaluation:
 
     def _repr_html_(self) -> str:
         rows = self.rows()
-        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in rows[0])
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row.values()) + "</tr>" for row in rows
-        )
-        caption = html.escape(self.caption())
-        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        return html_table(self.caption(), list(rows[0]), [list(row.values()) for row in rows])
 
 
 def noise_score(distribution: str, probabilities: np.ndarray, classes: Sequence[str]) -> NoiseScore:

@@ -10,6 +10,7 @@ import numpy as np
 from advlab.errors import InvalidValue
 
 SIGNIFICANCE = 0.01  # p-value of the two-sided exact test below which a difference is not taken for chance
+POINT = 0.01  # of all samples: a smaller difference does not count, however certain it is
 _POWER = 7.85  # (1.960 + 0.842)^2: two-sided 5 % and 80 % power of the normal distribution
 
 
@@ -44,6 +45,12 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     discordant = (only_first + only_second) / len(first)
     p_value = _binomial(only_first, only_second)
     return McNemar(only_first, only_second, discordant, p_value, images_needed(discordant))
+
+
+def significantly_more(more: np.ndarray, less: np.ndarray) -> bool:
+    """Whether the first, bool ``(n,)``, holds for more samples than the second, by a point and not by chance."""
+    test = mcnemar(more, less)
+    return test.only_first - test.only_second >= POINT * len(more) and test.p_value < SIGNIFICANCE
 
 
 def images_needed(discordant: float, difference: float = 0.01) -> int:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from advlab import workspace
+from advlab import writing
 from advlab.declarations.recipes import settings
 from advlab.declarations.studies import Row, Study, flat, in_words
 from advlab.errors import InvalidFile
@@ -116,7 +116,7 @@ class StudyResult:
 
     def save(self, path: Path) -> Path:
         """Write the JSON file, whole or not at all."""
-        with workspace.atomic_write(path) as temporary:
+        with writing.atomic_write(path) as temporary:
             temporary.write_text(json.dumps(self.to_dict(), indent=1, allow_nan=False) + "\n", "utf-8")
         return path
 
@@ -261,7 +261,7 @@ def _robust(measured: MeasuredRow) -> list[str]:
     if rate is None or training is None or attacking is None:
         return ["failed", "-"]
     return [
-        f"{100 * rate.value:.1f} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]",
+        rate.text,
         f"{training:.0f} + {attacking:.0f}",
     ]
 

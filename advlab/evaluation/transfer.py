@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import textwrap
 from collections import Counter
 from collections.abc import Iterable
@@ -10,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from advlab.errors import InvalidValue
+from advlab.evaluation.html_table import html_table
 from advlab.evaluation.metrics import Rate
 from advlab.evaluation.table import SIGN, labels
 from advlab.formatting import Grid, Page, number, page_width, plain, printable, shortened
@@ -136,15 +136,8 @@ class TransferMatrix:
 
     def _repr_html_(self) -> str:
         rows, columns = self.names
-        head = "".join(f'<th scope="col">{html.escape(name)}</th>' for name in (_CORNER, *columns))
-        body = "".join(
-            f'<tr><th scope="row" style="text-align:left">{html.escape(name)}</th>'
-            + "".join(f"<td>{_text(cell)}</td>" for cell in cells)
-            + "</tr>"
-            for name, cells in zip(rows, self.cells, strict=True)
-        )
-        caption = html.escape(self.caption())
-        return f"<table><caption>{caption}</caption><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>"
+        lines = [(name, *map(_text, cells)) for name, cells in zip(rows, self.cells, strict=True)]
+        return html_table(self.caption(), (_CORNER, *columns), lines, named=True)
 
 
 def transfer_matrix(evaluations: Iterable[Evaluation]) -> TransferMatrix:

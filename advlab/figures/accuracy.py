@@ -33,7 +33,7 @@ def confidence_shift(evaluations: Evaluation | Iterable[Evaluation]) -> Figure:
             if counts.any():
                 axis.axvline(evaluation.shift.mean, color=MEAN, lw=1.6)
             axis.set_title(name, loc="left", fontsize=9)
-            axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
+            axis.yaxis.set_major_formatter("{x:.0%}")
             axis.locator_params(axis="y", nbins=3)
             remove_frame(axis)
         axes[-1].set_xlim(-1.02, 1.02)
@@ -59,7 +59,7 @@ def accuracy_bars(evaluations: Evaluation | Iterable[Evaluation]) -> Figure:
         axis.set_yticks(rows, names(evaluations))
         axis.invert_yaxis()
         axis.set_xlim(0, 100)
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
+        axis.xaxis.set_major_formatter("{x:.0f}%")
         axis.set_xlabel("classified correctly")
         figure.legend(loc="outside upper left", ncols=3, frameon=False, handlelength=1.0)
         remove_frame(axis)

@@ -9,7 +9,7 @@ import matplotlib
 import numpy as np
 
 from advlab.errors import InvalidValue
-from advlab.figures.images import perturbation_image
+from advlab.figures.images import perturbation_image, rgb
 from advlab.figures.style import MEAN, ROBUST, STYLE, Figure
 
 if TYPE_CHECKING:
@@ -48,8 +48,7 @@ def addition(result: AttackResult, rows: Sequence[int] | None = None) -> Figure:
             )
             for column, (image, caption, colour) in enumerate(cells):
                 axes = figure.add_subplot(len(numbers), 3, 3 * line + column + 1)
-                pixels = image if image.shape[-1] in (1, 3) else image.mean(-1, keepdims=True)
-                axes.imshow(np.broadcast_to(np.clip(pixels, 0, 1), (*pixels.shape[:2], 3)), interpolation="nearest")
+                axes.imshow(rgb(image), interpolation="nearest")
                 axes.set_axis_off()
                 axes.set_title(caption, y=-0.17, fontsize=9, **({"color": colour} if colour else {}))
                 if column:

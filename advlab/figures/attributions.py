@@ -8,6 +8,7 @@ import matplotlib
 import numpy as np
 
 from advlab.errors import InvalidValue, Mismatch
+from advlab.figures.images import rgb
 from advlab.figures.style import STYLE, Figure
 
 _MAX_IMAGES = 60
@@ -59,8 +60,7 @@ def attributions(
             ]
             for column, (title, image) in enumerate(drawn):
                 axes = figure.add_subplot(count, columns, row * columns + column + 1)
-                grey = image if image.shape[-1] in (1, 3) else image.mean(-1, keepdims=True)
-                axes.imshow(np.broadcast_to(np.clip(grey, 0, 1), (*grey.shape[:2], 3)), interpolation="nearest")
+                axes.imshow(rgb(image), interpolation="nearest")
                 axes.set(xticks=[], yticks=[])
                 if not row:
                     axes.set_title(title, fontsize="small")

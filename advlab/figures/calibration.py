@@ -49,7 +49,7 @@ def reliability(evaluations: Evaluation | Iterable[Evaluation]) -> Figure:
             axis.remove()
         axes[0].set(xlim=(0, 101), ylim=(0, 101))
         for direction in (axes[0].xaxis, axes[0].yaxis):
-            direction.set_major_formatter(lambda value, _: f"{value:.0f}%")
+            direction.set_major_formatter("{x:.0f}%")
         figure.supxlabel("confidence in the prediction", fontsize=9)
         figure.supylabel("classified correctly", fontsize=9)
     return figure

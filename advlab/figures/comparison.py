@@ -67,7 +67,7 @@ def _curves(
     if not math.isfinite(columns[0].epsilon):
         axis.set_xticks([0, *range(1, len(columns) + 1)], ["clean", *(column.budget for column in columns)])
     axis.set_ylim(0, 102)
-    axis.yaxis.set_major_formatter(_percent)
+    axis.yaxis.set_major_formatter("{x:.0f}%")
     axis.set_ylabel("robust accuracy")
     axis.legend(loc="best", frameon=False, handlelength=1.4, fontsize=7)
     remove_frame(axis)
@@ -92,8 +92,8 @@ def _front(axis: Any, result: Comparison, column: Column, named: dict[Model, str
     axis.margins(x=0.25)
     axis.set_xlim(right=min(axis.get_xlim()[1], 104))
     axis.set_ylim(-2, 102)
-    axis.xaxis.set_major_formatter(_percent)
-    axis.yaxis.set_major_formatter(_percent)
+    axis.xaxis.set_major_formatter("{x:.0f}%")
+    axis.yaxis.set_major_formatter("{x:.0f}%")
     remove_frame(axis)
 
 
@@ -104,7 +104,3 @@ def pareto_front(points: Sequence[tuple[float, float]]) -> list[tuple[float, flo
         if not front or y > front[-1][1]:
             front.append((x, y))
     return front[::-1]
-
-
-def _percent(value: float, _: float) -> str:
-    return f"{value:.0f}%"

@@ -36,7 +36,7 @@ def security_curve(curves: SecurityCurve | Iterable[SecurityCurve]) -> Figure:
                 _line(axis, curve, min(end, curve.limit), name, number)
             axis.set_xlim(0, end)
             axis.set_ylim(0, 100)
-            axis.yaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
+            axis.yaxis.set_major_formatter("{x:.0f}%")
             axis.set_xlabel(f"epsilon ({norm})")
             axis.set_ylabel("robust accuracy")
             axis.legend(loc="best", frameon=False, handlelength=1.4)

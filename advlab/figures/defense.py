@@ -29,7 +29,7 @@ def defense(report: DefenseReport) -> Figure:
         axis.set_yticks(rows, ["clean images", *knowledge, "worst of all"])
         axis.invert_yaxis()
         axis.set_xlim(0, 100)
-        axis.xaxis.set_major_formatter(lambda value, _: f"{value:.0f}%")
+        axis.xaxis.set_major_formatter("{x:.0f}%")
         axis.set_xlabel(f"classified correctly by {report.defended}")
         remove_frame(axis)
     return figure

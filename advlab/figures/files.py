@@ -9,7 +9,7 @@ from typing import Any
 import matplotlib
 from matplotlib.figure import Figure
 
-from advlab import workspace
+from advlab import writing
 from advlab.errors import InvalidValue
 from advlab.figures.style import STYLE
 
@@ -31,6 +31,6 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
     suffix = path.suffix.lower()
     if suffix not in _METADATA:
         raise InvalidValue(f"A figure is written as .png, .svg or .pdf. Got '{path.name}'; change the suffix.")
-    with workspace.atomic_write(path) as temporary, matplotlib.rc_context(STYLE):
+    with writing.atomic_write(path) as temporary, matplotlib.rc_context(STYLE):
         figure.savefig(temporary, format=suffix[1:], dpi=_DOTS_PER_INCH, facecolor="white", metadata=_METADATA[suffix])
     return path

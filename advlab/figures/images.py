@@ -17,12 +17,16 @@ from advlab.text import decode
 _NO_SOFTWARE: dict[str, Any] = {"Software": None}
 
 
-def png(image: np.ndarray) -> bytes:
-    """An image ``(h, w, c)`` in [0, 1] as PNG; other than one or three channels are averaged to grey."""
+def rgb(image: np.ndarray) -> np.ndarray:
+    """An image ``(h, w, c)`` as ``(h, w, 3)`` in [0, 1]; other than one or three channels are averaged to grey."""
     colours = image if image.shape[-1] in (1, 3) else image.mean(-1, keepdims=True)
-    levels = np.rint(255 * np.clip(np.nan_to_num(colours), 0, 1)).astype(np.uint8)
+    return np.broadcast_to(np.clip(np.nan_to_num(colours), 0, 1), (*colours.shape[:2], 3))
+
+
+def png(image: np.ndarray) -> bytes:
+    """An image ``(h, w, c)`` in [0, 1] as PNG."""
     buffer = io.BytesIO()
-    imsave(buffer, np.broadcast_to(levels, (*levels.shape[:2], 3)), format="png", metadata=_NO_SOFTWARE)
+    imsave(buffer, np.rint(255 * rgb(image)).astype(np.uint8), format="png", metadata=_NO_SOFTWARE)
     return buffer.getvalue()
 
 

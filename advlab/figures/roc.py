@@ -29,7 +29,7 @@ def roc(detection: Detection) -> Figure:
             )
         axis.axvline(100 * detection.false_positives.value, color=INK, lw=0.6)
         for scale in (axis.xaxis, axis.yaxis):
-            scale.set_major_formatter(lambda value, _: f"{value:.0f}%")
+            scale.set_major_formatter("{x:.0f}%")
         axis.set_xlim(0, 100)
         axis.set_ylim(0, 100)
         axis.set_xlabel("clean images refused")

@@ -52,7 +52,7 @@ def _dots(names: list[str], clean: np.ndarray, robust: np.ndarray, published: np
     axis.set_yticks(rows, names)
     axis.set_ylim(len(names) - 0.4, -0.6)
     axis.set_xlim(0, 102)
-    axis.xaxis.set_major_formatter(_percent)
+    axis.xaxis.set_major_formatter("{x:.0f}%")
     remove_frame(axis)
     return figure
 
@@ -70,16 +70,12 @@ def _lines(name: str, values: list[float], clean: np.ndarray, robust: np.ndarray
     axis.set_xticks(values, [f"{value:g}" for value in values])
     axis.set_xlabel(name)
     axis.set_ylim(0, 102)
-    axis.yaxis.set_major_formatter(_percent)
+    axis.yaxis.set_major_formatter("{x:.0f}%")
     remove_frame(axis)
     return figure
 
 
 _MARKERS: dict[str, Any] = {"marker": "o", "ms": 4, "lw": 1.4, "elinewidth": 1, "capsize": 2, "ls": "none"}
-
-
-def _percent(value: float, _: float) -> str:
-    return f"{value:.0f}%"
 
 
 def _sweep(result: StudyResult, names: list[str]) -> tuple[str, list[float]] | None:

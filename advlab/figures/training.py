@@ -39,7 +39,7 @@ def training_curve(
         _lines(right, history, "accuracy", 100)
         if published is not None:
             right.axhline(100 * published, color=INK, ls="--", lw=1, label=f"published, test {published:.2%}")
-        right.yaxis.set_major_formatter(lambda value, _: f"{value:g}%")
+        right.yaxis.set_major_formatter("{x:g}%")
         right.legend(loc="best", frameon=False, handlelength=1.6)
         if title:
             figure.suptitle(title, fontsize=10)

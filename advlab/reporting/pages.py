@@ -23,7 +23,6 @@ def render(template: str, context: Mapping[str, Any]) -> str:
     )
     environment.filters |= {
         "percent": phrases.percent,
-        "interval": phrases.interval,
         "attack": phrases.attack_name,
         "budget": phrases.budget,
         "allowance": phrases.allowance,

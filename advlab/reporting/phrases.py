@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 from advlab.evaluation.evaluation import Evaluation
-from advlab.evaluation.metrics import Rate
 from advlab.evaluation.table import epsilon_text, target_text
 from advlab.threat import ThreatModel
 
@@ -64,8 +63,3 @@ def measure(norm: str, vocabulary: Sequence[str] = ()) -> str:
 def percent(fraction: float, digits: int = 1) -> str:
     """``25.0 %``; ``unknown`` for NaN."""
     return "unknown" if math.isnan(fraction) else f"{100 * fraction:.{digits}f}\N{NO-BREAK SPACE}%"
-
-
-def interval(rate: Rate) -> str:
-    """The 95 % interval of a rate in percent: ``[19.5, 31.4]``."""
-    return f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"

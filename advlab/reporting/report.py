@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from markupsafe import Markup
 
-from advlab import figures, remote, workspace
+from advlab import figures, remote, writing
 from advlab.documentation import docs_address
 from advlab.errors import FileExists, InvalidValue
 from advlab.evaluation.evaluation import Evaluation
@@ -103,7 +103,7 @@ def report(
     if path is not None:
         with remote.local(path) as page:
             _refuse_other_page(page)
-            with workspace.atomic_write(page) as temporary:
+            with writing.atomic_write(page) as temporary:
                 temporary.write_bytes(text.encode("utf-8", "replace"))
     return Report(text)
 

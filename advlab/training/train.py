@@ -18,11 +18,9 @@ import tensorflow as tf
 
 from advlab.classifiers import architectures, devices
 from advlab.classifiers.classifier import Classifier
-from advlab.classifiers.inputs import as_size
 from advlab.classifiers.words import word_model
 from advlab.data.conversion import ValueRange
 from advlab.data.dataset import Dataset
-from advlab.data.loading import load_dataset
 from advlab.declarations.recipes import Recipe, Training
 from advlab.errors import InvalidValue, Mismatch
 from advlab.progress import Progress
@@ -32,6 +30,7 @@ from advlab.training.averaging import Averaging
 from advlab.training.callback import TrainingCallback
 from advlab.training.certified_words import WordSubject
 from advlab.training.trainable_words import NEIGHBOURS, TrainableWords
+from advlab.training.training_data import count_for_training, load_test_data, load_training_data, require_fitting
 
 # Listing a model reads its card: it need not hold each of a thousand epochs.
 _MAX_POINTS = 200
@@ -55,11 +54,11 @@ def fit_recipe(
     """
     devices.prepare()
     callbacks = _tensorboard(tensorboard)
-    data = _training_data(recipe, resize, value_range)
-    test = _test_data(recipe, data, value_range)
+    data = load_training_data(recipe, resize, value_range)
+    test = load_test_data(recipe, data, value_range)
     settings = recipe.training
-    _check_adversary(settings, data)
-    train_count = _train_count(len(data), settings)
+    require_fitting(settings, data)
+    train_count = count_for_training(len(data), settings)
     added, base = None, None
     is_augmented = settings.adversary is not None and settings.adversary.method == "augment"
     flips_words = settings.adversary is not None and settings.adversary.norm == "l0"
@@ -154,79 +153,6 @@ def build(recipe: Recipe, data: Dataset) -> keras.Model:
             f"{found}. Choose other data, or change the recipe."
         )
     return function(data.x.shape[1:], len(data.classes), **arguments)
-
-
-def _training_data(recipe: Recipe, resize: tuple[int, int] | None, value_range: ValueRange | None) -> Dataset:
-    settings = recipe.training
-    if resize is not None and not Path(recipe.dataset).expanduser().is_dir():
-        raise InvalidValue(
-            f"resize (--resize) is for folders of image files, and '{recipe.dataset}' is none. Leave it out."
-        )
-    shape = None if resize is None else (*as_size(resize), None)
-    data = load_dataset(recipe.dataset, split="train", shape=shape, value_range=value_range)
-    if recipe.classes not in (None, len(data.classes)):
-        raise Mismatch(
-            f"Recipe '{recipe.name}' is for {recipe.classes} classes, but data set '{data.name}' has "
-            f"{len(data.classes)}. Use other data, or set 'classes' in a recipe of your own."
-        )
-    if settings.train_samples is not None:
-        if settings.train_samples > len(data.x):
-            raise Mismatch(
-                f"training.train_samples is {settings.train_samples}, but data set '{data.name}' has {len(data.x)} "
-                f"training images. Set at most {len(data.x)} in recipe '{recipe.name}'."
-            )
-        data = data.take(settings.train_samples)
-    train_count = _train_count(len(data.x), settings)
-    if train_count < 1 or (settings.validation_split and train_count == len(data.x)):
-        raise Mismatch(
-            f"training.validation_split {settings.validation_split:g} of {len(data.x)} images leaves {train_count} for "
-            f"training and {len(data.x) - train_count} for validation. Both need at least one image."
-        )
-    return data
-
-
-def _check_adversary(settings: Training, data: Dataset) -> None:
-    adversary = settings.adversary
-    of_images = ("gaussian_noise", "random_shift", "random_flip")
-    given = next((name for name in of_images if getattr(settings, name)), None)
-    if adversary is not None and adversary.norm != "l0":
-        given = "adversary.norm"
-    if settings.certified is not None and settings.certified.norm != "l0":
-        given = "certified.norm"
-    if data.vocabulary and given is not None:
-        raise Mismatch(
-            f"training.{given} is for images, and data set '{data.name}' holds texts. Leave it out; for texts "
-            "there are training.word_substitution, training.adversary with method 'hotflip' or 'augment', and "
-            "training.certified, the last two with norm 'l0'."
-        )
-    of_texts = {
-        "word_substitution": bool(settings.word_substitution),
-        "adversary.norm 'l0'": adversary is not None and adversary.norm == "l0",
-        "certified.norm 'l0'": settings.certified is not None and settings.certified.norm == "l0",
-    }
-    name = next((name for name, is_given in of_texts.items() if is_given), None)
-    if not data.vocabulary and name is not None:
-        raise Mismatch(f"training.{name} is for texts, and data set '{data.name}' holds images. Leave it out.")
-    farthest = math.sqrt(math.prod(data.shape))
-    if adversary is not None and adversary.norm == "l2" and adversary.epsilon > farthest:
-        raise Mismatch(
-            f"training.adversary.epsilon is {adversary.epsilon:g} with norm 'l2', but no two images of data set "
-            f"'{data.name}' can be farther apart than {farthest:.4g}. Set less."
-        )
-
-
-def _test_data(recipe: Recipe, data: Dataset, value_range: ValueRange | None) -> Dataset:
-    test = load_dataset(recipe.dataset, split="test", shape=data.shape, value_range=value_range)
-    if test.shape != data.shape or test.classes != data.classes:
-        raise Mismatch(
-            f"The test split of data set '{data.name}' has images {test.shape} in {len(test.classes)} classes, its "
-            f"training split {data.shape} in {len(data.classes)}. Give both splits the same shape and classes."
-        )
-    return test
-
-
-def _train_count(images: int, settings: Training) -> int:
-    return math.floor(images * (1 - settings.validation_split))
 
 
 @contextlib.contextmanager

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from advlab import remote, workspace
+from advlab import remote, workspace, writing
 from advlab.declarations.benchmarks import Benchmark, Cell, load_benchmark
 from advlab.declarations.suites import Suite
 from advlab.errors import AdvlabError, FileExists
@@ -61,7 +61,7 @@ def benchmark(
     declaration = load_benchmark(name).adjusted(samples)
     folder = workspace.benchmark_folder(declaration.name)
     path = folder / RESULTS
-    workspace.require_writable(path)
+    writing.require_writable(path)
     if upload is not None:
         remote.require(upload)
     if path.exists() and not (resume or force):

@@ -7,7 +7,7 @@ from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advlab import figures, remote, workspace
+from advlab import figures, remote, writing
 from advlab.errors import InvalidValue
 from advlab.evaluation import comparison_tables as tables
 from advlab.evaluation.comparison import Column, Comparison, Score
@@ -74,7 +74,7 @@ def publish(
     texts["report.html"] = comparison_page(result, shown, crossed)
     result.save(folder / "results.json")
     for name, text in texts.items():
-        with workspace.atomic_write(folder / name) as temporary:
+        with writing.atomic_write(folder / name) as temporary:
             temporary.write_bytes(text.encode("utf-8", "replace"))
     figures.save(figures.comparison(result), folder / "figure.svg")
 

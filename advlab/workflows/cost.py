@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from advlab import workspace
+from advlab import workspace, writing
 from advlab.declarations.attack import Attack
 from advlab.errors import InvalidValue
 from advlab.formatting import Grid, Page, in_bytes, in_time, plain, printable
@@ -115,7 +115,7 @@ def cost(
     folder = workspace.archive_path(network.name, specs[0].slug)
     disk = len(specs) * archive_bytes(len(images), images.shape, network.classes)
     memory = most_memory(network, images.x.shape, batch_size)
-    bytes_free = available_memory(), disk, workspace.free_bytes(folder)
+    bytes_free = available_memory(), disk, writing.free_bytes(folder)
     return Cost(network.name, images.name, len(images), tuple(costs), memory, *bytes_free)
 
 
@@ -126,7 +126,7 @@ def archive_bytes(images: int, shape: Sequence[int], classes: int) -> int:
 
 def require_room(path: Path, images: int, shape: Sequence[int], classes: int) -> None:
     """Raise ``InvalidValue`` where the perturbed images cannot be written: compression saves half of them at most."""
-    needed, free = archive_bytes(images, shape, classes), workspace.free_bytes(path)
+    needed, free = archive_bytes(images, shape, classes), writing.free_bytes(path)
     if needed > 2 * free:
         raise InvalidValue(
             f"The archive of {images:,} images takes up to {in_bytes(needed)}, and {in_bytes(free)} are free at "

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from advlab import workspace
-from advlab.data.dataset import Dataset
+from advlab.data.dataset import Dataset, subset
 from advlab.declarations.attack import Attack
 from advlab.declarations.methods import describe, load_method
 from advlab.distances import distance
@@ -180,7 +180,7 @@ def _bisect(
         def attack_at(rows: np.ndarray, level: int) -> AttackResult:
             epsilon = largest * level / (2**rounds - 1)
             radius = math.ceil(epsilon) if norm == "l0" else epsilon
-            images = replace(data, x=data.x[rows], y=data.y[rows], indices=data.indices[rows])
+            images = subset(data, rows)
             at_level = spec.replace(threat=replace(spec.threat, epsilon=float(radius)))
             # Named by what is attacked: the last bit of a logit may move an image to another group.
             number = int(hashlib.sha256(f"{images.digest} {level}".encode()).hexdigest()[:8], 16)

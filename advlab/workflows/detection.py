@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
+from advlab.data.dataset import Dataset, subset
 from advlab.errors import InvalidValue
 from advlab.evaluation.detection import Detection, attacked
 from advlab.evaluation.metrics import rate
@@ -17,7 +17,6 @@ from advlab.validation import require_choice, require_int
 from advlab.workflows.inputs import resolve_classifier, resolve_dataset
 
 if TYPE_CHECKING:
-    from advlab.data.dataset import Dataset
     from advlab.defenses.detector import Detector
     from advlab.workflows.inputs import ClassifierLike, DatasetLike
 
@@ -114,5 +113,4 @@ def _after(data: Dataset, samples: int) -> Dataset:
             f"'{data.name}' has {len(data):,}. Take fewer samples, or fit a detector: "
             "advlab.Detector('energy').fit(classifier, data)."
         )
-    rest = slice(samples, None)
-    return replace(data, x=data.x[rest], y=data.y[rest], indices=data.indices[rest])
+    return subset(data, slice(samples, None))

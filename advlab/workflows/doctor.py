@@ -7,13 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from advlab import workspace
+from advlab import workspace, writing
 from advlab.data import official
 from advlab.errors import DAMAGE, AdvlabError
 from advlab.provenance import versions
 
 SCHEMA = 1
-_RANK = ("ok", "note", "broken")
 
 
 class Check(NamedTuple):
@@ -104,7 +103,7 @@ def _workspace() -> Iterator[Check]:
     ready, recipes = len(workspace.weights()), len(workspace.recipes())
     yield Check("models", "ok" if ready else "broken", f"{ready} ready to be attacked, {recipes} recipes")
     try:
-        workspace.require_writable(folder / "attacks" / "probe.h5")
+        writing.require_writable(folder / "attacks" / "probe.h5")
         yield Check("workspace", "ok", f"{folder.resolve()}, writable")
     except (AdvlabError, OSError):
         yield Check(

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from advlab import figures, workspace
+from advlab import figures, writing
 from advlab.data.conversion import as_file_name
 from advlab.data.images import encode_png, to_levels
 from advlab.errors import AdvlabWarning, FileExists, InvalidFile, InvalidValue, Mismatch, UnknownName
@@ -90,7 +90,7 @@ def export(
     )
     for path in (csv_path, npy_path, patch_path):
         if path is not None:
-            workspace.refuse_existing(path, force, "an export")
+            writing.refuse_existing(path, force, "an export")
     if png_folder is not None and png_folder.is_file():
         raise FileExists(f"'{png_folder}' is a file. Name a folder for the images.")
     if png_folder is not None and not force and png_folder.is_dir() and any(png_folder.iterdir()):
@@ -208,7 +208,7 @@ def challenge_layout(result: AttackResult, quantize: bool = False) -> LazyImages
 def _write_npy(path: Path, images: LazyImages) -> None:
     """The images flat, as float32 ``(n, h * w * c)``."""
     layout = {"descr": "<f4", "fortran_order": False, "shape": (len(images), math.prod(images.shape[1:]))}
-    with workspace.atomic_write(path) as temporary, temporary.open("wb") as file:
+    with writing.atomic_write(path) as temporary, temporary.open("wb") as file:
         np.lib.format.write_array_header_1_0(file, layout)
         for rows in batches(images):
             file.write(images[rows].astype("<f4").tobytes())
@@ -252,5 +252,5 @@ def _write_images(folder: Path, result: AttackResult, written: _Images, with_cle
 
 
 def _write(path: Path, content: bytes) -> None:
-    with workspace.atomic_write(path) as temporary:
+    with writing.atomic_write(path) as temporary:
         temporary.write_bytes(content)

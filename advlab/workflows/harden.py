@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import html
 import math
 from dataclasses import asdict, dataclass
 from os import PathLike
@@ -11,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from advlab import workspace
+from advlab import workspace, writing
 from advlab.declarations.adversaries import ADVERSARY_NORMS, Adversary
 from advlab.evaluation.evaluation import Evaluation
-from advlab.evaluation.metrics import Rate
-from advlab.formatting import Grid, Page, number, plain, printable
+from advlab.evaluation.html_table import html_table
+from advlab.formatting import Grid, Page, plain, printable
 from advlab.provenance import versions
 from advlab.threat import DEFAULT_EPSILON, ThreatModel, parse_epsilon, parse_norm
 from advlab.validation import invalid, is_number, require_choice, require_int
@@ -55,8 +54,7 @@ class Hardened:
     def rows(self) -> list[tuple[str, str, str]]:
         """Name, clean and robust accuracy in percent, before and after."""
         return [
-            (printable(e.classifier), _percent(e.clean_accuracy), _percent(e.robust_accuracy))
-            for e in (self.before, self.after)
+            (printable(e.classifier), e.clean_accuracy.text, e.robust_accuracy.text) for e in (self.before, self.after)
         ]
 
     def table(self) -> str:
@@ -95,11 +93,7 @@ class Hardened:
         return f"Hardened {self.classifier.name}: robust accuracy {before:.1%} before, {after:.1%} after"
 
     def _repr_html_(self) -> str:
-        head = "".join(f'<th scope="col">{name}</th>' for name in _HEADS)
-        body = "".join(
-            "<tr>" + "".join(f"<td>{html.escape(cell)}</td>" for cell in row) + "</tr>" for row in self.rows()
-        )
-        return f"<table><caption>{html.escape(self.caption())}</caption><tr>{head}</tr>{body}</table>"
+        return html_table(self.caption(), _HEADS, self.rows())
 
 
 def harden(
@@ -163,8 +157,8 @@ def harden(
         classifier.check(part)
     path = Path(output) if output else workspace.weights_path(f"{workspace.as_file_name(classifier.name)}-hardened")
     if save:
-        workspace.refuse_existing(path, force, f"the hardened '{classifier.name}' (in Python: force=True)")
-        workspace.require_writable(path)
+        writing.refuse_existing(path, force, f"the hardened '{classifier.name}' (in Python: force=True)")
+        writing.require_writable(path)
 
     def measured(each: Classifier) -> Evaluation:
         found = run(
@@ -190,7 +184,3 @@ def harden(
     if save:
         hardened.save(path)
     return Hardened(hardened, before, after, found.steps, found.seconds, path if save else None)
-
-
-def _percent(rate: Rate) -> str:
-    return f"{number(100 * rate.value, '.1f')} [{100 * rate.low:.1f}, {100 * rate.high:.1f}]"

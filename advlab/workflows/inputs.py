@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from advlab import workspace
-from advlab.classifiers.card import read_card
+from advlab import workspace, writing
+from advlab.classifiers.card import card_if_any
 from advlab.data.conversion import ValueRange
 from advlab.data.dataset import Dataset
 from advlab.data.images import load_image
@@ -198,7 +198,7 @@ def resolve_method(method: MethodLike) -> str | Callable[..., Any] | Attack:
 def training_dataset(model: str | PathLike[str]) -> str:
     """The data set that the card of a saved classifier names; raises ``InvalidValue`` where it names none."""
     path = workspace.find_weights(str(model))
-    card = read_card(path) if path.is_file() and path.suffix not in (".keras", ".onnx") else {}
+    card = card_if_any(path)
     if "dataset" not in card:
         raise InvalidValue(
             f"Model '{model}' does not say which data set it was trained on. Name one with --dataset: "
@@ -254,7 +254,7 @@ def require_archive(path: Path, spec: Attack, dataset: Dataset, digest: str | No
 
     ``digest`` is the classifier's, None where it is not loaded yet.
     """
-    workspace.require_writable(path)
+    writing.require_writable(path)
     specification = {"attack": spec.to_dict(), "dataset_digest": dataset.digest}
     if digest is not None:
         specification["classifier_digest"] = digest

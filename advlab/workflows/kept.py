@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from advlab import storage, workspace
+from advlab import storage, writing
 from advlab.data.dataset import Dataset
 from advlab.declarations.attack import Attack
 from advlab.errors import FileExists, InvalidFile
@@ -28,7 +28,7 @@ def require_archive_to_keep(path: Path, spec: Attack, dataset: Dataset, digest: 
     They are the first ones of the data set, or the data set is the first ones of them. Raises ``FileExists`` where the
     archive is of another attack, another classifier (``digest``; None: not loaded yet) or other images.
     """
-    workspace.require_writable(path)
+    writing.require_writable(path)
     if force or not path.exists():
         require_archive(path, spec, dataset, digest, force)
         return 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from advlab import workspace
+from advlab import workspace, writing
 from advlab.declarations.methods import method_names
 from advlab.errors import FileExists, InvalidValue, unknown
 
@@ -111,9 +111,9 @@ def new(kind: str, name: str, *, force: bool = False) -> Path:
         "recipe": (workspace.root() / "models" / f"{name}.toml", workspace.recipes()),
         "study": (workspace.root() / "models" / "studies" / f"{name}.toml", workspace.studies()),
     }[kind]
-    workspace.refuse_existing(path, force, f"a new {kind}")
+    writing.refuse_existing(path, force, f"a new {kind}")
     if name in existing and not path.exists():
         raise FileExists(f"A {kind} '{name}' came with advlab. Choose another name.")
-    with workspace.atomic_write(path) as temporary:
+    with writing.atomic_write(path) as temporary:
         temporary.write_text(_TEXTS[kind].replace("NAME", name), "utf-8")
     return path

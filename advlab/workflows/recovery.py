@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from advlab.data.dataset import Dataset
+from advlab.data.dataset import Dataset, subset
 from advlab.declarations.attack import Attack
 from advlab.evaluation.evaluation import Evaluation, evaluate, worst_case
 from advlab.evaluation.findings.checks import Finding
@@ -289,7 +289,7 @@ class _Recovery:
         tried, size, network = 0, FIRST_CHUNK, network or self.network
         while tried < len(rows) and (now := time.perf_counter()) < deadline:
             chunk = rows[tried : tried + size]
-            images = replace(self.data, x=self.data.x[chunk], y=self.data.y[chunk], indices=self.data.indices[chunk])
+            images = subset(self.data, chunk)
             result = craft(network, images, spec, compile="graph", progress=False)
             parts.append(combine.within(result, self.threat))
             tried += len(chunk)

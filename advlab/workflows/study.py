@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advlab import figures, workspace
+from advlab import figures, workspace, writing
 from advlab.classifiers.card import read_card
 from advlab.data.loading import load_dataset
 from advlab.declarations.recipes import Recipe, settings
@@ -57,7 +57,7 @@ def study(
     path = workspace.study_path(declaration.name, ".json")
     result = StudyResult(declaration)
     if save:
-        workspace.require_writable(path)
+        writing.require_writable(path)
         if path.exists():
             if not (resume or force):
                 raise FileExists(
@@ -177,7 +177,7 @@ def _one_line(measured: MeasuredRow) -> str:
 
 def illustrate(result: StudyResult, path: Path) -> None:
     """Write the table and the figure of a result beside its JSON file."""
-    with workspace.atomic_write(path.with_suffix(".md")) as temporary:
+    with writing.atomic_write(path.with_suffix(".md")) as temporary:
         temporary.write_text(result.markdown(), "utf-8")
     if any(row.error is None for row in result.rows):
         figures.save(figures.study(result), path.with_suffix(".svg"))

@@ -9,7 +9,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from advlab import figures, workspace
+from advlab import figures, workspace, writing
 from advlab.declarations.recipes import Recipe, load_recipe
 from advlab.errors import AdvlabError, FileExists, InvalidValue
 from advlab.lock import exclusive
@@ -76,13 +76,13 @@ def _train(
     if save:
         action = f"training '{recipe.name}' (in Python: force=True, or save=False to leave the file alone)"
         unfinished = checkpoint.exists()
-        workspace.refuse_existing(path, force, action)
+        writing.refuse_existing(path, force, action)
         if unfinished and not (resume or force):
             raise FileExists(
                 f"'{checkpoint}' holds an interrupted training run of '{recipe.name}'. "
                 "Use --resume to resume it, or --force to start over."
             )
-        workspace.require_writable(path)
+        writing.require_writable(path)
         if unfinished and not resume:
             checkpoint.unlink()
 

@@ -22,8 +22,7 @@ from typing import Any
 import keras
 import tensorflow  # noqa: F401  so that a child need not load it
 
-from advlab import hdf5_output
-from advlab import workspace as advlab_workspace
+from advlab import hdf5_output, writing
 from advlab.certification import unfinished
 from advlab.cli.main import main
 from advlab.engine import run
@@ -70,8 +69,8 @@ def install(fault: Fault) -> None:
     Path.write_text = counted(Path.write_text, half_content)
     hdf5_output.OnDisk.write = counted(hdf5_output.OnDisk.write)
     keras.saving.save_model = counted(keras.saving.save_model, half_file)
-    temporary_path = advlab_workspace.temporary_path
-    advlab_workspace.temporary_path = counted(temporary_path)
+    temporary_path = writing.temporary_path
+    writing.temporary_path = counted(temporary_path)
     run._SAVE_AFTER = run._SAVE_EVERY = unfinished.SAVE_AFTER = unfinished.SAVE_EVERY = curve._WORTH = -1.0
     run._CHUNK_WORK = 1e6
 

@@ -60,7 +60,6 @@ _CHECKPOINT = (
     "a TensorFlow checkpoint: weights without their network. Build the model in Python, call model.load_weights(path) "
     "and model.save('model.h5'), and give that file"
 )
-_WEB_PAGE = "a web page about the file, which the download saved instead. Download the file itself (its raw link)"
 _BEGINNINGS: list[tuple[bytes, str]] = [
     (
         b"version https://git-lfs",

@@ -16,9 +16,9 @@ import numpy as np
 from advlab.evaluation.evaluation import Evaluation, worst_case
 from advlab.evaluation.findings import trace
 from advlab.evaluation.findings.checks import Finding
-from advlab.evaluation.findings.cross import significantly_more
 from advlab.evaluation.findings.evidence import LEAST, unstable
 from advlab.evaluation.metrics import Rate
+from advlab.evaluation.significance import significantly_more
 from advlab.results.diagnostics import SelfTestCounts
 
 EVALUATION = "arXiv:1902.06705"
