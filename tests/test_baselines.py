@@ -131,6 +131,30 @@ def test_a_function_may_declare_its_choices(trained, digits):
         attack(trained, digits, paint, colour="red")
 
 
+@pytest.mark.parametrize(
+    ("attribute", "value", "said"),
+    [
+        ("GOAL", "minimum", "Unknown GOAL of method 'paint': 'minimum'.*minimal"),
+        ("NORMS", ("linf", "l3"), "Unknown norm in NORMS of method 'paint': 'l3'.*linf"),
+    ],
+)
+def test_a_function_with_an_unknown_goal_or_norm_is_refused(trained, digits, attribute, value, said):
+    def paint(problem):
+        return Loop(0, lambda: {"x": problem.x}, lambda state, query, step: state)
+
+    setattr(paint, attribute, value)
+    with pytest.raises(UnknownName, match=said):
+        attack(trained, digits, paint)
+
+
+def test_a_function_may_declare_one_norm_as_text(trained, digits):
+    def paint(problem):
+        return Loop(0, lambda: {"x": problem.ball.project(problem.x * 0)}, lambda state, query, step: state)
+
+    paint.NORMS = "linf"
+    assert attack(trained, digits.take(5), paint).attack.threat.norm == "linf"
+
+
 def of_two(data):
     """The same images with labels of two classes."""
     from dataclasses import replace

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from advlab.threat import Value
 
 FOLDER = Path(__file__).parent.parent / "methods"
+GOALS = ("bounded", "minimal")
 
 
 class Method(NamedTuple):
@@ -206,7 +207,7 @@ def describe(craft: Callable[..., Any]) -> Method:
     """The declaration of a user's own ``craft(problem, *, ...)``: a plain function needs no file.
 
     Attributes ``NORMS``, ``GOAL`` and ``CHOICES`` of the function are respected; without them it is bounded, in every
-    norm, and accepts any str.
+    norm, and accepts any str. Raises ``UnknownName`` for another goal or norm than there are.
     """
     import inspect
 
@@ -221,11 +222,17 @@ def describe(craft: Callable[..., Any]) -> Method:
             )
         parameters[parameter.name] = parameter.default
         types[parameter.name] = type(parameter.default).__name__
-    from advlab.threat import DEFAULT_EPSILON
+    from advlab.threat import DEFAULT_EPSILON, NORMS
 
     summary = (inspect.getdoc(craft) or "").partition("\n")[0]
-    norms = tuple(getattr(craft, "NORMS", tuple(DEFAULT_EPSILON)))
+    declared = getattr(craft, "NORMS", tuple(DEFAULT_EPSILON))
+    norms = (declared,) if isinstance(declared, str) else tuple(declared)
     goal, choices = getattr(craft, "GOAL", "bounded"), getattr(craft, "CHOICES", {})
+    if goal not in GOALS:
+        raise unknown(f"GOAL of method '{name}'", str(goal), GOALS)
+    for norm in norms:
+        if norm not in NORMS:
+            raise unknown(f"norm in NORMS of method '{name}'", str(norm), NORMS)
     return Method(name, summary, norms, goal, True, parameters, types, choices, code_of(craft))
 
 
