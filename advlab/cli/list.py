@@ -11,8 +11,7 @@ import advlab
 from advlab.cli.main import main
 from advlab.cli.options import json_option
 from advlab.cli.output import print_json
-from advlab.cli.tables import draw, on_terminal
-from advlab.formatting import Grid
+from advlab.cli.tables import Cells, draw, on_terminal
 
 _CATEGORIES = ("models", "studies", "methods", "suites", "benchmarks", "datasets", "archives")
 _LONGEST = 40  # columns of a name that leave room beside it
@@ -54,7 +53,7 @@ def _parts(name: str, entries: dict[str, Any], titled: bool) -> list[Any]:
     rows: list[tuple[str, ...]] = [(f"{entry}\n  {details}",) for entry, details in entries.items()]
     if max(map(len, entries), default=0) <= _LONGEST:
         rows = [(entry, *words, *[""] * (columns - len(words))) for entry, words in zip(entries, said, strict=True)]
-    return [*([name.upper()] if titled else []), *([Grid((), rows)] if rows else []), *([""] if titled else [])]
+    return [*([name.upper()] if titled else []), *([Cells(rows)] if rows else []), *([""] if titled else [])]
 
 
 def _plain(entries: dict[str, Any]) -> dict[str, Any]:

@@ -6,12 +6,22 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
 
 import click
 
 _NARROWEST = 80  # columns: below that a terminal breaks lines by itself
+
+
+class Cells(NamedTuple):
+    """A table without heads, each row a name and what is said of it."""
+
+    rows: Sequence[Sequence[str]]
+    heads: Sequence[str] = ()
+    left: Sequence[str] = ()
+    gap: str = "  "
+    wraps: bool = False
 
 
 def on_terminal() -> bool:

@@ -40,8 +40,7 @@ def craft(
         tries: Replacements of a text that are queried at each step.
         beam: Texts that are followed side by side.
         revisions: Steps after the last word, in which words that were replaced are replaced again.
-        edit: What takes the place of a word: a neighbour, an unknown word as a typo makes it, nothing, or any of these;
-            or words are inserted before the text, where it leaves places.
+        edit: A neighbour in place of a word, an unknown one (a typo), nothing, any of these; or words before the text.
         protect: Words that stay, with commas between them.
         vectors: File of vectors that say which words are neighbours; "" for those of the model.
         share: Of the words of each text at most this share changes, besides epsilon; 1 for no such bound.

@@ -33,8 +33,7 @@ def craft(
 
     Args:
         candidates: Neighbours of a word that may take its place.
-        edit: What takes the place of a word: a neighbour, an unknown word as a typo makes it, nothing, or any of these;
-            or words are inserted before the text, where it leaves places.
+        edit: A neighbour in place of a word, an unknown one (a typo), nothing, any of these; or words before the text.
         protect: Words that stay, with commas between them.
         vectors: File of vectors that say which words are neighbours; "" for those of the model.
         share: Of the words of each text at most this share changes, besides epsilon; 1 for no such bound.
