@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from fractions import Fraction
+
 import keras
 import numpy as np
 import pytest
@@ -112,6 +114,25 @@ def test_the_least_of_a_linear_function_is_found_where_the_box_cuts_the_ball(nor
     if norm == "l2":
         reached = [_by_scipy(a[row, 0], x[row], epsilon) for row in range(4)]
     np.testing.assert_allclose(found, reached, atol=1e-6)
+    slacker = region.minimum(tf.constant(a), slack=tf.constant(0.25, tf.float64)).numpy()[:, 0]
+    np.testing.assert_allclose(slacker, found - 0.25 * np.abs(a).sum((1, 2)), atol=1e-12)
+
+
+def test_a_bound_lies_below_the_exact_one_whatever_is_rounded():
+    """The least margins of a linear classifier in fractions of whole numbers; bounds are no farther than rounding."""
+    keras.utils.set_random_seed(2)
+    model = keras.Sequential([keras.Input((14, 14, 1)), layers.Reshape((7, 28)), layers.Flatten(), layers.Dense(4)])
+    classifier, x, epsilon = Classifier.from_keras(model), images(12, 14, 14, 1), 0.0625
+    _, labels, _, backwards, _ = bounds_of(classifier, x, "linf", epsilon)
+    kernel, shift = ([[Fraction(float(v)) for v in row] for row in np.atleast_2d(w)] for w in model.get_weights())
+    for row, label in enumerate(labels.numpy()):
+        pixels = [Fraction(float(v)) for v in x[row].ravel()]
+        ends = [(max(p - Fraction(epsilon), Fraction(0)), min(p + Fraction(epsilon), Fraction(1))) for p in pixels]
+        for place, other in enumerate(k for k in range(4) if k != label):
+            weights = [line[label] - line[other] for line in kernel]
+            products = (w * (low if w > 0 else high) for w, (low, high) in zip(weights, ends, strict=True))
+            exact = sum(products, shift[0][label] - shift[0][other])
+            assert exact - Fraction(1, 10**9) < Fraction(float(backwards[row, place])) <= exact
 
 
 def _by_scipy(a: np.ndarray, x: np.ndarray, epsilon: float) -> float:
@@ -186,6 +207,17 @@ def _with_fixed_hidden_bounds(network, region, labels, hidden):
         slopes = tape.gradient(found, lines)
         lines = {n: tf.clip_by_value(lines[n] + 0.3 * 0.95**step * tf.sign(slopes[n]), 0.0, 1.0) for n in lines}
     return best
+
+
+def test_images_are_optimised_in_parts_to_the_same_bounds(monkeypatch):
+    """As far as they are not proven, after which a part ends."""
+    x, region = images(5, 6, 6, 2), region_of(images(5, 6, 6, 2), "linf", 0.1)
+    network, labels, *_ = bounds_of(random_network(0), x, "linf", 0.1)
+    whole, _ = alpha(network, region, labels, steps=3)
+    monkeypatch.setattr("advlab.certification.alpha.NUMBERS", 1)
+    parts, _ = alpha(network, region, labels, steps=3)
+    np.testing.assert_allclose(np.minimum(parts, 0), np.minimum(whole, 0), atol=1e-9)
+    assert (whole < 0).numpy().any()
 
 
 @pytest.mark.parametrize("norm", ["linf", "l2", "l1"])

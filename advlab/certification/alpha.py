@@ -8,6 +8,7 @@ the first step is CROWN.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import NamedTuple
 
 import tensorflow as tf
@@ -20,14 +21,16 @@ from advlab.certification.crown import (
     margins,
     replaced,
     rows_bounds,
+    worth_bounding,
 )
 from advlab.certification.intervals import propagate
 from advlab.certification.linear import lower_bound
 from advlab.certification.network import Network
-from advlab.certification.region import Region
-from advlab.certification.relaxation import is_open, steeper
+from advlab.certification.region import Region, rows_of
+from advlab.certification.relaxation import steeper
 
 STEPS, RATE, DECAY = 30, 0.5, 0.95
+NUMBERS = 2**25  # coefficients of all passes of a step: with what their gradient keeps some gigabytes
 Alphas = dict[int, dict[int, tf.Tensor]]
 
 
@@ -60,12 +63,40 @@ def alpha(
 ) -> tuple[tf.Tensor, Known]:
     """Lower bounds of the margins ``(n, k - 1)``, no lower than ``crown``'s, and bounds before each activation.
 
-    ``stop`` ends it early, with the bounds so far.
+    ``stop`` ends it early, with the bounds so far. Images are optimised as many at a time as ``NUMBERS`` allows.
     """
     best, known = crown(network, region, labels)
     if not any(network.node(number).function == "relu" for number in network.activations):
         return best, known
-    chosen = {number: _open_ones(known, number) for number in behind_activations(network)}
+    n, at_once = int(labels.shape[0]), max(1, NUMBERS // _numbers(network, known))
+    parts = []
+    for start in range(0, n, at_once):
+        rows = tf.range(start, min(start + at_once, n))
+        some_labels, some_best, some_known = tf.nest.map_structure(
+            partial(tf.gather, indices=rows), (labels, best, known)
+        )
+        parts.append(_optimised(network, rows_of(region, rows), some_labels, some_best, some_known, steps, stop))
+    return tf.nest.map_structure(lambda *values: tf.concat(values, 0), *parts)
+
+
+def _numbers(network: Network, known: Known) -> int:
+    """How many coefficients the passes backwards of one image have: those with the most open ReLUs count."""
+    sizes = [node.size for node in network.nodes]
+    rows = {number: 2 * int(picked.shape[1]) for number, picked in _chosen(network, known).items()}
+    rows[network.output] = network.classes - 1
+    return sum(count * sum(sizes[: number + 1]) for number, count in rows.items())
+
+
+def _optimised(
+    network: Network,
+    region: Region,
+    labels: tf.Tensor,
+    best: tf.Tensor,
+    known: Known,
+    steps: int,
+    stop: Callable[[], bool],
+) -> tuple[tf.Tensor, Known]:
+    chosen = _chosen(network, known)
     coefficients = margins(network, labels)
     alphas = _start(network, known, chosen, coefficients)
     state = Adam.of(tf.nest.flatten(alphas))
@@ -79,11 +110,10 @@ def alpha(
     return best, known
 
 
-def _open_ones(known: Known, number: int) -> tf.Tensor:
-    """int32 ``(n, r)``: the numbers of a node whose sign is open; an image with fewer of them has others among them."""
-    low, high = (tf.reshape(end, [tf.shape(end)[0], -1]) for end in known[number])
-    open_ones = tf.cast(is_open(low, high), tf.int32)
-    return tf.math.top_k(open_ones, int(tf.reduce_max(tf.reduce_sum(open_ones, 1)))).indices
+def _chosen(network: Network, known: Known) -> dict[int, tf.Tensor]:
+    """By number of a node int32 ``(n, r)``: its numbers that are optimised."""
+    flat = {number: [tf.reshape(end, [tf.shape(end)[0], -1]) for end in ends] for number, ends in known.items()}
+    return {number: worth_bounding(network, number, *flat[number])[1] for number in behind_activations(network)}
 
 
 def _start(network: Network, known: Known, chosen: dict[int, tf.Tensor], coefficients: tf.Tensor) -> Alphas:

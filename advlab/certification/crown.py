@@ -64,8 +64,8 @@ def refined(network: Network, region: Region, targets: list[int], known: Known, 
     """``known`` with the bounds of the nodes ``targets`` tightened backwards, in order.
 
     ``bounds`` are those of all nodes that follow from ``known``, where they are at hand.
-    Only numbers whose sign is open are bounded where a ReLU is all that follows. Rows go through in portions, so that
-    no array exceeds ``CELLS`` numbers by more than one row of each image; an image is in those that it has numbers for.
+    Numbers go through in portions, so that no array exceeds ``CELLS`` coefficients by more than one row of each image;
+    an image is in the portions that it has numbers for.
     """
     n = int(region.center.shape[0])
     widest = max(node.size for node in network.nodes)
@@ -73,9 +73,7 @@ def refined(network: Network, region: Region, targets: list[int], known: Known, 
     for number in targets:
         bounds = bounds or compiled(network, ("before", number), _bounds_before(number))(region, known)
         low, high = (tf.reshape(end, [n, -1]) for end in (bounds.low[number], bounds.high[number]))
-        wanted = tf.cast(is_open(low, high) if _only_relu(network, number) else tf.ones_like(low), tf.int32)
-        counts = tf.reduce_sum(wanted, 1).numpy()
-        chosen = tf.math.top_k(wanted, counts.max()).indices
+        counts, chosen = worth_bounding(network, number, low, high)
         portion = max(1, CELLS // (2 * n * widest))
         backwards = compiled(network, ("node", number), _node_bounds(number))
         for start in range(0, counts.max(), portion):
@@ -84,6 +82,16 @@ def refined(network: Network, region: Region, targets: list[int], known: Known, 
         shape = network.nodes[number].shape
         known[number], bounds = (tf.reshape(low, [n, *shape]), tf.reshape(high, [n, *shape])), None
     return known
+
+
+def worth_bounding(network: Network, number: int, low: tf.Tensor, high: tf.Tensor) -> tuple[np.ndarray, tf.Tensor]:
+    """How many numbers of a node, of bounds ``(n, size)``, a pass backwards may help, and which, int32 ``(n, most)``.
+
+    Where a ReLU is all that follows, those whose sign is open. An image with fewer of them has others behind them.
+    """
+    wanted = tf.cast(is_open(low, high) if _only_relu(network, number) else tf.ones_like(low), tf.int32)
+    counts = tf.reduce_sum(wanted, 1).numpy()
+    return counts, tf.math.top_k(wanted, counts.max()).indices
 
 
 def _node_bounds(number: int) -> Callable[..., Interval]:

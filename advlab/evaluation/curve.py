@@ -132,7 +132,7 @@ class SecurityCurve:
         for epsilon in values:
             below, rate = self.proven_accuracy(epsilon), self.robust_accuracy(epsilon)
             shown = [f"{100 * found.value:.1f}" for found in (below, rate) if found is not None]
-            rows.append([f"{epsilon:.4g}", *shown, f"[{100 * rate.low:.1f}, {100 * rate.high:.1f}]"])
+            rows.append([f"{epsilon:.4g}", *shown, rate.interval])
         return Page.of(Grid(heads, rows, heads[-1:]), "", *textwrap.wrap(self.summary(), page_width()))
 
     def summary(self) -> str:
