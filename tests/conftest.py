@@ -55,6 +55,22 @@ def digits():
 
 
 @pytest.fixture(scope="session")
+def sentences():
+    """The 24 test sentences."""
+    from advlab.data.loading import load_dataset
+
+    return load_dataset("sentences")
+
+
+@pytest.fixture(scope="session")
+def tiny():
+    """The shipped classifier of the sentences."""
+    from advlab.workflows.model_file import load_classifier
+
+    return load_classifier("sentiment-tiny")
+
+
+@pytest.fixture(scope="session")
 def trained():
     """The shipped classifier of the digits."""
     from advlab.workflows.model_file import load_classifier

@@ -18,16 +18,6 @@ from advlab.training.certified_words import WordSubject
 from advlab.workflows.train import train
 
 
-@pytest.fixture(scope="module")
-def tiny():
-    return advlab.load_classifier("sentiment-tiny")
-
-
-@pytest.fixture(scope="module")
-def data():
-    return advlab.load_dataset("sentences")
-
-
 def recipe(name="sentiment-tiny", **settings):
     declared = load_recipe(name)
     training = dataclasses.replace(declared.training, **({"validation_split": 0.2} | settings))
@@ -40,22 +30,22 @@ def certified():
 
 
 @pytest.mark.parametrize("count", [1, 2, 16])
-def test_the_box_is_that_of_certificates(tiny, data, count):
-    region = word_subject(tiny).region(data.x, count)
+def test_the_box_is_that_of_certificates(tiny, sentences, count):
+    region = word_subject(tiny).region(sentences.x, count)
     subject = WordSubject(tiny.keras_model, tiny.vocabulary, count)
-    low, high = (end.numpy().reshape(24, -1) for end in subject.box(data.x, 1.0))
+    low, high = (end.numpy().reshape(24, -1) for end in subject.box(sentences.x, 1.0))
     np.testing.assert_allclose(low, region.lower, atol=1e-6)
     np.testing.assert_allclose(high, region.upper, atol=1e-6)
     center = region.center.numpy()
     for size in (0.0, 0.5):
-        low, high = (end.numpy().reshape(24, -1) for end in subject.box(data.x, size))
+        low, high = (end.numpy().reshape(24, -1) for end in subject.box(sentences.x, size))
         np.testing.assert_allclose(low, center + size * (region.lower - center), atol=1e-6)
         np.testing.assert_allclose(high, center + size * (region.upper - center), atol=1e-6)
 
 
-def test_the_bounds_have_gradients_with_respect_to_the_vectors(tiny, data):
+def test_the_bounds_have_gradients_with_respect_to_the_vectors(tiny, sentences):
     subject = WordSubject(tiny.keras_model, tiny.vocabulary, 1)
-    positive = data.x[data.y == 1]
+    positive = sentences.x[sentences.y == 1]
     with tf.GradientTape() as tape:
         worst = worst_within(subject.network(), *subject.box(positive, 1.0), tf.ones(len(positive), tf.int32))
         total = tf.reduce_sum(worst)
@@ -64,28 +54,28 @@ def test_the_bounds_have_gradients_with_respect_to_the_vectors(tiny, data):
     assert all(np.any(tf.convert_to_tensor(gradient)) for gradient in gradients)
 
 
-def test_what_is_measured_is_what_certificates_prove(certified, data):
+def test_what_is_measured_is_what_certificates_prove(certified, sentences):
     subject = WordSubject(certified.keras_model, certified.vocabulary, 1)
     logs = {}
-    CertifiedValidation(subject, data.x, data.y.astype(np.int32)).on_epoch_end(0, logs)
-    proven = advlab.certify(certified, data, "ibp", norm="l0", epsilon=1).proven.mean()
+    CertifiedValidation(subject, sentences.x, sentences.y.astype(np.int32)).on_epoch_end(0, logs)
+    proven = advlab.certify(certified, sentences, "ibp", norm="l0", epsilon=1).proven.mean()
     assert logs["val_certified_accuracy"] == pytest.approx(proven)
     assert 0 < proven < 1
 
 
-def test_training_makes_texts_provable(certified, tiny, data):
+def test_training_makes_texts_provable(certified, tiny, sentences):
     assert certified.card["test_accuracy"] > 0.8
-    proven = [advlab.certify(c, data, "ibp", norm="l0", epsilon=1).proven.mean() for c in (certified, tiny)]
+    proven = [advlab.certify(c, sentences, "ibp", norm="l0", epsilon=1).proven.mean() for c in (certified, tiny)]
     assert proven[0] > 0.3 > proven[1]
-    result = advlab.attack(certified, data, "hotflip", epsilon=1)
+    result = advlab.attack(certified, sentences, "hotflip", epsilon=1)
     assert proven[0] <= (result.robust & result.correct).mean()
     assert len(certified.card["history"]["val_certified_accuracy"]) == 60
     assert certified.card["certified_validation_accuracy"] > 0.3
 
 
-def test_neighbours_are_found_anew_before_each_epoch(tiny, data):
+def test_neighbours_are_found_anew_before_each_epoch(tiny, sentences):
     subject = WordSubject(tiny.keras_model, tiny.vocabulary, 1)
-    judge = CertifiedValidation(subject, data.x, data.y.astype(np.int32))
+    judge = CertifiedValidation(subject, sentences.x, sentences.y.astype(np.int32))
     calls = []
     subject.refresh = lambda: calls.append(1)
     judge.on_epoch_begin(0)

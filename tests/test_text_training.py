@@ -1,4 +1,4 @@
-"""Training of texts against an attack on words in every batch: what it crafts, what it measures, what it refuses."""
+"""Training of texts: against an attack on words in every batch, with words replaced at random, and what is refused."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from texts import trained_with
 
 import advlab
+from advlab import workspace
+from advlab.classifiers.words import word_model
 from advlab.declarations.adversaries import Adversary
 from advlab.declarations.recipes import load_recipe
 from advlab.errors import InvalidValue, Mismatch
@@ -22,16 +25,6 @@ from advlab.training.trainable_words import TrainableWords
 from advlab.workflows.train import train
 
 HOTFLIP = Adversary("hotflip", 2, "l0")
-
-
-@pytest.fixture(scope="module")
-def tiny():
-    return advlab.load_classifier("sentiment-tiny")
-
-
-@pytest.fixture(scope="module")
-def data():
-    return advlab.load_dataset("sentences")
 
 
 def recipe(**settings):
@@ -62,16 +55,16 @@ def crafted(classifier, words, data, adversary=HOTFLIP, epsilon=None):
     return function().numpy()
 
 
-def test_the_batch_is_that_of_the_attack(tiny, data):
+def test_the_batch_is_that_of_the_attack(tiny, sentences):
     words = TrainableWords(tiny.keras_model, tiny.vocabulary)
-    public = advlab.attack(tiny, data, flips, epsilon=2)
-    assert (crafted(tiny, words, data) == public.x_adv).all()
+    public = advlab.attack(tiny, sentences, flips, epsilon=2)
+    assert (crafted(tiny, words, sentences) == public.x_adv).all()
     assert (public.x_adv != public.x).any((1, 2, 3)).all()
-    more = advlab.attack(tiny, data, flips, epsilon=2, tries=32)
-    assert (crafted(tiny, words, data, Adversary("hotflip", 2, "l0", tries=32)) == more.x_adv).all()
+    more = advlab.attack(tiny, sentences, flips, epsilon=2, tries=32)
+    assert (crafted(tiny, words, sentences, Adversary("hotflip", 2, "l0", tries=32)) == more.x_adv).all()
 
 
-def test_the_batch_follows_the_vectors_and_after_a_refresh_their_neighbours(tiny, data):
+def test_the_batch_follows_the_vectors_and_after_a_refresh_their_neighbours(tiny, sentences):
     changing = copied(tiny)
     words = TrainableWords(changing.keras_model, changing.vocabulary)
     before = np.asarray(words.now().neighbours(1, "", "", ""))
@@ -81,26 +74,26 @@ def test_the_batch_follows_the_vectors_and_after_a_refresh_their_neighbours(tiny
     assert (words.now().table.numpy() == vectors).all()
     assert (np.asarray(words.now().neighbours(1, "", "", "")) == before).all()
     words.refresh()
-    public = advlab.attack(changing, data, flips, epsilon=2)
-    assert (crafted(changing, words, data) == public.x_adv).all()
+    public = advlab.attack(changing, sentences, flips, epsilon=2)
+    assert (crafted(changing, words, sentences) == public.x_adv).all()
 
 
-def test_as_many_words_change_as_epsilon_has_grown_to(tiny, data):
+def test_as_many_words_change_as_epsilon_has_grown_to(tiny, sentences):
     words = TrainableWords(tiny.keras_model, tiny.vocabulary)
     for epsilon, most in ((0.9, 0), (1.9, 1), (16.0, 16)):
-        texts = crafted(tiny, words, data, Adversary("hotflip", 40, "l0"), epsilon)
-        assert (as_numbers(texts) != as_numbers(data.x)).sum(1).max() <= most
-    assert most == data.x.shape[2]
+        texts = crafted(tiny, words, sentences, Adversary("hotflip", 40, "l0"), epsilon)
+        assert (as_numbers(texts) != as_numbers(sentences.x)).sum(1).max() <= most
+    assert most == sentences.x.shape[2]
 
 
-def test_what_an_epoch_measures_is_what_the_attack_finds(tiny, data):
+def test_what_an_epoch_measures_is_what_the_attack_finds(tiny, sentences):
     changing = copied(tiny)
     words = TrainableWords(changing.keras_model, changing.vocabulary)
-    judge = crafting.RobustValidation(changing, HOTFLIP, data.x, data.y, 0, words)
+    judge = crafting.RobustValidation(changing, HOTFLIP, sentences.x, sentences.y, 0, words)
     weights = changing.keras_model.get_weights()
     noise = np.random.default_rng(0).normal(size=weights[0].shape).astype(np.float32)
     changing.keras_model.set_weights([weights[0] + 0.3 * noise, *weights[1:]])
-    found, fewer = (advlab.attack(changing, data, flips, epsilon=2, tries=tries) for tries in (32, 2))
+    found, fewer = (advlab.attack(changing, sentences, flips, epsilon=2, tries=tries) for tries in (32, 2))
     robust = [(result.robust & result.correct).mean() for result in (found, fewer)]
     assert judge.robust_accuracy() == pytest.approx(robust[0])
     assert robust[0] < robust[1]
@@ -190,3 +183,69 @@ def test_images_are_not_trained_against_words():
 def test_texts_are_not_trained_against_pixels():
     with pytest.raises(Mismatch, match=r"adversary.norm is for images.*method 'hotflip' or 'augment'"):
         train(recipe(adversary=Adversary("pgd", 0.1)), save=False)
+
+
+def test_words_of_training_texts_are_replaced_by_neighbours_with_the_probability_declared(tiny, monkeypatch):
+    from advlab.declarations.recipes import load_recipe
+    from advlab.training import augmentation
+
+    seen = []
+
+    class Model:
+        optimizer = type("Optimizer", (), {"iterations": tf.constant(0)})
+
+        def train_step(self, data):
+            seen.append(as_numbers(data[0]))
+
+    train = advlab.load_dataset("sentences", split="train")
+    before, model = as_numbers(train.x), Model()
+    neighbours = word_model(tiny).neighbours(5, "substitute", "", "")
+    settings = dataclasses.replace(load_recipe("sentiment-tiny").training, word_substitution=0.4)
+    augmentation.attach_words(model, settings, neighbours)
+    for _ in range(2):
+        model.train_step((tf.constant(train.x), train.y))
+    after = seen[0]
+    has_neighbours = (neighbours >= 0).any(1)[before]
+    changed = before != after
+    assert not changed[~has_neighbours].any()
+    assert 0.3 < changed[has_neighbours].mean() < 0.5
+    assert all(new in neighbours[old] for old, new in zip(before[changed], after[changed], strict=True))
+    assert (seen[1] == after).all()  # a function of the seed and the number of the step
+
+
+@pytest.mark.thorough
+def test_a_model_of_texts_is_trained_with_substitutions_or_with_the_texts_of_hotflip(tmp_path, sentences):
+    substituted = trained_with("word_substitution = 0.3\n", tmp_path)
+    assert substituted.card["test_accuracy"] > 0.8
+    adversary = 'validation_split = 0.1\n[training.adversary]\nmethod = "augment"\nnorm = "l0"\nepsilon = 2\n'
+    augmented = trained_with(f"{adversary}augment_images = 40\n", tmp_path)
+    assert augmented.card["test_accuracy"] > 0.7
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (
+            'validation_split = 0.1\n[training.adversary]\nmethod = "pgd"\nepsilon = 0.1\n',
+            "adversary.norm is for images",
+        ),
+        ("random_flip = true\n", "random_flip is for images"),
+        (
+            '[training.adversary]\nmethod = "pgd"\nnorm = "l0"\nepsilon = 1\n',
+            "'l0' is for texts, with method 'hotflip' or 'augment'",
+        ),
+        ("word_substitution = 1.5\n", "word_substitution"),
+    ],
+)
+def test_training_of_texts_takes_what_is_for_texts(tmp_path, text, said):
+    with pytest.raises(advlab.AdvlabError, match=said):
+        trained_with(text, tmp_path)
+
+
+def test_training_on_images_takes_nothing_that_is_for_texts(tmp_path):
+    text = (
+        workspace.recipes()["digits"].read_text("utf-8").replace("epochs = 30", "epochs = 1\nword_substitution = 0.1")
+    )
+    (tmp_path / "own.toml").write_text(text)
+    with pytest.raises(Mismatch, match="word_substitution is for texts"):
+        advlab.train(tmp_path / "own.toml", save=False)
