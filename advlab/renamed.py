@@ -5,19 +5,26 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-_PARAMETERS = {"targets": "n_target_classes", "share": "fraction", "kind": "distribution"}
+_TARGETS = {"targets": "n_target_classes"}
+_RELATIVE = {"step": "relative_step_size"}
+# By method: other methods, those of users among them, may have parameters of these names.
+_PARAMETERS = {
+    "apgd": _TARGETS,
+    "bim": _RELATIVE,
+    "fab": _TARGETS,
+    "fmn": {"step": "step_size"},
+    "jsma": {"share": "fraction", **_TARGETS},
+    "mim": _RELATIVE,
+    "naive": {"kind": "distribution"},
+    "noise": {"share": "fraction", "kind": "distribution"},
+    "pgd": _RELATIVE,
+    "sigma_zero": {"step": "step_size"},
+    "universal": _RELATIVE,
+    "zoo": {"step": "learning_rate"},
+}
 _SETTINGS = {"kind": "goal", "computed_share": "computed_fraction"}
 _DIAGNOSTICS = {"broken_by": "misclassified_by"}
 _CHECKPOINT = {"told": "specification", "kept_epoch": "weights_epoch"}
-_STEP = {
-    "bim": "relative_step_size",
-    "fmn": "step_size",
-    "mim": "relative_step_size",
-    "pgd": "relative_step_size",
-    "sigma_zero": "step_size",
-    "universal": "relative_step_size",
-    "zoo": "learning_rate",
-}
 
 
 def attack_fields(method: object, table: Mapping[str, Any]) -> dict[str, Any]:
@@ -45,7 +52,7 @@ def parameters(method: object, values: Mapping[str, Any]) -> dict[str, Any]:
 
 def parameter(method: object, name: str) -> str:
     """The name that a parameter of a method has today."""
-    return _STEP.get(str(method), name) if name == "step" else _PARAMETERS.get(name, name)
+    return _PARAMETERS.get(str(method), {}).get(name, name)
 
 
 def architecture(table: Mapping[str, Any]) -> dict[str, Any]:

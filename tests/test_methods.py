@@ -10,11 +10,14 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+import advlab
 from advlab.declarations import methods
+from advlab.declarations.attack import Attack
 from advlab.declarations.methods import load_method, method_names
 from advlab.distances import distances
 from advlab.engine import steps
 from advlab.errors import InvalidValue, UnknownName
+from advlab.methods import fgsm
 from advlab.problem.losses import LOSSES
 from advlab.workflows.attack import attack
 
@@ -59,7 +62,7 @@ SLOW = {"boundary", "hopskipjump", "newtonfool", "spatial", "zoo"}  # another li
 EVERY = [
     pytest.param(name, norm, marks=pytest.mark.thorough if name in SLOW else ())
     for name in method_names()
-    if load_method(name).data == "images"  # those of texts: test_text.py
+    if load_method(name).data == "images"  # those of texts: test_text_attacks.py
     for norm in load_method(name).norms
 ]
 NATIVE = [case for case in EVERY if load_method(case.values[0]).native and case.values[0] not in SHARED]
@@ -180,6 +183,23 @@ def test_a_target_is_reached_or_refused(trained, few, name, norm):
     np.testing.assert_array_equal(result.success, result.attempted & (result.adversarial_probabilities.argmax(1) == 3))
     np.testing.assert_array_equal(result.attempted, result.labels != 3)
     np.testing.assert_array_equal(result.x_adv[~result.attempted], result.x[~result.attempted])
+
+
+@pytest.mark.parametrize("name", method_names())
+def test_a_specification_is_read_as_it_was_written(name):
+    values = {parameter: value for parameter, value in load_method(name).parameters.items() if value is not None}
+    spec = Attack(name, **values)
+    assert Attack.from_dict(spec.to_dict()) == spec
+
+
+def test_a_function_keeps_the_names_of_its_parameters_whatever_ours_were_once_called(trained, few, tmp_path):
+    def own(problem, *, share: float = 0.5, kind: str = "a", targets: int = 1, step: float = 2.0):
+        return fgsm.craft(problem)
+
+    result = attack(trained, few, own)
+    result.save(tmp_path / "own.h5")
+    assert advlab.load_result(tmp_path / "own.h5").attack.parameters == result.attack.parameters
+    assert set(result.attack.parameters) == {"share", "kind", "targets", "step"}
 
 
 @pytest.mark.parametrize("name", method_names())

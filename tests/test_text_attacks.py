@@ -125,6 +125,13 @@ def test_a_target_is_reached_by_the_class_that_it_is_not(tiny, sentences):
     assert result.success.sum() > 6
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_the_same_attack_is_taken_from_its_archive(tiny, sentences, name):
+    first = advlab.attack(tiny, sentences, name, epsilon=2, save=True)
+    assert (advlab.attack(tiny, sentences, name, epsilon=2, save=True).x_adv == first.x_adv).all()
+    assert advlab.load_result(first.path).attack == first.attack
+
+
 def test_protected_words_stay(tiny, sentences):
     words = "lovely,superb,great,brilliant"
     result = advlab.attack(tiny, sentences, "hotflip", epsilon=4, protect=words)
