@@ -108,9 +108,8 @@ def test_large_images_become_small_pictures():
 
 def flow(k=3, **fields):
     labels = np.arange(4 * k) % k
-    change = np.linspace(0.1, 0.2, 4 * k)
     wrong = np.where(np.arange(4 * k) < k, labels, (labels + 1) % k)
-    return evaluate(build(labels, labels, wrong, k=k, change=change, **fields))
+    return evaluate(build(labels, labels, wrong, k=k, **({"change": np.linspace(0.1, 0.2, 4 * k)} | fields)))
 
 
 def test_class_flow_shows_counts_and_median_distances():
@@ -121,7 +120,14 @@ def test_class_flow_shows_counts_and_median_distances():
     assert {(0, 0, "1"), (1, 0, "3"), (1, 0, distance)} <= texts
     assert len(texts) == 9
     assert [label.get_text() for label in axis.get_yticklabels()] == ["a", "b", "c"]
-    assert axis.get_xlabel() == "class of the perturbed image; small: median l2 distance"
+    assert axis.get_xlabel() == "class predicted when perturbed; small: median l2 distance"
+
+
+def test_a_distance_that_all_classes_share_is_said_once():
+    evaluation = flow(norm="linf", epsilon=0.25, change=0.25)
+    axis = figures.class_flow(evaluation).axes[0]
+    assert axis.get_xlabel() == "class predicted when perturbed; median linf distance 0.25"
+    assert all(t.get_text().isdigit() for t in axis.texts)
 
 
 def test_class_flow_colours_what_changed_and_not_the_diagonal():

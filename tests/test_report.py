@@ -4,12 +4,14 @@ import math
 import re
 import time
 from html.parser import HTMLParser
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from results import build, many
 
+import advlab
 from advlab import documentation, figures
 from advlab.errors import AdvlabError, FileExists, InvalidValue
 from advlab.evaluation.evaluation import evaluate
@@ -170,6 +172,12 @@ def test_findings_of_the_comparison_of_attacks_are_shown_too():
     square = attacked(190, method="square", backward_passes=np.zeros(200, np.int32))
     page = Page(report([square, attacked(100)]))
     assert "attacks compared:" in page.text
+
+
+@pytest.mark.parametrize("template", sorted((Path(advlab.__file__).parent / "reporting").glob("*.html")), ids=str)
+def test_no_expression_stands_in_another_where_it_would_be_shown_as_it_is(template):
+    expressions = re.findall(r"\{\{.*?\}\}|\{%.*?%\}", template.read_text("utf-8"), re.DOTALL)
+    assert not [text for text in expressions if "{{" in text[2:]]
 
 
 def test_nothing_is_loaded_from_anywhere():

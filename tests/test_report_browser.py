@@ -307,13 +307,15 @@ def test_the_answers_of_an_audit_are_legible_on_a_phone_and_a_wide_screen(browse
         assert ratio >= 4.5, f"{selector} has contrast {ratio:.2f} in {scheme}"
 
 
-@pytest.mark.parametrize("width", [360, 400, 1400])
-def test_every_number_of_the_attack_table_is_on_the_screen(page, width):
+@pytest.mark.parametrize("width", [360, 400, 800, 1000, 1400])
+@pytest.mark.parametrize("kind", ["page", "texts"])
+def test_every_number_of_the_attack_table_is_on_the_screen(request, kind, width):
+    page = request.getfixturevalue(kind)
     page.set_viewport(width)
     cells = "[...document.querySelectorAll('.cards td')]"
     assert page.evaluate(f"{cells}.every(cell => cell.getBoundingClientRect().right <= innerWidth)")
     labels = "getComputedStyle(document.querySelector('.cards td'), '::before').content"
-    assert (page.evaluate(labels) == '"model"') == (width < 640)
+    assert (page.evaluate(labels) == '"model"') == (width <= 992)
 
 
 def test_in_print_there_are_pictures_instead_of_the_inspector(page):

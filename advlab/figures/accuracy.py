@@ -51,8 +51,8 @@ def accuracy_bars(evaluations: Evaluation | Iterable[Evaluation]) -> Figure:
         figure = Figure(figsize=(WIDTH, 0.9 + 0.42 * len(evaluations)), layout="constrained")
         axis = figure.subplots()
         rows = np.arange(len(evaluations))
-        _bars(axis, rows - 0.19, [e.clean_accuracy for e in evaluations], CLEAN, "clean images")
-        _bars(axis, rows + 0.19, [e.robust_accuracy for e in evaluations], ROBUST, "perturbed images")
+        _bars(axis, rows - 0.19, [e.clean_accuracy for e in evaluations], CLEAN, "clean")
+        _bars(axis, rows + 0.19, [e.robust_accuracy for e in evaluations], ROBUST, "perturbed")
         proven = [100 * e.bracket.low / e.bracket.total if e.bracket else 0.0 for e in evaluations]
         if any(e.bracket for e in evaluations):
             axis.barh(rows + 0.19, proven, 0.34, color=PROVEN, lw=0, label="of these proven")

@@ -21,14 +21,16 @@ def class_flow(evaluation: Evaluation) -> Figure:
     """The predictions of initially correct samples when perturbed: a row per true class, a column per prediction.
 
     A cell has the number of samples and, in small print below, their median distance in the norm of the threat where
-    the attack succeeded. The diagonal, still robust, is not coloured. Above 12 classes there are colours only.
+    the attack succeeded, unless it is the same in all cells. The diagonal, still robust, is not coloured. Above 12
+    classes there are colours only.
     """
     counts, k = evaluation.transitions, len(evaluation.per_class)
     changed = np.where(np.eye(k, dtype=bool), 0, counts)
     colours = np.empty((k, k, 4))
     colours[..., :3] = to_rgb(ROBUST)
     colours[..., 3] = _MAX_OPACITY * changed / max(changed.max(initial=0), 1)
-    norm = evaluation.attack.threat.norm
+    distances = np.array([["" if np.isnan(d) else f"{d:.2g}" for d in row] for row in evaluation.flow_distance])
+    different = set(distances.ravel()) - {""}
     labelled = k <= _MAX_LABELLED
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(1.25 * WIDTH, 1.2 * WIDTH), layout="constrained")
@@ -36,7 +38,9 @@ def class_flow(evaluation: Evaluation) -> Figure:
         axis.imshow(colours, interpolation="none")
         axis.set_title(names([evaluation])[0], loc="left", fontsize=9)
         axis.set_ylabel("true class")
-        axis.set_xlabel("class of the perturbed image" + ("" if norm == "none" else f"; small: median {norm} distance"))
+        norm, same = evaluation.attack.threat.norm, min(different, default="")
+        distance = f"small: median {norm} distance" if len(different) > 1 else f"median {norm} distance {same}"
+        axis.set_xlabel("class predicted when perturbed" + (f"; {distance}" if same else ""))
         if labelled:
             classes = [_short(score.name) for score in evaluation.per_class]
             axis.set_xticks(range(k), classes)
@@ -46,18 +50,17 @@ def class_flow(evaluation: Evaluation) -> Figure:
                     label.set(ha="right", rotation_mode="anchor")
             axis.set_yticks(range(k), classes)
             for row, column in np.argwhere(counts > 0):
-                _cell(axis, row, column, counts[row, column], evaluation.flow_distance[row, column])
+                _cell(axis, row, column, counts[row, column], distances[row, column] if len(different) > 1 else "")
         remove_frame(axis)
         axis.spines[:].set_visible(False)
         axis.tick_params(length=0 if labelled else 3)
     return figure
 
 
-def _cell(axis: Any, row: int, column: int, count: int, distance: float) -> None:
-    has_distance = not np.isnan(distance)
-    axis.text(column, row - 0.16 * has_distance, f"{count:,}", ha="center", va="center", fontsize=8)
-    if has_distance:
-        axis.text(column, row + 0.26, f"{distance:.2g}", ha="center", va="center", fontsize=5.5)
+def _cell(axis: Any, row: int, column: int, count: int, distance: str) -> None:
+    axis.text(column, row - 0.16 * bool(distance), f"{count:,}", ha="center", va="center", fontsize=8)
+    if distance:
+        axis.text(column, row + 0.26, distance, ha="center", va="center", fontsize=5.5)
 
 
 def _short(name: str) -> str:

@@ -125,6 +125,7 @@ def _context(evaluations: list[Evaluation], audit: Audited | None, address: str)
     pictures = samples(evaluations)
     summaries = summarize(evaluations, pictures, audit.threat if audit else None)
     curves = sections.curve_groups(evaluations)
+    texts = all(e.result.vocabulary for e in evaluations)
     parts = {
         "findings": ("Findings", True),
         "recovery": ("Recovery", audit.recovery if audit else None),
@@ -135,7 +136,7 @@ def _context(evaluations: list[Evaluation], audit: Audited | None, address: str)
         "calibration": ("Calibration", sections.calibration(evaluations, names, summaries)),
         "flow": ("Class flow", sections.flows(summaries)),
         "transfer": ("Transfer", sections.transfer(evaluations)),
-        "inspector": ("Image by image", max(map(len, pictures))),
+        "inspector": ("Text by text" if texts else "Image by image", max(map(len, pictures))),
         "details": ("Details", True),
     }
     return {
@@ -148,7 +149,7 @@ def _context(evaluations: list[Evaluation], audit: Audited | None, address: str)
         "checks": len(CHECKS) + len(CROSS_CHECKS),
         "rows": [(e, name, cells(e, name)) for e, name in zip(evaluations, names, strict=True)],
         "caption": caption(evaluations),
-        "texts": (texts := all(e.result.vocabulary for e in evaluations)),
+        "texts": texts,
         "text_columns": any(e.texts for e in evaluations),
         "thing": "text" if texts else "image",
         "things": "texts" if texts else "images",

@@ -11,8 +11,11 @@ from advlab import figures
 from advlab.evaluation.curve import SecurityCurve
 from advlab.evaluation.evaluation import Evaluation
 from advlab.evaluation.transfer import TransferMatrix, transfer_matrix
+from advlab.figures.style import WIDTH
 from advlab.reporting.phrases import NORMS
 from advlab.reporting.summary import Summary
+
+_COLUMN = 38  # rem: the width of a plot in style.css
 
 
 class CurveGroup(NamedTuple):
@@ -100,7 +103,7 @@ def _flow(evaluation: Evaluation) -> Plot:
     counts[range(len(counts)), range(len(counts))] = 0
     row, column = divmod(int(counts.argmax()), len(counts))
     source, target = evaluation.per_class[row].name, evaluation.per_class[column].name
-    count = f"{counts[row, column]:,} of {_changed(evaluation):,} changed images"
+    count = f"{counts[row, column]:,} of {_changed(evaluation):,} changed samples"
     label = f"{evaluation.classifier}: {source} becomes {target} most often: {count}."
     return Plot(inline_svg(figures.class_flow(evaluation)), label, label)
 
@@ -111,5 +114,6 @@ def transfer(evaluations: Sequence[Evaluation]) -> TransferMatrix | None:
 
 
 def inline_svg(figure: Any) -> Markup:
-    """A figure as SVG inside the page."""
-    return Markup(figures.svg(figure))
+    """A figure as SVG inside the page, its letters as large as in one that fills the column."""
+    width = _COLUMN * figure.get_figwidth() / WIDTH
+    return Markup(figures.svg(figure).replace("<svg", f'<svg style="max-width: {width:.1f}rem"', 1))

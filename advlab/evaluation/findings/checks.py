@@ -201,8 +201,8 @@ CHECKS: tuple[Check[Facts], ...] = (
         "few-samples",
         "info",
         f"the 95% interval of robust accuracy is wider than {100 * evidence.INTERVAL_WIDTH:.0f} points",
-        "Another draw of images could give a clearly different number.",
-        "Use at least 400 images; 1,000 bring the interval below 7 points.",
+        "Another draw of samples could give a clearly different number.",
+        "Use at least 400 samples; 1,000 bring the interval below 7 points.",
         evidence.few_samples,
     ),
     Check(

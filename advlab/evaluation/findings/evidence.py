@@ -154,7 +154,9 @@ def perturbed_equals_clean(facts: Facts) -> str:
 
 def few_samples(facts: Facts) -> str:
     low, high, n = facts.robust_accuracy.low, facts.robust_accuracy.high, facts.robust_accuracy.total
-    return f"{n:,} images: robust accuracy lies between {low:.1%} and {high:.1%}" if high - low > INTERVAL_WIDTH else ""
+    return (
+        f"{n:,} samples: robust accuracy lies between {low:.1%} and {high:.1%}" if high - low > INTERVAL_WIDTH else ""
+    )
 
 
 def training_images(facts: Facts) -> str:
