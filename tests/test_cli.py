@@ -367,7 +367,7 @@ def test_data_with_fewer_classes_than_the_model(tmp_path, digits, workspace):
 
 def test_findings_go_to_standard_error(workspace, tmp_path, trained, digits):
     result = attack("--samples", 5)
-    assert "info: fgsm-linf-0.1: 5 images: robust accuracy lies between" in result.stderr
+    assert "info: fgsm-linf-0.1: 5 samples: robust accuracy lies between" in result.stderr
 
 
 def test_a_reader_that_stops_early_is_no_error(tmp_path):

@@ -214,8 +214,8 @@ def test_the_rate_of_confidently_wrong_images_is_reported():
 
 
 def test_the_largest_class_flow_is_also_text():
-    assert "stub: c becomes a most often: 20 of 60 changed images." not in report(attacked(60))
-    assert "stub: a becomes b most often: 20 of 60 changed images." in report(attacked(60))
+    assert "stub: c becomes a most often: 20 of 60 changed samples." not in report(attacked(60))
+    assert "stub: a becomes b most often: 20 of 60 changed samples." in report(attacked(60))
 
 
 def test_names_cannot_end_the_data():
